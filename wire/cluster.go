@@ -1,0 +1,301 @@
+package wire
+
+// The frames that nodes, servers, schedulers and clients exchange.
+
+// Peer says where a runtime is: its identity and its location.
+type Peer struct {
+	_    struct{} `cbor:",toarray"`
+	ID   ID
+	Host string
+	Port int
+}
+
+// ServerInfo is one server of a node.
+type ServerInfo struct {
+	_    struct{} `cbor:",toarray"`
+	Peer Peer
+	Name string
+	PID  int
+}
+
+// Offer is what a node tells each scheduler that it meets, and again when it changes.
+type Offer struct {
+	_         struct{} `cbor:",toarray"`
+	Node      Peer
+	Name      string
+	Platform  string
+	CPUs      int // servers it has, or will have when they are up
+	Memory    uint64
+	Disk      uint64
+	Free      bool     // it serves nobody
+	Reason    string   // why it is not free
+	Functions []string // registered there
+	Build     string
+}
+
+// Reserve asks a node to serve a computation; answered by an error, or by nothing in particular.
+type Reserve struct {
+	_         struct{} `cbor:",toarray"`
+	Call      uint64
+	Token     Token
+	Client    Peer
+	Scheduler Peer
+	Pulse     int64
+	Zombie    int64
+}
+
+// Servers tells the scheduler that a server of the node came or went.
+type Servers struct {
+	_      struct{} `cbor:",toarray"`
+	Token  Token
+	Up     []ServerInfo
+	Gone   []ServerInfo
+	Reason string
+}
+
+// Release ends a node's service to a computation.
+type Release struct {
+	_     struct{} `cbor:",toarray"`
+	Token Token
+}
+
+// Released says that every server of the node has closed.
+type Released struct {
+	_      struct{} `cbor:",toarray"`
+	Token  Token
+	Reason string
+}
+
+// ServerUp is how a server introduces itself to its node.
+type ServerUp struct {
+	_         struct{} `cbor:",toarray"`
+	Index     int
+	Nonce     Token
+	Info      ServerInfo
+	Functions []string
+}
+
+// Setup prepares a server for a computation.
+type Setup struct {
+	_         struct{} `cbor:",toarray"`
+	Token     Token
+	Node      Peer
+	Client    Peer
+	Scheduler Peer
+	Pulse     int64
+}
+
+// Ready tells the scheduler that a server is set up.
+type Ready struct {
+	_     struct{} `cbor:",toarray"`
+	Token Token
+	Node  ID
+	Info  ServerInfo
+	Err   *Failure
+}
+
+// CloseServer ends a computation at a server.
+type CloseServer struct {
+	_     struct{} `cbor:",toarray"`
+	Token Token
+}
+
+// ServerDone says that a computation has ended at a server; Stuck names functions that would not end.
+type ServerDone struct {
+	_     struct{} `cbor:",toarray"`
+	Token Token
+	Stuck []string
+}
+
+// Submit queues a computation at a scheduler. It is answered when the computation is active.
+type Submit struct {
+	_         struct{} `cbor:",toarray"`
+	Call      uint64
+	Token     Token
+	Client    Peer
+	Name      string
+	Functions []string
+	Pulse     int64
+	Ping      int64
+	Zombie    int64
+}
+
+// CloseJob closes a computation. It is answered when all its servers have closed.
+type CloseJob struct {
+	_     struct{} `cbor:",toarray"`
+	Call  uint64
+	Token Token
+}
+
+// Where says which servers may run a job.
+type Where struct {
+	_      struct{} `cbor:",toarray"`
+	Node   string   // a node's location, or a host: the least loaded server there
+	Host   string   // with Port: that server
+	Port   int
+	Server ID // that server's identity, where it is known
+}
+
+// Run asks for a function to be run.
+type Run struct {
+	_     struct{} `cbor:",toarray"`
+	Token Token
+	Job   JobID
+	Where Where
+	Call  FuncCall
+}
+
+// FuncCall is a function's name and its encoded argument.
+type FuncCall struct {
+	_      struct{} `cbor:",toarray"`
+	Func   string
+	Type   string // by which the argument's type is known in any; set for calls by name
+	Strict bool   // the argument was made without knowing the function's type
+	Arg    []byte `cbor:"-"` // behind the array
+}
+
+// Unrun says that the caller no longer waits for a server for Job.
+type Unrun struct {
+	_     struct{} `cbor:",toarray"`
+	Token Token
+	Job   JobID
+}
+
+// Report asks why no server is used; answered in words.
+type Report struct {
+	_     struct{} `cbor:",toarray"`
+	Call  uint64
+	Token Token
+}
+
+// Start starts a job at a server.
+type Start struct {
+	_     struct{} `cbor:",toarray"`
+	Token Token
+	Job   JobID
+	Call  FuncCall
+}
+
+// Started tells the client which coroutine runs its job.
+type Started struct {
+	_      struct{} `cbor:",toarray"`
+	Job    JobID
+	Coro   HandleValue
+	Server Peer
+	At     int64 // Unix time in nanoseconds
+}
+
+// Done tells the client how its job ended.
+type Done struct {
+	_       struct{} `cbor:",toarray"`
+	Job     JobID
+	Outcome Outcome
+}
+
+// Freed tells the scheduler that a job ended.
+type Freed struct {
+	_     struct{} `cbor:",toarray"`
+	Token Token
+	Job   JobID
+}
+
+// Status tells the client that something of its computation changed state.
+type Status struct {
+	_      struct{} `cbor:",toarray"`
+	Token  Token
+	What   uint8 // the StatusKind
+	Node   string
+	Server Peer
+	Reason string
+}
+
+// newClusterFrame returns an empty frame of kind k, nil when there is no such kind.
+func newClusterFrame(k Kind) Frame {
+	if fresh, ok := clusterFrames[k]; ok {
+		return fresh()
+	}
+	return nil
+}
+
+var clusterFrames = map[Kind]func() Frame{
+	KindOffer:       func() Frame { return &Offer{} },
+	KindReserve:     func() Frame { return &Reserve{} },
+	KindServers:     func() Frame { return &Servers{} },
+	KindRelease:     func() Frame { return &Release{} },
+	KindReleased:    func() Frame { return &Released{} },
+	KindServerUp:    func() Frame { return &ServerUp{} },
+	KindSetup:       func() Frame { return &Setup{} },
+	KindReady:       func() Frame { return &Ready{} },
+	KindCloseServer: func() Frame { return &CloseServer{} },
+	KindServerDone:  func() Frame { return &ServerDone{} },
+	KindSubmit:      func() Frame { return &Submit{} },
+	KindCloseJob:    func() Frame { return &CloseJob{} },
+	KindRun:         func() Frame { return &Run{} },
+	KindUnrun:       func() Frame { return &Unrun{} },
+	KindReport:      func() Frame { return &Report{} },
+	KindStart:       func() Frame { return &Start{} },
+	KindStarted:     func() Frame { return &Started{} },
+	KindDone:        func() Frame { return &Done{} },
+	KindFreed:       func() Frame { return &Freed{} },
+	KindStatus:      func() Frame { return &Status{} },
+}
+
+// Kind of an Offer.
+func (*Offer) Kind() Kind { return KindOffer }
+
+// Kind of a Reserve.
+func (*Reserve) Kind() Kind { return KindReserve }
+
+// Kind of a Servers.
+func (*Servers) Kind() Kind { return KindServers }
+
+// Kind of a Release.
+func (*Release) Kind() Kind { return KindRelease }
+
+// Kind of a Released.
+func (*Released) Kind() Kind { return KindReleased }
+
+// Kind of a ServerUp.
+func (*ServerUp) Kind() Kind { return KindServerUp }
+
+// Kind of a Setup.
+func (*Setup) Kind() Kind { return KindSetup }
+
+// Kind of a Ready.
+func (*Ready) Kind() Kind { return KindReady }
+
+// Kind of a CloseServer.
+func (*CloseServer) Kind() Kind { return KindCloseServer }
+
+// Kind of a ServerDone.
+func (*ServerDone) Kind() Kind { return KindServerDone }
+
+// Kind of a Submit.
+func (*Submit) Kind() Kind { return KindSubmit }
+
+// Kind of a CloseJob.
+func (*CloseJob) Kind() Kind { return KindCloseJob }
+
+// Kind of a Run.
+func (*Run) Kind() Kind { return KindRun }
+
+// Kind of an Unrun.
+func (*Unrun) Kind() Kind { return KindUnrun }
+
+// Kind of a Report.
+func (*Report) Kind() Kind { return KindReport }
+
+// Kind of a Start.
+func (*Start) Kind() Kind { return KindStart }
+
+// Kind of a Started.
+func (*Started) Kind() Kind { return KindStarted }
+
+// Kind of a Done.
+func (*Done) Kind() Kind { return KindDone }
+
+// Kind of a Freed.
+func (*Freed) Kind() Kind { return KindFreed }
+
+// Kind of a Status.
+func (*Status) Kind() Kind { return KindStatus }

@@ -1,0 +1,134 @@
+package wire
+
+import (
+	"bytes"
+	"reflect"
+	"testing"
+
+	"github.com/fxamacker/cbor/v2"
+)
+
+// benchValues are what the benchmarks send: the first is what most messages are like.
+func benchValues() []struct {
+	name string
+	v    any
+} {
+	orders := make([]order, 100)
+	counts := make(map[string]int, 100)
+	for i := range orders {
+		orders[i] = order{i, "hello world", 3.5}
+		counts[string(rune('a'+i))] = i
+	}
+	return []struct {
+		name string
+		v    any
+	}{
+		{"order", order{42, "hello world", 3.5}},
+		{"orders", orders},
+		{"floats", make([]float64, 1000)},
+		{"counts", counts},
+	}
+}
+
+func BenchmarkAppendAny(b *testing.B) {
+	c, r := newTestCodec(b), newRegistry()
+	for _, bench := range append(benchValues(), []struct {
+		name string
+		v    any
+	}{
+		{"pointer", &order{42, "hello world", 3.5}},
+		{"int", 42},
+		{"int32", int32(42)},
+		{"string", "hello world"},
+		{"anys", []any{1, "two", 3.0, int8(4)}},
+		{"json", map[string]any{"id": 42, "name": "hello world", "tags": []any{"a", "b"}}},
+		{"coro", r.coro(1)},
+		{"rich", richExample(r)},
+	}...) {
+		b.Run(bench.name, func(b *testing.B) {
+			b.ReportAllocs()
+			var buf []byte
+			for b.Loop() {
+				var err error
+				if buf, err = c.AppendAny(buf[:0], bench.v, r); err != nil {
+					b.Fatal(err)
+				}
+			}
+			b.ReportMetric(float64(len(buf)), "wire-B")
+		})
+	}
+}
+
+func BenchmarkDecodeAny(b *testing.B) {
+	c, r := newTestCodec(b), newRegistry()
+	for _, bench := range append(benchValues(), []struct {
+		name string
+		v    any
+	}{
+		{"pointer", &order{42, "hello world", 3.5}},
+		{"int32", int32(42)},
+		{"string", "hello world"},
+		{"json", map[string]any{"id": 42, "name": "hello world", "tags": []any{"a", "b"}}},
+		{"coro", r.coro(1)},
+		{"rich", richExample(r)},
+	}...) {
+		data, err := c.AppendAny(nil, bench.v, r)
+		if err != nil {
+			b.Fatal(err)
+		}
+		b.Run(bench.name, func(b *testing.B) {
+			b.ReportAllocs()
+			for b.Loop() {
+				if _, err := c.DecodeAny(data, r); err != nil {
+					b.Fatal(err)
+				}
+			}
+		})
+	}
+}
+
+// BenchmarkLibrary holds the codec against the cbor library, on types that both know. The library writes no more than
+// it is told to and checks no texts; what the limits and texts would cost in its place is the benchmark "check".
+func BenchmarkLibrary(b *testing.B) {
+	c := newTestCodec(b)
+	enc, err := cbor.EncOptions{}.UserBufferEncMode()
+	if err != nil {
+		b.Fatal(err)
+	}
+	dec, err := cbor.DecOptions{
+		DupMapKey:         cbor.DupMapKeyEnforcedAPF,
+		IndefLength:       cbor.IndefLengthForbidden,
+		FieldNameMatching: cbor.FieldNameMatchingCaseSensitive,
+	}.DecMode()
+	if err != nil {
+		b.Fatal(err)
+	}
+	for _, bench := range benchValues() {
+		data, err := c.Append(nil, bench.v, nil)
+		if err != nil {
+			b.Fatal(err)
+		}
+		var buf []byte
+		var buffer bytes.Buffer
+		for _, way := range []struct {
+			name string
+			run  func() error
+		}{
+			{"check", func() error { return Check(data, Limits{}) }},
+			{"encode/ours", func() (err error) { buf, err = c.Append(buf[:0], bench.v, nil); return err }},
+			{"encode/library", func() error { buffer.Reset(); return enc.MarshalToBuffer(bench.v, &buffer) }},
+			{"decode/ours", func() error { return c.Decode(data, reflect.New(reflect.TypeOf(bench.v)).Interface(), nil) }},
+			{"decode/library", func() error { return dec.Unmarshal(data, reflect.New(reflect.TypeOf(bench.v)).Interface()) }},
+		} {
+			b.Run(bench.name+"/"+way.name, func(b *testing.B) {
+				b.ReportAllocs()
+				b.SetBytes(int64(len(data)))
+				for b.Loop() {
+					if err := way.run(); err != nil {
+						b.Fatal(err)
+					}
+				}
+			})
+		}
+	}
+}

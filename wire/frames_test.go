@@ -1,0 +1,363 @@
+package wire
+
+import (
+	"bytes"
+	"encoding/binary"
+	"encoding/hex"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"math"
+	"os"
+	"reflect"
+	"slices"
+	"strings"
+	"testing"
+	"testing/iotest"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+var update = flag.Bool("update", false, "write testdata anew")
+
+const goldenFrames = "testdata/frames.txt"
+
+// ignoreBlank leaves out the field that makes cbor write an array.
+var ignoreBlank = cmp.FilterPath(func(p cmp.Path) bool {
+	f, ok := p.Last().(cmp.StructField)
+	return ok && f.Name() == "_"
+}, cmp.Ignore())
+
+// allFrames returns one frame of every kind, with every field set.
+func allFrames(tb testing.TB) []Frame {
+	tb.Helper()
+	var frames []Frame
+	for k := range 256 {
+		f := newFrame(Kind(k))
+		if f == nil {
+			continue
+		}
+		if f.Kind() != Kind(k) {
+			tb.Errorf("kind %d makes a frame of kind %d", k, f.Kind())
+		}
+		fill(reflect.ValueOf(f).Elem(), k)
+		frames = append(frames, f)
+	}
+	return frames
+}
+
+// fill sets every field to a value that depends on n and on nothing else.
+func fill(v reflect.Value, n int) {
+	switch v.Kind() { //nolint:exhaustive // frames have no others
+	case reflect.Struct:
+		for i := range v.NumField() {
+			if v.Type().Field(i).IsExported() {
+				fill(v.Field(i), n+i)
+			}
+		}
+	case reflect.Pointer:
+		v.Set(reflect.New(v.Type().Elem()))
+		fill(v.Elem(), n)
+	case reflect.Slice:
+		v.Set(reflect.MakeSlice(v.Type(), 2, 2))
+		fill(v.Index(0), n)
+		fill(v.Index(1), n+1)
+	case reflect.Array:
+		for i := range v.Len() {
+			fill(v.Index(i), n+i)
+		}
+	case reflect.String:
+		v.SetString(fmt.Sprintf("text %d", n))
+	case reflect.Bool:
+		v.SetBool(true)
+	case reflect.Int, reflect.Int8, reflect.Int16, reflect.Int32, reflect.Int64:
+		v.SetInt(int64(n))
+	case reflect.Uint, reflect.Uint8, reflect.Uint16, reflect.Uint32, reflect.Uint64:
+		v.SetUint(uint64(n))
+	default:
+		panic(fmt.Sprintf("no value for a %v", v.Type()))
+	}
+}
+
+// TestGoldenFrames holds the bytes of every kind of frame: a change of them is a new version of the protocol.
+func TestGoldenFrames(t *testing.T) {
+	t.Parallel()
+	var got strings.Builder
+	for _, f := range allFrames(t) {
+		b, err := AppendFrame(nil, f)
+		if err != nil {
+			t.Fatal(err)
+		}
+		fmt.Fprintf(&got, "%d %s %s\n", f.Kind(), reflect.TypeOf(f).Elem().Name(), hex.EncodeToString(b))
+	}
+	if *update {
+		if err := os.WriteFile(goldenFrames, []byte(got.String()), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	want, err := os.ReadFile(goldenFrames)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(string(want), got.String()); diff != "" {
+		t.Errorf("frames are not what they were (-was +is); if that is meant, Protocol goes up and -update writes the file:\n%s", diff)
+	}
+}
+
+func TestFramesRoundTrip(t *testing.T) {
+	t.Parallel()
+	frames := allFrames(t)
+	var stream []byte
+	for _, f := range frames {
+		var err error
+		if stream, err = AppendFrame(stream, f); err != nil {
+			t.Fatal(err)
+		}
+	}
+	r := NewReader(iotest.OneByteReader(bytes.NewReader(stream)), 1<<20)
+	for _, want := range frames {
+		kind, payload, err := r.Next()
+		if err != nil {
+			t.Fatal(err)
+		}
+		got, err := DecodeFrame(kind, payload)
+		if err != nil {
+			t.Fatalf("kind %d: %v", kind, err)
+		}
+		if diff := cmp.Diff(want, got, ignoreBlank, cmp.Exporter(func(reflect.Type) bool { return true })); diff != "" {
+			t.Errorf("kind %d (-sent +got):\n%s", kind, diff)
+		}
+	}
+	if _, _, err := r.Next(); !errors.Is(err, io.EOF) {
+		t.Errorf("behind the last frame: %v, want EOF", err)
+	}
+}
+
+// TestAppendMessage shows that the fast way makes the same bytes as the slow one.
+func TestAppendMessage(t *testing.T) {
+	t.Parallel()
+	for _, to := range []uint64{0, 1, 127, 128, math.MaxUint64} {
+		slow, err := AppendFrame(nil, &Message{To: to, Body: []byte("body")})
+		if err != nil {
+			t.Fatal(err)
+		}
+		fast, err := AppendMessage(nil, to, func(b []byte) ([]byte, error) { return append(b, "body"...), nil })
+		if err != nil || !bytes.Equal(slow, fast) {
+			t.Errorf("to %d: %x, %v; want %x", to, fast, err, slow)
+		}
+	}
+	before := []byte("before")
+	after, err := AppendMessage(before, 1, func(b []byte) ([]byte, error) { return append(b, "half"...), io.ErrShortBuffer })
+	if !errors.Is(err, io.ErrShortBuffer) || string(after) != "before" {
+		t.Errorf("a failed encoding leaves %q, %v", after, err)
+	}
+}
+
+func TestDecodeFrameRefuses(t *testing.T) {
+	t.Parallel()
+	tests := map[string]struct {
+		kind    Kind
+		payload string // hex
+	}{
+		"no such kind":                       {0, "80"},
+		"no such kind, high":                 {255, "80"},
+		"message without a recipient":        {KindMessage, ""},
+		"message, recipient cut":             {KindMessage, "ff"},
+		"message, recipient beyond 64 bits":  {KindMessage, "ffffffffffffffffffff7f"},
+		"nothing":                            {KindPulse, ""},
+		"null":                               {KindPulse, "f6"},
+		"undefined":                          {KindWait, "f7"},
+		"a map":                              {KindPulse, "a0"},
+		"a number":                           {KindPulse, "01"},
+		"too few fields":                     {KindWait, "8101"},
+		"too many fields":                    {KindWait, "83010203"},
+		"cut":                                {KindWait, "8201"},
+		"something behind":                   {KindWait, "82010203"},
+		"text for a number":                  {KindWait, "82016161"},
+		"negative where it cannot be":        {KindWait, "820120"},
+		"a float for a number":               {KindWait, "8201fb3ff8000000000000"},
+		"a big number":                       {KindWait, "8201c249010000000000000000"},
+		"a tag":                              {KindWait, "8201c102"},
+		"without an end":                     {KindWait, "9f0102ff"},
+		"text without an end":                {KindBye, "817f6161ff"},
+		"text that is no UTF-8":              {KindBye, "8161ff"},
+		"claims 2^31 fields":                 {KindWait, "9a80000000"},
+		"claims 2^63 fields":                 {KindWait, "9b8000000000000000"},
+		"claims a text of 2^31 bytes":        {KindBye, "817a80000000"},
+		"claims a text of 2^63 bytes":        {KindBye, "817b8000000000000000"},
+		"claims 2^32 servers":                {KindServers, "8450000102030405060708090a0b0c0d0e0f9affffffff"},
+		"a token of one byte":                {KindRelease, "814101"},
+		"a token of 17 bytes":                {KindRelease, "8151000102030405060708090a0b0c0d0e0f10"},
+		"a token that is a list":             {KindRelease, "8190000102030405060708090a0b0c0d0e0f"},
+		"a token that is null":               {KindRelease, "81f6"},
+		"nested beyond all bounds":           {KindBye, "81" + strings.Repeat("81", 1000) + "00"},
+		"a call number that is a list":       {KindCancel, "818101"},
+		"an identity that is null":           {KindUnrun, "8250000102030405060708090a0b0c0d0e0f82f600"},
+		"an outcome that is a number":        {KindReply, "820101"},
+		"a job without an outcome":           {KindDone, "8182" + "50000102030405060708090a0b0c0d0e0f" + "01"},
+		"a handle that is a text":            {KindStarted, "84" + "8250000102030405060708090a0b0c0d0e0f01" + "6161" + "83" + "50000102030405060708090a0b0c0d0e0f" + "6001" + "00"},
+		"a function call that is a function": {KindStart, "8350000102030405060708090a0b0c0d0e0f8250000102030405060708090a0b0c0d0e0f0100"},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			payload, err := hex.DecodeString(tt.payload)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if f, err := DecodeFrame(tt.kind, payload); !errors.Is(err, ErrMalformed) {
+				t.Errorf("%+v, %v; want ErrMalformed", f, err)
+			}
+		})
+	}
+}
+
+// endless gives zeros for ever, and counts them.
+type endless struct{ n int64 }
+
+func (e *endless) Read(p []byte) (int, error) {
+	clear(p)
+	e.n += int64(len(p))
+	return len(p), nil
+}
+
+func TestReaderRefusesClaims(t *testing.T) {
+	t.Parallel()
+	for _, size := range []uint32{0, 1<<20 + 2, 1 << 31, math.MaxUint32} {
+		rest := &endless{}
+		head := binary.BigEndian.AppendUint32(nil, size)
+		r := NewReader(io.MultiReader(bytes.NewReader(append(head, byte(KindMessage))), rest), 1<<20)
+		if _, _, err := r.Next(); !errors.Is(err, ErrMalformed) || !strings.Contains(err.Error(), "MaxMessage") {
+			t.Errorf("size %d: %v, want ErrMalformed", size, err)
+		}
+		if rest.n > readBuffer {
+			t.Errorf("size %d: %d bytes were read for it", size, rest.n)
+		}
+	}
+}
+
+// TestReaderGrowsWithBytes shows that a claim alone costs nothing.
+func TestReaderGrowsWithBytes(t *testing.T) {
+	t.Parallel()
+	const claim = 1 << 30
+	head := append(binary.BigEndian.AppendUint32(nil, claim), byte(KindMessage))
+	sent := slices.Concat(head, make([]byte, 200<<10))
+	var err error
+	allocated := testing.Benchmark(func(b *testing.B) { //nolint:thelper // no helper, the thing measured
+		b.ReportAllocs()
+		for range b.N {
+			_, _, err = NewReader(bytes.NewReader(sent), claim).Next()
+		}
+	}).AllocedBytesPerOp()
+	if !errors.Is(err, io.ErrUnexpectedEOF) {
+		t.Errorf("a frame that is cut: %v, want unexpected EOF", err)
+	}
+	if allocated > 2<<20 {
+		t.Errorf("a claim of 1 GiB with 200 KiB behind it took %d bytes", allocated)
+	}
+}
+
+func TestReaderLargeFrames(t *testing.T) {
+	t.Parallel()
+	var stream []byte
+	sizes := []int{1, readBuffer - 2, readBuffer - 1, readBuffer, readBuffer + 1, 3 * readBuffer, 20 * readBuffer, 7}
+	for i, n := range sizes {
+		var err error
+		if stream, err = AppendFrame(stream, &Message{To: uint64(i), Body: bytes.Repeat([]byte{byte(i)}, n)}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	r := NewReader(iotest.HalfReader(bytes.NewReader(stream)), 1<<30)
+	for i, n := range sizes {
+		kind, payload, err := r.Next()
+		if err != nil {
+			t.Fatal(err)
+		}
+		f, err := DecodeFrame(kind, payload)
+		m, ok := f.(*Message)
+		if err != nil || !ok || m.To != uint64(i) || !bytes.Equal(m.Body, bytes.Repeat([]byte{byte(i)}, n)) {
+			t.Fatalf("frame %d of %d bytes came wrong: %v", i, n, err)
+		}
+	}
+}
+
+// TestReaderKeepsErrors shows that what ended the connection is told.
+func TestReaderKeepsErrors(t *testing.T) {
+	t.Parallel()
+	whole, err := AppendFrame(nil, &Message{To: 1, Body: make([]byte, 3*readBuffer)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, n := range []int{0, 1, frameHead, frameHead + 1, readBuffer + 1} {
+		for _, cause := range []error{io.ErrClosedPipe, io.EOF} {
+			r := NewReader(io.MultiReader(bytes.NewReader(whole[:n]), iotest.ErrReader(cause)), 1<<20)
+			want := cause
+			if n > 0 && errors.Is(cause, io.EOF) {
+				want = io.ErrUnexpectedEOF
+			}
+			if _, _, err := r.Next(); !errors.Is(err, want) {
+				t.Errorf("after %d bytes: %v, want %v", n, err, want)
+			}
+		}
+	}
+}
+
+func FuzzDecodeFrame(f *testing.F) {
+	for _, frame := range allFrames(f) {
+		b, err := AppendFrame(nil, frame)
+		if err != nil {
+			f.Fatal(err)
+		}
+		f.Add(b[4], b[frameHead:])
+		f.Add(b[4], []byte{0xf6})
+	}
+	f.Fuzz(func(t *testing.T, kind byte, payload []byte) {
+		frame, err := DecodeFrame(Kind(kind), payload)
+		if err != nil {
+			if !errors.Is(err, ErrMalformed) {
+				t.Fatalf("%v is not ErrMalformed", err)
+			}
+			return
+		}
+		again, err := AppendFrame(nil, frame)
+		if err != nil {
+			t.Fatalf("what was decoded does not encode: %v", err)
+		}
+		twice, err := DecodeFrame(Kind(again[4]), again[frameHead:])
+		if err != nil {
+			t.Fatalf("what was encoded does not decode: %v", err)
+		}
+		if third, err := AppendFrame(nil, twice); err != nil || !bytes.Equal(again, third) {
+			t.Fatalf("%x became %x, %v", again, third, err)
+		}
+	})
+}
+
+func FuzzReader(f *testing.F) {
+	var stream []byte
+	for _, frame := range allFrames(f) {
+		var err error
+		if stream, err = AppendFrame(stream, frame); err != nil {
+			f.Fatal(err)
+		}
+	}
+	f.Add(stream)
+	f.Add([]byte{0, 0, 0, 0, 1})
+	f.Add([]byte{0xff, 0xff, 0xff, 0xff, 3})
+	f.Add([]byte{0, 1, 0, 3, 3, 0})
+	f.Fuzz(func(t *testing.T, stream []byte) {
+		r := NewReader(bytes.NewReader(stream), 1<<20)
+		total := 0
+		for {
+			_, payload, err := r.Next()
+			if err != nil {
+				break
+			}
+			total += frameHead + len(payload)
+		}
+		if total > len(stream) {
+			t.Fatalf("%d bytes came out of %d", total, len(stream))
+		}
+	})
+}

@@ -1,0 +1,303 @@
+package wire
+
+import (
+	"maps"
+	"math/big"
+	"reflect"
+	"time"
+)
+
+// valuePlan is how values of one type are encoded and decoded, worked out once. It is immutable once it can be found;
+// plans of recursive types refer to each other, so what a plan needs of another it looks up when it runs.
+type valuePlan struct {
+	typ    reflect.Type
+	size   int64 // of typ in memory
+	encode valueEncode
+	decode valueDecode
+
+	// exactKey tells that two values differ exactly when their encodings do, and do so still after travelling. Map keys
+	// of other types are compared when they are encoded.
+	exactKey bool
+}
+
+type (
+	// valueEncode writes v.
+	valueEncode func(e *valueEncoder, v reflect.Value) error
+	// valueDecode reads into v, which can be set and should be zero. After an error v is not to be used.
+	valueDecode func(d *valueDecoder, v reflect.Value) error
+)
+
+// planTable holds plans by their types. It is immutable.
+type planTable map[reflect.Type]*valuePlan
+
+// planOf returns the plan of t, or a TravelError.
+func (c *Codec) planOf(t reflect.Type) (*valuePlan, error) {
+	if p := (*c.plans.Load())[t]; p != nil {
+		return p, nil
+	}
+	b := planBuilder{codec: c, fresh: planTable{}}
+	p, err := b.plan(t)
+	if err != nil {
+		err.Root = t
+		return nil, err
+	}
+	c.addPlans(b.fresh)
+	return p, nil
+}
+
+// addPlans lets fresh plans be found. Two of one type, made at the same time, are alike.
+func (c *Codec) addPlans(fresh planTable) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	table := maps.Clone(*c.plans.Load())
+	maps.Copy(table, fresh)
+	c.plans.Store(&table)
+}
+
+// planBuilder makes the plan of a type and of all types in it. None is to be found by others before all are made: one
+// that cannot travel spoils those that hold it.
+type planBuilder struct {
+	codec *Codec
+	fresh planTable // made, or being made
+}
+
+// plan returns the plan of t. While that of a recursive type is being made, it is still empty.
+func (b *planBuilder) plan(t reflect.Type) (*valuePlan, *TravelError) {
+	if p := b.fresh[t]; p != nil {
+		return p, nil
+	}
+	if p := (*b.codec.plans.Load())[t]; p != nil {
+		return p, nil
+	}
+	p := &valuePlan{typ: t, size: int64(t.Size())}
+	b.fresh[t] = p
+	if err := b.fill(p); err != nil {
+		return nil, err
+	}
+	return p, nil
+}
+
+// fill makes p for its type: first those that travel in a way of their own, then by kind.
+func (b *planBuilder) fill(p *valuePlan) *TravelError {
+	if h := b.codec.handles[p.typ]; h != nil {
+		p.encode, p.decode = h.plan()
+		return nil
+	}
+	if b.codec.handles[reflect.PointerTo(p.typ)] != nil {
+		return refuse(p.typ, "it lives where it is; a pointer to it travels")
+	}
+	switch p.typ {
+	case timeType:
+		p.encode, p.decode = encodeTime, decodeTime
+		return nil
+	case bigIntType:
+		p.encode, p.decode = encodeBigInt, decodeBigInt
+		return nil
+	case anyType:
+		p.encode, p.decode = encodeAny, decodeInterface
+		return nil
+	case errorType:
+		p.encode, p.decode = encodeError, decodeErrorValue
+		return nil
+	case anySliceType:
+		p.encode, p.decode = encodeAnySlice, decodeAnySlice
+		return nil
+	case anyMapType:
+		p.encode, p.decode = encodeAnyMap, decodeAnyMap
+		return nil
+	}
+	done, err := b.fillMarshaler(p)
+	if done || err != nil {
+		return err
+	}
+	if err := b.fillKind(p); err != nil {
+		return err
+	}
+	fillUnmarshaler(p)
+	return nil
+}
+
+// fillKind makes p by the kind of its type.
+func (b *planBuilder) fillKind(p *valuePlan) *TravelError {
+	switch p.typ.Kind() {
+	case reflect.Bool, reflect.String,
+		reflect.Int, reflect.Int8, reflect.Int16, reflect.Int32, reflect.Int64,
+		reflect.Uint, reflect.Uint8, reflect.Uint16, reflect.Uint32, reflect.Uint64,
+		reflect.Float32, reflect.Float64:
+		p.exactKey = true
+		p.encode, p.decode = scalarPlan(p.typ)
+		return nil
+	case reflect.Slice:
+		return b.fillSlice(p)
+	case reflect.Array:
+		return b.fillArray(p)
+	case reflect.Map:
+		return b.fillMap(p)
+	case reflect.Struct:
+		return b.fillStruct(p)
+	case reflect.Pointer:
+		return b.fillPointer(p)
+	case reflect.Interface:
+		p.encode, p.decode = encodeInterface, decodeInterface
+		return nil
+	case reflect.Chan:
+		return refuse(p.typ, "channels cannot travel; a *discoro.Channel can")
+	case reflect.Func:
+		return refuse(p.typ, "functions cannot travel; register it and send its name")
+	case reflect.Complex64, reflect.Complex128:
+		return refuse(p.typ, "complex numbers cannot travel; send two floats")
+	case reflect.Uintptr, reflect.UnsafePointer, reflect.Invalid:
+	}
+	return refuse(p.typ, "addresses mean nothing elsewhere")
+}
+
+// refuse makes the error of a type that cannot travel.
+func refuse(t reflect.Type, reason string) *TravelError {
+	return &TravelError{Type: t, Reason: reason}
+}
+
+// scalarPlan returns the functions of a type that is one number, truth value or string.
+func scalarPlan(t reflect.Type) (valueEncode, valueDecode) {
+	switch t.Kind() { //nolint:exhaustive // those that fillKind gives
+	case reflect.Bool:
+		return encodeBool, decodeBool(t)
+	case reflect.String:
+		return encodeString, decodeString(t)
+	case reflect.Float32:
+		return encodeFloat32, decodeFloat32(t)
+	case reflect.Float64:
+		return encodeFloat64, decodeFloat64(t)
+	case reflect.Uint, reflect.Uint8, reflect.Uint16, reflect.Uint32, reflect.Uint64:
+		return encodeUint, decodeUint(t)
+	}
+	return encodeInt, decodeInt(t)
+}
+
+func encodeBool(e *valueEncoder, v reflect.Value) error {
+	e.bool(v.Bool())
+	return nil
+}
+
+func decodeBool(t reflect.Type) valueDecode {
+	return func(d *valueDecoder, v reflect.Value) error {
+		b, err := d.bool(t)
+		v.SetBool(b)
+		return err
+	}
+}
+
+func encodeString(e *valueEncoder, v reflect.Value) error { return e.text(v.String()) }
+
+func decodeString(t reflect.Type) valueDecode {
+	return func(d *valueDecoder, v reflect.Value) error {
+		b, err := d.string(t)
+		v.SetString(string(b))
+		return err
+	}
+}
+
+func encodeInt(e *valueEncoder, v reflect.Value) error {
+	e.int(v.Int())
+	return nil
+}
+
+func decodeInt(t reflect.Type) valueDecode {
+	bits := t.Bits()
+	return func(d *valueDecoder, v reflect.Value) error {
+		n, err := d.int(bits, t)
+		v.SetInt(n)
+		return err
+	}
+}
+
+func encodeUint(e *valueEncoder, v reflect.Value) error {
+	e.head(majorUint, v.Uint())
+	return nil
+}
+
+func decodeUint(t reflect.Type) valueDecode {
+	bits := t.Bits()
+	return func(d *valueDecoder, v reflect.Value) error {
+		n, err := d.uint(bits, t)
+		v.SetUint(n)
+		return err
+	}
+}
+
+func encodeFloat32(e *valueEncoder, v reflect.Value) error {
+	e.float32(float32(v.Float()))
+	return nil
+}
+
+func decodeFloat32(t reflect.Type) valueDecode {
+	return func(d *valueDecoder, v reflect.Value) error {
+		f, err := d.float32(t)
+		v.SetFloat(float64(f))
+		return err
+	}
+}
+
+func encodeFloat64(e *valueEncoder, v reflect.Value) error {
+	e.float64(v.Float())
+	return nil
+}
+
+func decodeFloat64(t reflect.Type) valueDecode {
+	return func(d *valueDecoder, v reflect.Value) error {
+		f, err := d.float(t)
+		v.SetFloat(f)
+		return err
+	}
+}
+
+func encodeTime(e *valueEncoder, v reflect.Value) error {
+	if v.CanAddr() {
+		return e.time(*v.Addr().Interface().(*time.Time)) // without the copy that Interface makes
+	}
+	return e.time(v.Interface().(time.Time))
+}
+
+func decodeTime(d *valueDecoder, v reflect.Value) error {
+	t, err := d.time()
+	*v.Addr().Interface().(*time.Time) = t
+	return err
+}
+
+// bigIntType is the one type of the standard library that needs CBOR's own tags.
+var bigIntType = reflect.TypeFor[big.Int]()
+
+// The tags of numbers of any size.
+const (
+	tagBigUint   = 2
+	tagBigNegInt = 3 // of -1-n
+)
+
+func encodeBigInt(e *valueEncoder, v reflect.Value) error {
+	n, tag := pointerTo(v).(*big.Int), uint64(tagBigUint)
+	if n.Sign() < 0 {
+		n, tag = new(big.Int).Not(n), tagBigNegInt
+	}
+	e.head(majorTag, tag)
+	e.bytes(n.Bytes())
+	return nil
+}
+
+func decodeBigInt(d *valueDecoder, v reflect.Value) error {
+	if d.data[d.off]>>5 != majorTag {
+		return d.mismatch(v.Type())
+	}
+	_, tag := d.head()
+	if tag != tagBigUint && tag != tagBigNegInt {
+		return mismatch("another tag", v.Type())
+	}
+	b, err := d.bytes(v.Type())
+	if err != nil {
+		return err
+	}
+	n := v.Addr().Interface().(*big.Int)
+	n.SetBytes(b)
+	if tag == tagBigNegInt {
+		n.Not(n)
+	}
+	return nil
+}

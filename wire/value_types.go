@@ -1,0 +1,363 @@
+package wire
+
+import (
+	"fmt"
+	"maps"
+	"reflect"
+	"strings"
+	"time"
+	"unicode"
+	"unicode/utf8"
+)
+
+// The tags in front of a value inside an interface that CBOR itself does not tell the type of. They are part of the
+// protocol. All are in the range whose heads take two bytes.
+const (
+	tagNamed    = 0xe0 // [name of the type, value]
+	tagError    = 0xe1 // an ErrorValue
+	tagFirst    = tagInt8
+	tagInt8     = 0xe2
+	tagInt16    = 0xe3
+	tagInt32    = 0xe4
+	tagInt64    = 0xe5
+	tagUint     = 0xe6
+	tagUint8    = 0xe7
+	tagUint16   = 0xe8
+	tagUint32   = 0xe9
+	tagUint64   = 0xea
+	tagTime     = 0xeb
+	tagDuration = 0xec
+	tagHandles  = 0xf8 // of the first handle type; the others follow
+)
+
+// maxHandleTypes is how many tags there are for handles.
+const maxHandleTypes = 0x100 - tagHandles
+
+// taggedTypes are the types of the tags from tagFirst on.
+var taggedTypes = []reflect.Type{
+	reflect.TypeFor[int8](),
+	reflect.TypeFor[int16](),
+	reflect.TypeFor[int32](),
+	reflect.TypeFor[int64](),
+	reflect.TypeFor[uint](),
+	reflect.TypeFor[uint8](),
+	reflect.TypeFor[uint16](),
+	reflect.TypeFor[uint32](),
+	reflect.TypeFor[uint64](),
+	reflect.TypeFor[time.Time](),
+	reflect.TypeFor[time.Duration](),
+}
+
+// taggedSizes are the sizes of values of taggedTypes.
+var taggedSizes = func() (sizes []int64) {
+	for _, t := range taggedTypes {
+		sizes = append(sizes, int64(t.Size()))
+	}
+	return sizes
+}()
+
+// Types that the codec must recognise.
+var (
+	anyType      = reflect.TypeFor[any]()
+	errorType    = reflect.TypeFor[error]()
+	boolType     = reflect.TypeFor[bool]()
+	intType      = reflect.TypeFor[int]()
+	float32Type  = reflect.TypeFor[float32]()
+	float64Type  = reflect.TypeFor[float64]()
+	stringType   = reflect.TypeFor[string]()
+	bytesType    = reflect.TypeFor[[]byte]()
+	timeType     = reflect.TypeFor[time.Time]()
+	anySliceType = reflect.TypeFor[[]any]()
+	anyMapType   = reflect.TypeFor[map[string]any]()
+)
+
+// Their sizes where those are counted.
+var (
+	intBits    = intType.Bits()
+	anySize    = int64(anyType.Size())
+	stringSize = int64(stringType.Size())
+)
+
+// builtinTypes are the types that have a name inside interfaces without being registered, beside handles.
+var builtinTypes = append([]reflect.Type{
+	anyType, errorType, boolType, intType, float32Type, float64Type, stringType, bytesType, reflect.TypeFor[struct{}](),
+}, taggedTypes...)
+
+// builtinName is what a type of builtinTypes is called.
+func builtinName(t reflect.Type) string {
+	switch t {
+	case anyType:
+		return "any"
+	case bytesType:
+		return "[]byte"
+	case reflect.TypeFor[struct{}]():
+		return "struct{}"
+	}
+	return t.String()
+}
+
+// Bounds on names that come from a peer: each new one makes types that stay for ever.
+const (
+	maxTypeName    = 256  // bytes
+	maxTypeLevels  = 8    // slices and maps inside one another, []byte included
+	maxBuiltTypes  = 1024 // unnamed types met in data
+	maxNamedLength = 100  // bytes of a registered name
+)
+
+// typeEntry is a type that travels in interfaces.
+type typeEntry struct {
+	name        string
+	typ         reflect.Type
+	plan        *valuePlan
+	handle      *handle // nil for other types
+	named       bool    // prefix names the type, and the value is the second element of an array
+	prefix      []byte  // what comes before a value
+	prefixItems int     // in it
+}
+
+// newTypeEntry makes the entry of t, which can travel.
+func newTypeEntry(name string, t reflect.Type, c *Codec) (*typeEntry, error) {
+	plan, err := c.planOf(t)
+	if err != nil {
+		return nil, err
+	}
+	e := &typeEntry{name: name, typ: t, plan: plan, handle: c.handles[t]}
+	for i, tagged := range taggedTypes {
+		if t == tagged {
+			e.prefix, e.prefixItems = appendHead(nil, majorTag, uint64(tagFirst+i)), 1
+			return e, nil
+		}
+	}
+	e.named, e.prefixItems = true, 3
+	e.prefix = appendHead(appendHead(nil, majorTag, tagNamed), majorArray, 2)
+	e.prefix = append(appendHead(e.prefix, majorText, uint64(len(name))), name...)
+	return e, nil
+}
+
+// typeTable holds the types that travel in interfaces: those built in, those registered, and the slices, maps and
+// pointers of them that have been met. It is immutable.
+type typeTable struct {
+	byType     map[reflect.Type]*typeEntry
+	byName     map[string]*typeEntry
+	registered map[reflect.Type]string // not the pointers to them
+	built      int                     // types met in data
+}
+
+// newTypeTable makes the table of what is built in.
+func newTypeTable(c *Codec) *typeTable {
+	t := &typeTable{byType: map[reflect.Type]*typeEntry{}, byName: map[string]*typeEntry{}, registered: map[reflect.Type]string{}}
+	for _, builtin := range builtinTypes {
+		name := builtinName(builtin)
+		t.mustAdd(name, builtin, c)
+		if builtin.Kind() != reflect.Interface {
+			t.mustAdd("*"+name, reflect.PointerTo(builtin), c)
+		}
+	}
+	for _, h := range c.hooks.Handles {
+		t.mustAdd(h.Type.String(), h.Type, c)
+	}
+	return t
+}
+
+func (t *typeTable) mustAdd(name string, typ reflect.Type, c *Codec) {
+	entry, err := newTypeEntry(name, typ, c)
+	if err != nil {
+		panic(err) //nolint:forbidigo // a constant type
+	}
+	t.add(entry)
+}
+
+// add enters a type into a table that nobody else has yet.
+func (t *typeTable) add(entry *typeEntry) {
+	t.byType[entry.typ], t.byName[entry.name] = entry, entry
+}
+
+// clone returns a copy that can be added to.
+func (t *typeTable) clone() *typeTable {
+	return &typeTable{
+		byType:     maps.Clone(t.byType),
+		byName:     maps.Clone(t.byName),
+		registered: maps.Clone(t.registered),
+		built:      t.built,
+	}
+}
+
+// withRegistered returns a table that has a type and pointers to it registered.
+func (t *typeTable) withRegistered(entry, pointer *typeEntry) (*typeTable, error) {
+	name, typ := entry.name, entry.typ
+	if other, ok := t.registered[typ]; ok {
+		if other == name {
+			return t, nil
+		}
+		return nil, fmt.Errorf("register type %q: %v is registered as %q", name, typ, other)
+	}
+	if taken := t.byName[name]; taken != nil {
+		return nil, fmt.Errorf("register type %q for %v: the name is taken by %v", name, typ, taken.typ)
+	}
+	n := t.clone()
+	n.registered[typ] = name
+	n.add(entry)
+	n.add(pointer)
+	return n, nil
+}
+
+// registrable reports what keeps a type from being registered under a name, whatever else is registered.
+func registrable(name string, t reflect.Type) error {
+	switch {
+	case t == nil:
+		return fmt.Errorf("register type %q: no type", name)
+	case !validTypeName(name):
+		return fmt.Errorf("register type %q: a name has 1 to %d printable characters, and none of []*{}", name, maxNamedLength)
+	case t.Kind() == reflect.Interface:
+		return fmt.Errorf("register type %q: %v is an interface; register the types that it holds", name, t)
+	case t.Kind() == reflect.Pointer:
+		return fmt.Errorf("register type %q: register %v, and %v travels too", name, t.Elem(), t)
+	}
+	for _, builtin := range builtinTypes {
+		if builtinName(builtin) == name || builtin == t {
+			return fmt.Errorf("register type %q for %v: built in", name, t)
+		}
+	}
+	return nil
+}
+
+// validTypeName tells whether name can be part of the names of other types.
+func validTypeName(name string) bool {
+	return name != "" && len(name) <= maxNamedLength && utf8.ValidString(name) &&
+		!strings.ContainsFunc(name, func(r rune) bool { return !unicode.IsPrint(r) || strings.ContainsRune("[]*{}", r) })
+}
+
+// nameOf returns the name by which values of typ travel, empty when they cannot.
+func (t *typeTable) nameOf(typ reflect.Type) string {
+	name := t.nameOfAny(typ)
+	if !withinBounds(name) {
+		return ""
+	}
+	return name
+}
+
+// withinBounds tells whether peers look at all at the name of a type. It depends on nothing but the name, so that all
+// agree.
+func withinBounds(name string) bool {
+	return len(name) <= maxTypeName && strings.Count(name, "[") <= maxTypeLevels
+}
+
+// nameOfAny is nameOf for names of any length.
+func (t *typeTable) nameOfAny(typ reflect.Type) string {
+	if entry := t.byType[typ]; entry != nil {
+		return entry.name
+	}
+	if typ.Name() != "" {
+		return ""
+	}
+	switch typ.Kind() { //nolint:exhaustive // other types without a name do not travel
+	case reflect.Slice:
+		if elem := t.nameOfAny(typ.Elem()); elem != "" {
+			return "[]" + elem
+		}
+	case reflect.Map:
+		key, elem := t.nameOfAny(typ.Key()), t.nameOfAny(typ.Elem())
+		if key != "" && elem != "" {
+			return "map[" + key + "]" + elem
+		}
+	}
+	return ""
+}
+
+// culprit returns the type in typ that keeps it from having a name: often the one that a slice or map is of.
+func (t *typeTable) culprit(typ reflect.Type) reflect.Type {
+	for typ.Name() == "" {
+		inner := typ
+		switch typ.Kind() { //nolint:exhaustive // other types hold none
+		case reflect.Map:
+			inner = typ.Key()
+			if t.nameOf(inner) != "" {
+				inner = typ.Elem()
+			}
+		case reflect.Slice, reflect.Pointer:
+			inner = typ.Elem()
+		}
+		if inner == typ || t.nameOf(inner) != "" {
+			break
+		}
+		typ = inner
+	}
+	return typ
+}
+
+// typeOf returns the entry of t, a type that was met in a value and is not in the table.
+func (c *Codec) typeOf(t reflect.Type) (*typeEntry, error) {
+	table := c.types.Load()
+	name := table.nameOf(t)
+	if name == "" {
+		if err := c.CanTravel(t); err != nil {
+			return nil, err // no use in registering it
+		}
+		return nil, unknownType(t, table.culprit(t))
+	}
+	if err := c.learn(name, t, 0); err != nil {
+		return nil, err
+	}
+	return c.types.Load().byType[t], nil
+}
+
+// learn enters a type that was met. Of those that data names (built counts them) there are only so many.
+func (c *Codec) learn(name string, t reflect.Type, built int) error {
+	entry, err := newTypeEntry(name, t, c)
+	if err != nil {
+		return err
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	table := c.types.Load()
+	if table.byType[t] != nil {
+		return nil
+	}
+	if table.built+built > maxBuiltTypes {
+		return fmt.Errorf("%w: more than %d types named in data", ErrValueSize, maxBuiltTypes)
+	}
+	n := table.clone()
+	n.built += built
+	n.add(entry)
+	c.types.Store(n)
+	return nil
+}
+
+// find returns the entry of the type that data calls name.
+func (t *typeTable) find(name []byte, c *Codec) (*typeEntry, error) {
+	if entry := t.byName[string(name)]; entry != nil {
+		return entry, nil
+	}
+	if !withinBounds(string(name)) {
+		return nil, fmt.Errorf("%w: a name of %d bytes, or of more than %d slices and maps", ErrTypeUnknown, len(name), maxTypeLevels)
+	}
+	typ := t.parse(string(name))
+	if typ == nil {
+		return nil, unknownName(string(name))
+	}
+	if err := c.learn(string(name), typ, 1); err != nil {
+		return nil, err
+	}
+	return c.types.Load().byType[typ], nil
+}
+
+// parse returns the type that is called s, nil when there is none. What registered names consist of can end neither
+// "[]" nor the key of a map too early.
+func (t *typeTable) parse(s string) reflect.Type {
+	if entry := t.byName[s]; entry != nil {
+		return entry.typ
+	}
+	if rest, ok := strings.CutPrefix(s, "[]"); ok {
+		if elem := t.parse(rest); elem != nil {
+			return reflect.SliceOf(elem)
+		}
+	}
+	if rest, ok := strings.CutPrefix(s, "map["); ok {
+		name, rest, _ := strings.Cut(rest, "]")
+		key, elem := t.byName[name], t.parse(rest)
+		if key != nil && elem != nil && key.typ.Comparable() {
+			return reflect.MapOf(key.typ, elem)
+		}
+	}
+	return nil
+}
