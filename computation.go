@@ -1,0 +1,371 @@
+package discoro
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"log/slog"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/discoro/discoro/wire"
+)
+
+// ComputationConfig describes a [Computation].
+type ComputationConfig struct {
+	// Functions are the names that every server must have registered; a node without one is ignored, with that reason.
+	Functions []string
+	// Status receives Status and Exit messages; see [Status] for their order.
+	Status *Coro
+	// Timeout bounds control messages of the computation; 0: Config.MsgTimeout.
+	Timeout time.Duration
+}
+
+// Computation is what a client runs functions through: it is queued at a scheduler, has every server to itself while its
+// turn lasts, and Close ends what still runs. It answers to the seed's Computation. Its methods are safe for concurrent use.
+type Computation struct {
+	rt      *Runtime          // immutable
+	cfg     ComputationConfig // immutable
+	token   wire.Token        // immutable: who has it can run, and end, things of this computation
+	timeout time.Duration     // immutable
+
+	mu      sync.Mutex // guards following; leaf
+	status  *Coro
+	sched   *link // where it is scheduled
+	state   compState
+	why     error               // it is over because of that
+	servers map[Location]string // initialized ones, and their node
+	known   map[Location]string // all that ever were initialized, and their node
+	changed []*call             // wait for servers to change
+	told    outbox              // what the status coroutine is told
+	over    future              // set when it has ended
+}
+
+type compState uint8
+
+const (
+	compNew compState = iota
+	compQueued
+	compActive
+	compClosing
+	compOver
+)
+
+// NewComputation returns a computation of the client rt. It does nothing before Schedule.
+func NewComputation(rt *Runtime, cfg ...ComputationConfig) (*Computation, error) {
+	c, err := one(cfg)
+	if err != nil {
+		return nil, err
+	}
+	switch {
+	case rt == nil:
+		return nil, errors.New("discoro: computation: the runtime is nil")
+	case c.Timeout < 0:
+		return nil, fmt.Errorf("discoro: ComputationConfig.Timeout: %v is negative", c.Timeout)
+	}
+	if slices.Contains(c.Functions, "") {
+		return nil, errors.New("discoro: ComputationConfig.Functions: a name is empty")
+	}
+	p := &Computation{rt: rt, cfg: c, status: c.Status, timeout: c.Timeout, servers: map[Location]string{}, known: map[Location]string{}}
+	if p.timeout == 0 {
+		p.timeout = rt.cfg.MsgTimeout
+	}
+	rand.Read(p.token[:])
+	return p, nil
+}
+
+// Schedule queues the computation at a scheduler and blocks until its turn has come, or ctx ends. Without a location the
+// scheduler is the one of the computation's own runtime, or else one among the runtimes that it has links to.
+// ErrNotFound: there is none; ErrExists: it was scheduled before; ErrDisconnected: the link to the scheduler broke. When ctx
+// ends the computation is taken out of the queue and is over.
+func (p *Computation) Schedule(ctx context.Context, at ...Location) error {
+	l, err := p.findScheduler(ctx, at)
+	if err != nil {
+		return fmt.Errorf("discoro: schedule: %w", err)
+	}
+	p.mu.Lock()
+	state := p.state
+	if state == compNew {
+		p.state, p.sched = compQueued, l
+	}
+	p.mu.Unlock()
+	switch {
+	case state == compOver:
+		return fmt.Errorf("discoro: schedule: the computation is closed; make a new one: %w", ErrClosed)
+	case state != compNew:
+		return fmt.Errorf("discoro: schedule: the computation was scheduled before; make a new one: %w", ErrExists)
+	}
+	p.rt.mu.Lock()
+	p.rt.comps[p.token] = p
+	p.rt.mu.Unlock()
+	if err := p.submit(ctx, l); err != nil {
+		l.tell(&wire.CloseJob{Token: p.token})
+		p.end(err)
+		return fmt.Errorf("discoro: schedule at %v: %w", l.location(), err)
+	}
+	p.mu.Lock()
+	if p.state == compQueued {
+		p.state = compActive
+	}
+	p.mu.Unlock()
+	return nil
+}
+
+// submit queues the computation and waits for its turn.
+func (p *Computation) submit(ctx context.Context, l *link) error {
+	stop := p.explain(l, "the computation's turn at the scheduler")
+	defer stop()
+	out, err := l.request(ctx, func(call uint64) wire.Frame {
+		return &wire.Submit{
+			Call: call, Token: p.token, Client: p.rt.peer(), Name: p.rt.cfg.Name, Functions: p.cfg.Functions,
+		}
+	})
+	if err == nil {
+		return out.err
+	}
+	if ctx.Err() != nil && l.stateNow() == linkUp {
+		return fmt.Errorf("the computation's turn has not come: %s: %w", p.report(l), err)
+	}
+	return err
+}
+
+// findScheduler returns the link to the scheduler to use.
+func (p *Computation) findScheduler(ctx context.Context, at []Location) (*link, error) {
+	if len(at) > 1 {
+		return nil, fmt.Errorf("%d locations given, at most one scheduler is used", len(at))
+	}
+	if len(at) == 1 {
+		l, err := p.rt.linkAt(ctx, at[0])
+		if err != nil {
+			return nil, err
+		}
+		if peer, _ := l.isUp(); !l.isSelf() && peer.Roles&roleScheduler == 0 {
+			return nil, fmt.Errorf("the runtime at %v is no scheduler: %w", at[0], ErrNotFound)
+		}
+		return l, nil
+	}
+	if p.rt.roles&roleScheduler != 0 {
+		return p.rt.self, nil
+	}
+	for _, l := range p.rt.allLinks() {
+		if peer, up := l.isUp(); up && peer.Roles&roleScheduler != 0 {
+			return l, nil
+		}
+	}
+	return nil, fmt.Errorf("no scheduler is known: start one in this program with NewScheduler, or give its location: %w", ErrNotFound)
+}
+
+// active returns the link to the scheduler while the computation can run things.
+func (p *Computation) active(verb string) (*link, error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	switch p.state {
+	case compActive:
+		return p.sched, nil
+	case compNew, compQueued:
+		return nil, fmt.Errorf("discoro: %s: the computation is not scheduled yet: %w", verb, ErrClosed)
+	case compClosing, compOver:
+	}
+	if p.why != nil {
+		return nil, fmt.Errorf("discoro: %s: the computation is over: %w", verb, p.why)
+	}
+	return nil, fmt.Errorf("discoro: %s: the computation is closed: %w", verb, ErrClosed)
+}
+
+// WaitServers blocks until at least n servers can be used, or ctx ends. While it waits it logs, ever more rarely, which
+// nodes are known and why each is not used; when ctx ends the error is ErrNoServer with that report, and ctx's error.
+func (p *Computation) WaitServers(ctx context.Context, n int) error {
+	l, err := p.active("wait for servers")
+	if err != nil {
+		return err
+	}
+	what := fmt.Sprintf("wait for %d servers", n)
+	stop := p.explain(l, what)
+	defer stop()
+	for {
+		k := &call{}
+		p.mu.Lock()
+		enough, over := len(p.servers) >= n, p.state != compActive
+		if !enough && !over {
+			p.changed = append(p.changed, k)
+		}
+		p.mu.Unlock()
+		if enough {
+			return nil
+		}
+		if over {
+			_, err := p.active(what)
+			return err
+		}
+		if _, err := p.rt.wait(ctx, k); err != nil {
+			return p.noServer(l, what, err)
+		}
+	}
+}
+
+// noServer makes the error of a wait for servers that ctx ended.
+func (p *Computation) noServer(l *link, what string, cause error) error {
+	report := p.report(l)
+	return &textError{text: fmt.Sprintf("discoro: %s: %v: no server: %s", what, cause, report), is: []error{ErrNoServer, cause}}
+}
+
+// report asks the scheduler what the computation waits for.
+func (p *Computation) report(l *link) string {
+	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
+	defer cancel()
+	out, err := l.request(ctx, func(call uint64) wire.Frame { return &wire.Report{Call: call, Token: p.token} })
+	if err == nil {
+		err = out.err
+	}
+	if err != nil {
+		return fmt.Sprintf("the scheduler at %v does not say why (%v)", l.location(), err)
+	}
+	text, err := resultAs[string](p.rt, out, "report")
+	if err != nil {
+		return err.Error()
+	}
+	return text
+}
+
+// explainFirst is when a wait for a server is first explained in the log.
+const explainFirst = 2 * time.Second
+
+// explain logs, after 2 s and then ever more rarely, what is waited for and why; stop ends that.
+func (p *Computation) explain(l *link, what string) (stop func()) {
+	var mu sync.Mutex // guards following; leaf
+	ended, next := false, explainFirst
+	var timer *time.Timer
+	say := func() {
+		report := p.report(l)
+		mu.Lock()
+		next *= 2
+		if !ended {
+			timer.Reset(next)
+		}
+		silent := ended
+		mu.Unlock()
+		if !silent {
+			p.rt.log.Warn("still waiting", slog.String("for", what), slog.String("because", report))
+		}
+	}
+	mu.Lock()
+	timer = time.AfterFunc(next, func() { p.rt.start(say) })
+	mu.Unlock()
+	return func() {
+		mu.Lock()
+		defer mu.Unlock()
+		ended = true
+		timer.Stop()
+	}
+}
+
+// Close ends the computation: what still runs is terminated, each server removes its files and variables, and the next
+// computation gets the servers. It blocks until the scheduler says that it is done, or ctx ends. Closing again returns nil.
+func (p *Computation) Close(ctx context.Context) error {
+	p.mu.Lock()
+	state, l := p.state, p.sched
+	if state == compActive {
+		p.state = compClosing
+	}
+	p.mu.Unlock()
+	switch state {
+	case compNew:
+		p.end(ErrClosed)
+		return nil
+	case compOver:
+		return nil
+	case compQueued, compActive, compClosing:
+	}
+	p.wakeWaiters()
+	if state != compClosing {
+		l.tell(&wire.CloseJob{Token: p.token})
+	}
+	if _, err := p.over.wait(ctx, p.rt); err != nil {
+		return fmt.Errorf("discoro: close: not all servers have closed: %s: %w", p.report(l), err)
+	}
+	return nil
+}
+
+// hear takes what the scheduler tells of the computation. It runs on the link's reader.
+func (p *Computation) hear(f *wire.Status) {
+	s := statusOf(f)
+	if s.Kind == ComputationClosed {
+		err := ErrClosed
+		if s.Reason != "" {
+			err = &textError{text: s.Reason, is: []error{ErrClosed}}
+		}
+		p.endWith(err, s)
+		return
+	}
+	p.mu.Lock()
+	if p.state == compOver {
+		p.mu.Unlock()
+		return
+	}
+	p.told.put(s)
+	switch s.Kind { //nolint:exhaustive // the other kinds change nothing here
+	case ServerInitialized:
+		p.servers[s.Server], p.known[s.Server] = s.Node, s.Node
+		p.told.release(s.Server, s.Node)
+	case ServerClosed, ServerDisconnected:
+		delete(p.servers, s.Server)
+	}
+	p.mu.Unlock()
+	p.flush()
+	p.wakeWaiters()
+}
+
+func (p *Computation) wakeWaiters() {
+	p.mu.Lock()
+	changed := p.changed
+	p.changed = nil
+	p.mu.Unlock()
+	for _, k := range changed {
+		k.finish(outcome{})
+	}
+}
+
+// end makes the computation over; jobs that still run end with why.
+func (p *Computation) end(why error) {
+	p.endWith(why, Status{Kind: ComputationClosed, Reason: why.Error()})
+}
+
+func (p *Computation) endWith(why error, last Status) {
+	p.mu.Lock()
+	if p.state == compOver {
+		p.mu.Unlock()
+		return
+	}
+	asked := p.state == compClosing
+	p.state, p.why = compOver, why
+	p.mu.Unlock()
+	if asked {
+		why = &textError{text: why.Error(), is: []error{ErrTerminated, why}}
+	}
+	p.rt.mu.Lock()
+	delete(p.rt.comps, p.token)
+	var jobs []*job
+	for _, j := range p.rt.jobs {
+		if j.comp == p {
+			jobs = append(jobs, j)
+		}
+	}
+	p.rt.mu.Unlock()
+	for _, j := range jobs {
+		j.finish(outcome{err: fmt.Errorf("discoro: run %s: the computation is over: %w", j.fn, why)})
+	}
+	p.mu.Lock()
+	clear(p.servers)
+	p.told.close(last)
+	p.mu.Unlock()
+	p.flush()
+	p.wakeWaiters()
+	p.over.set(outcome{})
+}
+
+// peer is how the runtime is named in frames.
+func (rt *Runtime) peer() wire.Peer {
+	return wire.Peer{ID: rt.id, Host: rt.loc.Addr, Port: rt.loc.Port}
+}

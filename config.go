@@ -1,0 +1,272 @@
+package discoro
+
+import (
+	"cmp"
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"os"
+	"strconv"
+	"strings"
+	"time"
+	"unicode"
+	"unicode/utf8"
+
+	"github.com/discoro/discoro/wire"
+)
+
+// Defaults of Config and of the roles' configurations.
+const (
+	// DefaultMsgTimeout bounds control messages and waits for room in a link's queue.
+	DefaultMsgTimeout = 10 * time.Second
+	// DefaultMaxMessage bounds the encoded size of one message, argument or result, in bytes.
+	DefaultMaxMessage = 64 << 20
+	// MinPulseInterval is the least that a computation may ask for unless a node allows less.
+	MinPulseInterval = 10 * time.Second
+	// MaxPulseInterval is the most that a computation may ask for unless a node allows more.
+	MaxPulseInterval = 100 * time.Second
+)
+
+const (
+	defaultGrace = 5 * time.Second // for a terminated coroutine to end
+	goodSecret   = 16              // characters of a secret, at least
+	maxName      = 256             // bytes of a runtime's or coroutine's registered name
+)
+
+// Config says how a [Runtime] is reached and how it protects its links. The zero Config is a runtime that this machine
+// alone can reach. Each role's configuration embeds one.
+type Config struct {
+	// Name is what others see; the host's name when empty.
+	Name string
+	// Addr is the host name or IP address to listen on and to announce. Empty: loopback, unless Secret, certificates or
+	// Insecure are set; then all addresses, announcing the host's own.
+	Addr string
+	// ExtAddr is announced in place of Addr, for peers that reach this runtime through NAT, a cloud's public address or
+	// a forwarded port.
+	ExtAddr string
+	// TCPPort to listen on; 0: any free port.
+	TCPPort int
+	// Secret protects every link: both sides must have the same, links are encrypted and each side proves to the other
+	// that it knows it. At least 16 characters are advised. It is never logged.
+	Secret string
+	// CertFile, KeyFile and CAFile (PEM) protect links by mutual TLS: each side has a certificate signed by the CA. The
+	// key may be in CertFile.
+	CertFile, KeyFile, CAFile string
+	// TLS is mutual TLS by a configuration made in the program; it needs a certificate, and ClientCAs and RootCAs.
+	TLS *tls.Config
+	// Insecure allows a runtime with neither a secret nor certificates to be reached from other machines: whoever
+	// reaches its port can run its functions.
+	Insecure bool
+	// DestPath is the folder below which received files and servers' folders go. Empty: a private folder below
+	// os.TempDir(), which is removed at Close.
+	DestPath string
+	// MaxMessage bounds the encoded size of one message, argument or result, in bytes; 0: DefaultMaxMessage.
+	MaxMessage int
+	// MsgTimeout bounds control messages, and a Send's wait for room in a link's queue; 0: DefaultMsgTimeout.
+	MsgTimeout time.Duration
+	// Peers are kept connected: dialled at the start and redialled, ever more rarely up to twice a minute, whenever the
+	// link is down. "host:port"; a DNS name stands for all its addresses and is looked up anew at each dial.
+	Peers []string
+	// Logger takes what the runtime has to say; nil: slog.Default(). Its handler must not call into discoro.
+	Logger *slog.Logger
+
+	pulse time.Duration // between signs of life on a link; 0: MinPulseInterval; tests set it
+}
+
+// one returns the configuration of a constructor's optional parameter.
+func one[T any](cfg []T) (T, error) {
+	var c T
+	switch len(cfg) {
+	case 0:
+		return c, nil
+	case 1:
+		return cfg[0], nil
+	}
+	return c, fmt.Errorf("discoro: %d configurations given, at most one is allowed", len(cfg))
+}
+
+// settled is a Config with every default filled in and everything checked.
+type settled struct {
+	Config
+
+	listen    string           // address to listen on; empty: all
+	host      string           // announced
+	reachable bool             // other machines may reach it
+	protect   *wire.Protection // nil: plain links
+	peers     []Location
+}
+
+// settle checks cfg and fills in defaults; it is the one place where a Config is checked.
+func (cfg Config) settle() (settled, error) {
+	s := settled{Config: cfg}
+	if s.Name == "" {
+		s.Name, _ = os.Hostname()
+	}
+	if s.Name == "" {
+		s.Name = "discoro"
+	}
+	if err := s.checkFields(); err != nil {
+		return settled{}, err
+	}
+	s.MaxMessage = cmp.Or(s.MaxMessage, DefaultMaxMessage)
+	s.MsgTimeout = cmp.Or(s.MsgTimeout, DefaultMsgTimeout)
+	s.pulse = cmp.Or(s.pulse, MinPulseInterval)
+	if s.Logger == nil {
+		s.Logger = slog.Default()
+	}
+	for _, p := range s.Peers {
+		loc, err := ParseLocation(p)
+		if err != nil {
+			return settled{}, badField("Peers", "%w", err)
+		}
+		s.peers = append(s.peers, loc)
+	}
+	certs, err := s.certificates()
+	if err != nil {
+		return settled{}, err
+	}
+	if err := s.settleAddr(s.Secret != "" || certs != nil || s.Insecure); err != nil {
+		return settled{}, err
+	}
+	// Last: it starts to compute the secret's key.
+	if s.protect, err = wire.NewProtection(wire.Secret(s.Secret), certs); err != nil {
+		return settled{}, fmt.Errorf("discoro: Config: %w", err)
+	}
+	return s, nil
+}
+
+// badField is the error of one field.
+func badField(field, format string, args ...any) error {
+	return fmt.Errorf("discoro: Config.%s: %w", field, fmt.Errorf(format, args...))
+}
+
+// checkFields checks what can be checked of each field alone.
+func (s *settled) checkFields() error {
+	switch {
+	case len(s.Name) > maxName || !isPlainText(s.Name):
+		return badField("Name", "%.40q: want at most %d bytes of printable text", s.Name, maxName)
+	case s.TCPPort < 0 || s.TCPPort > 65535:
+		return badField("TCPPort", "%d is not a port", s.TCPPort)
+	case s.MaxMessage < 0 || s.MaxMessage > 1<<30:
+		return badField("MaxMessage", "%d is not between 0 and 1 GiB", s.MaxMessage)
+	case s.MsgTimeout < 0:
+		return badField("MsgTimeout", "%v is negative", s.MsgTimeout)
+	}
+	for _, f := range []struct{ field, host string }{{"Addr", s.Addr}, {"ExtAddr", s.ExtAddr}} {
+		if f.host != "" && !isHost(f.host) {
+			return badField(f.field, "%q is not a host name or IP address; the port goes into TCPPort, an IPv6 address is written without brackets", f.host)
+		}
+	}
+	return nil
+}
+
+// isPlainText reports whether s can go into a log line as it is.
+func isPlainText(s string) bool {
+	return utf8.ValidString(s) && strings.IndexFunc(s, func(r rune) bool { return !unicode.IsPrint(r) }) < 0
+}
+
+// certificates returns the configuration of mutual TLS, nil where there is none.
+func (s *settled) certificates() (*tls.Config, error) {
+	if s.CertFile == "" && s.KeyFile == "" && s.CAFile == "" {
+		return s.TLS, nil
+	}
+	if s.TLS != nil {
+		return nil, errors.New("discoro: Config: both TLS and CertFile, KeyFile or CAFile are set; choose one")
+	}
+	cfg, err := wire.LoadTLS(s.CertFile, s.KeyFile, s.CAFile)
+	if err != nil {
+		return nil, fmt.Errorf("discoro: Config.CertFile, KeyFile, CAFile: %w", err)
+	}
+	return cfg, nil
+}
+
+// settleAddr chooses where to listen: closed by default.
+func (s *settled) settleAddr(open bool) error {
+	s.listen = s.Addr
+	if s.Addr == "" && !open {
+		s.listen = "127.0.0.1"
+	}
+	if !open && !isLoopback(s.listen) {
+		return s.errOpen()
+	}
+	s.host = s.ExtAddr
+	if s.host == "" {
+		s.host = s.listen
+	}
+	if ip := net.ParseIP(s.host); s.host == "" || ip != nil && ip.IsUnspecified() {
+		s.host = ownAddress()
+	}
+	s.reachable = open
+	return nil
+}
+
+func (s *settled) errOpen() error {
+	return badField("Addr", "%q can be reached from other machines, which without protection lets anybody run functions here: "+
+		"set Secret (or certificates), or Insecure to allow it", s.Addr)
+}
+
+// open listens, and returns the port as well. What the address turns out to be counts, not what its name said before.
+func (s *settled) open() (net.Listener, int, error) {
+	ln, err := net.Listen("tcp", net.JoinHostPort(s.listen, strconv.Itoa(s.TCPPort)))
+	if err != nil {
+		return nil, 0, fmt.Errorf("discoro: listen: %w", err)
+	}
+	addr, ok := ln.Addr().(*net.TCPAddr)
+	switch {
+	case !ok:
+		err = fmt.Errorf("discoro: listen: %v is no TCP address", ln.Addr())
+	case !s.reachable && !addr.IP.IsLoopback():
+		err = s.errOpen()
+	default:
+		return ln, addr.Port, nil
+	}
+	return nil, 0, errors.Join(err, ln.Close())
+}
+
+// awaitKey waits until the secret's key has been computed, so that no goroutine is left behind: a second at most.
+func (s *settled) awaitKey() { _ = s.protect.Ready(context.Background()) }
+
+// isLoopback reports whether host can be reached from this machine only.
+func isLoopback(host string) bool {
+	if ip := net.ParseIP(host); ip != nil {
+		return ip.IsLoopback()
+	}
+	addrs, err := net.LookupIP(host)
+	if err != nil || len(addrs) == 0 {
+		return host == "localhost"
+	}
+	for _, ip := range addrs {
+		if !ip.IsLoopback() {
+			return false
+		}
+	}
+	return true
+}
+
+// ownAddress returns an address of this host that others can use, loopback when it has none.
+func ownAddress() string {
+	addrs, err := net.InterfaceAddrs()
+	if err != nil {
+		return "127.0.0.1"
+	}
+	var six string
+	for _, a := range addrs {
+		n, ok := a.(*net.IPNet)
+		if !ok || !n.IP.IsGlobalUnicast() {
+			continue
+		}
+		if four := n.IP.To4(); four != nil {
+			return four.String()
+		}
+		if six == "" {
+			six = n.IP.String()
+		}
+	}
+	if six != "" {
+		return six
+	}
+	return "127.0.0.1"
+}

@@ -1,0 +1,147 @@
+package discoro_test
+
+import (
+	"context"
+	"iter"
+	"log/slog"
+	"testing"
+	"time"
+
+	"github.com/discoro/discoro"
+)
+
+// Programs are compiled against these shapes. A line that no longer compiles breaks them.
+var (
+	_ discoro.Func[int, string]                                 = discoro.Register("contract.f", func(*discoro.Coro, int) (string, error) { return "", nil })
+	_ func(discoro.Func[int, string]) string                    = discoro.Func[int, string].Name
+	_ func(discoro.Func[int, string], int) discoro.Call[string] = discoro.Func[int, string].With
+	_ func(string, any) discoro.Call[any]                       = discoro.Named
+	_ discoro.Task                                              = discoro.Call[int]{}
+	_ struct{}                                                  = discoro.None{}
+	_ func(string)                                              = discoro.RegisterType[int]
+	_ func(string, error)                                       = discoro.RegisterError
+
+	_ func(...discoro.Config) (*discoro.Runtime, error)                                                = discoro.NewRuntime
+	_ func(*discoro.Runtime) string                                                                    = (*discoro.Runtime).Name
+	_ func(*discoro.Runtime) discoro.Location                                                          = (*discoro.Runtime).Location
+	_ func(*discoro.Runtime) string                                                                    = (*discoro.Runtime).DestPath
+	_ func(*discoro.Runtime, string, func(*discoro.Coro) (any, error)) *discoro.Coro                   = (*discoro.Runtime).Spawn
+	_ func(*discoro.Runtime, context.Context, string, ...discoro.Location) (*discoro.Coro, error)      = (*discoro.Runtime).Locate
+	_ func(*discoro.Runtime, context.Context, string) (discoro.Location, error)                        = (*discoro.Runtime).Connect
+	_ func(*discoro.Runtime, discoro.Location) error                                                   = (*discoro.Runtime).Disconnect
+	_ func(*discoro.Runtime) []discoro.Location                                                        = (*discoro.Runtime).Peers
+	_ func(*discoro.Runtime) error                                                                     = (*discoro.Runtime).Close
+	_ func(string) (discoro.Location, error)                                                           = discoro.ParseLocation
+	_ func(discoro.Location) string                                                                    = discoro.Location.String
+	_ context.Context                                                                                  = (*discoro.Coro)(nil)
+	_ func(*discoro.Coro) string                                                                       = (*discoro.Coro).Name
+	_ func(*discoro.Coro) discoro.Location                                                             = (*discoro.Coro).Location
+	_ func(*discoro.Coro) string                                                                       = (*discoro.Coro).String
+	_ func(*discoro.Coro, any) error                                                                   = (*discoro.Coro).Send
+	_ func(*discoro.Coro, context.Context, any) error                                                  = (*discoro.Coro).Deliver
+	_ func(*discoro.Coro, context.Context, *discoro.Coro) error                                        = (*discoro.Coro).Monitor
+	_ func(*discoro.Coro) error                                                                        = (*discoro.Coro).Terminate
+	_ func(*discoro.Coro, context.Context) error                                                       = (*discoro.Coro).Wait
+	_ func(context.Context, *discoro.Coro) (int, error)                                                = discoro.Result[int]
+	_ func(context.Context, *discoro.Coro, any) (int, error)                                           = discoro.Ask[int]
+	_ func(*discoro.Coro, string) error                                                                = (*discoro.Coro).Register
+	_ func(*discoro.Coro, string) error                                                                = (*discoro.Coro).Unregister
+	_ func(*discoro.Coro) (any, error)                                                                 = (*discoro.Coro).Receive
+	_ func(*discoro.Coro, time.Duration) (any, error)                                                  = (*discoro.Coro).ReceiveTimeout
+	_ func(*discoro.Coro) (int, error)                                                                 = discoro.ReceiveAs[int]
+	_ func(*discoro.Coro, time.Duration) error                                                         = (*discoro.Coro).Sleep
+	_ func(*discoro.Coro) error                                                                        = (*discoro.Coro).Yield
+	_ func(*discoro.Coro, func() error) error                                                          = (*discoro.Coro).Blocking
+	_ func(*discoro.Coro, string, func(*discoro.Coro) (any, error)) *discoro.Coro                      = (*discoro.Coro).Spawn
+	_ func(*discoro.Coro) *discoro.Runtime                                                             = (*discoro.Coro).Runtime
+	_ func(*discoro.Coro) string                                                                       = (*discoro.Coro).Dir
+	_ func(*discoro.Coro) *slog.Logger                                                                 = (*discoro.Coro).Logger
+	_ func(discoro.Exit) (int, error)                                                                  = discoro.ExitResult[int]
+	_ func(*discoro.Request, any) error                                                                = (*discoro.Request).Reply
+	_ func(*discoro.Var[int], *discoro.Coro, int)                                                      = (*discoro.Var[int]).Set
+	_ func(*discoro.Var[int], *discoro.Coro) (int, bool)                                               = (*discoro.Var[int]).Get
+	_ func(...discoro.NodeConfig) (*discoro.Node, error)                                               = discoro.NewNode
+	_ func(*discoro.Node) discoro.Location                                                             = (*discoro.Node).Location
+	_ func(*discoro.Node) []discoro.Location                                                           = (*discoro.Node).Servers
+	_ func(*discoro.Node, context.Context) error                                                       = (*discoro.Node).CloseComputation
+	_ func(*discoro.Node, context.Context) error                                                       = (*discoro.Node).Drain
+	_ func(*discoro.Node) error                                                                        = (*discoro.Node).Close
+	_ func(*discoro.Node) error                                                                        = (*discoro.Node).Wait
+	_ func()                                                                                           = discoro.Init
+	_ func(...discoro.ServerConfig) (*discoro.Server, error)                                           = discoro.NewServer
+	_ func(...discoro.SchedulerConfig) (*discoro.Scheduler, error)                                     = discoro.NewScheduler
+	_ *discoro.Runtime                                                                                 = discoro.Scheduler{}.Runtime
+	_ func(*discoro.Runtime, ...discoro.ComputationConfig) (*discoro.Computation, error)               = discoro.NewComputation
+	_ func(*discoro.Computation, context.Context, ...discoro.Location) error                           = (*discoro.Computation).Schedule
+	_ func(*discoro.Computation, context.Context, int) error                                           = (*discoro.Computation).WaitServers
+	_ func(*discoro.Computation, context.Context, discoro.Task) (*discoro.Coro, error)                 = (*discoro.Computation).Run
+	_ func(*discoro.Computation, context.Context, discoro.Place, discoro.Task) (*discoro.Coro, error)  = (*discoro.Computation).RunAt
+	_ func(*discoro.Computation, context.Context, discoro.Each, discoro.Task) ([]*discoro.Coro, error) = (*discoro.Computation).RunEach
+	_ func(*discoro.Computation, context.Context, discoro.Task) ([]*discoro.Coro, error)               = (*discoro.Computation).RunNodes
+	_ func(*discoro.Computation, context.Context, discoro.Task) ([]*discoro.Coro, error)               = (*discoro.Computation).RunServers
+	_ func(*discoro.Computation, context.Context, string, discoro.Task) ([]*discoro.Coro, error)       = (*discoro.Computation).RunNodeServers
+	_ func(*discoro.Computation, context.Context) ([]string, error)                                    = (*discoro.Computation).Nodes
+	_ func(*discoro.Computation, context.Context) ([]discoro.Location, error)                          = (*discoro.Computation).Servers
+	_ func(*discoro.Computation, context.Context) error                                                = (*discoro.Computation).Close
+	_ discoro.Place                                                                                    = discoro.Location{}
+	_ discoro.Place                                                                                    = discoro.NodeAddr("")
+
+	_ func(*discoro.Computation, ...discoro.RCSConfig) (*discoro.RemoteCoroScheduler, error)                                          = discoro.NewRemoteCoroScheduler
+	_ func(*discoro.RemoteCoroScheduler) *discoro.Coro                                                                                = (*discoro.RemoteCoroScheduler).StatusCoro
+	_ func(*discoro.RemoteCoroScheduler, context.Context, discoro.Task) (*discoro.Coro, error)                                        = (*discoro.RemoteCoroScheduler).Schedule
+	_ func(*discoro.RemoteCoroScheduler, context.Context, discoro.Task) (*discoro.Coro, error)                                        = (*discoro.RemoteCoroScheduler).Submit
+	_ func(*discoro.RemoteCoroScheduler, context.Context, discoro.Place, discoro.Task) (*discoro.Coro, error)                         = (*discoro.RemoteCoroScheduler).SubmitAt
+	_ func(context.Context, *discoro.RemoteCoroScheduler, discoro.Call[int]) (int, error)                                             = discoro.Execute[int]
+	_ func(context.Context, *discoro.RemoteCoroScheduler, discoro.Place, discoro.Call[int]) (int, error)                              = discoro.ExecuteAt[int]
+	_ func(context.Context, *discoro.RemoteCoroScheduler, discoro.Func[int, string], iter.Seq[int]) ([]string, error)                 = discoro.MapResults[int, string]
+	_ func(context.Context, *discoro.RemoteCoroScheduler, discoro.Func[int, string], iter.Seq[int]) iter.Seq[discoro.Outcome[string]] = discoro.AsCompleted[int, string]
+	_ func(*discoro.RemoteCoroScheduler, context.Context, bool) error                                                                 = (*discoro.RemoteCoroScheduler).Finish
+	_                                                                                                                                 = []error{
+		discoro.ErrTerminated, discoro.ErrTimeout, discoro.ErrClosed, discoro.ErrNotFound, discoro.ErrNotRegistered, discoro.ErrTypeNotRegistered,
+		discoro.ErrType, discoro.ErrNoServer, discoro.ErrDisconnected, discoro.ErrUnauthorized, discoro.ErrTooLarge, discoro.ErrExists, discoro.ErrRejected,
+		&discoro.RemoteError{Func: "", Location: discoro.Location{}, Msg: ""}, &discoro.PanicError{Value: nil, Stack: ""},
+		&discoro.ServerLostError{Server: discoro.Location{}, Func: "", Cause: nil},
+	}
+)
+
+// TestContract checks what the compiler cannot: names of fields in use, by keyed literals.
+func TestContract(t *testing.T) {
+	t.Parallel()
+	cfg := discoro.Config{
+		Name: "", Addr: "", ExtAddr: "", TCPPort: 0, Secret: "", CertFile: "", KeyFile: "", CAFile: "", TLS: nil, Insecure: false,
+		DestPath: "", MaxMessage: 0, MsgTimeout: 0, Peers: nil, Logger: nil,
+	}
+	_ = discoro.NodeConfig{Config: cfg, Servers: 0, Processes: false}
+	_ = discoro.ServerConfig{Config: cfg}
+	_ = discoro.SchedulerConfig{Config: cfg}
+	_ = discoro.ComputationConfig{Functions: nil, Status: nil, Timeout: 0}
+	_ = discoro.RCSConfig{
+		ProcStatus:    func(*discoro.Coro, discoro.Status) error { return nil },
+		ProcAvailable: func(*discoro.Coro, discoro.Location) error { return nil },
+		ProcClose:     func(*discoro.Coro, discoro.StatusKind, discoro.Location) {},
+		Retries:       0,
+	}
+	_ = discoro.Outcome[int]{Index: 0, Value: 0, Err: nil, Server: discoro.Location{}, Attempts: 0}
+	s := discoro.Status{
+		Kind: discoro.NodeDiscovered, Node: "", Server: discoro.Location{}, Reason: "",
+		Coro: discoro.CoroInfo{Coro: nil, Func: "", Arg: nil, Start: time.Time{}},
+	}
+	kinds := map[discoro.StatusKind]int{ // the seed's numbers
+		discoro.NodeDiscovered: 1, discoro.NodeInitialized: 2, discoro.NodeClosed: 3, discoro.NodeIgnore: 4, discoro.NodeDisconnected: 5,
+		discoro.ServerDiscovered: 11, discoro.ServerInitialized: 12, discoro.ServerClosed: 13, discoro.ServerIgnore: 14,
+		discoro.ServerDisconnected: 15, discoro.CoroCreated: 20, discoro.ComputationScheduled: 23, discoro.ComputationClosed: 25,
+	}
+	for kind, number := range kinds {
+		if int(kind) != number {
+			t.Errorf("%v is %d, not %d", kind, kind, number)
+		}
+	}
+	if got := s.String(); got != "NodeDiscovered" {
+		t.Errorf("a status reads %q", got)
+	}
+	_ = discoro.Exit{Coro: nil, Err: nil}
+	_ = discoro.Request{Msg: nil}
+	if discoro.EachNode == discoro.EachServer {
+		t.Error("EachNode is EachServer")
+	}
+}

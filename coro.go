@@ -1,0 +1,318 @@
+package discoro
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"strconv"
+	"time"
+
+	"github.com/discoro/discoro/wire"
+)
+
+// Coro is a handle of a coroutine, here or at another runtime; it answers to the seed's Coro. It can be passed in any
+// message, argument or result and arrives as a live handle; within a runtime there is one handle a coroutine, so
+// handles can be compared and be map keys.
+//
+// A Coro is a [context.Context]: that of the coroutine, done when the coroutine is terminated or has ended. Inside the
+// coroutine, pass it wherever a context is wanted; what discoro then waits for, it waits for without the turn. As a
+// context, the handle of a coroutine elsewhere is never done.
+//
+// Handles are safe for concurrent use. Receive, ReceiveTimeout, Sleep, Yield, Blocking, Spawn and Dir belong inside: only
+// the coroutine's own goroutine may call them; elsewhere they panic. A goroutine that the coroutine started may use its
+// context, and then waits like any other goroutine: it can never give up the turn of the coroutine.
+//
+// A function that locks its goroutine to its thread ([runtime.LockOSThread]) must unlock it before it yields or returns, or
+// lock it inside Blocking: Go ends the whole program when a locked coroutine is to be exchanged for another.
+type Coro struct {
+	rt    *Runtime   // immutable: the runtime that this handle belongs to
+	home  wire.ID    // immutable: the runtime that the coroutine runs in
+	loc   Location   // immutable: that runtime's location
+	seq   uint64     // immutable: the coroutine's number there
+	name  string     // immutable
+	local *localCoro // immutable: the coroutine itself, when it runs in rt
+	job   *job       // immutable: set when the coroutine runs a job of this client
+}
+
+// Name returns the name that the coroutine was spawned with, or that of the function it runs.
+func (c *Coro) Name() string { return c.name }
+
+// Location returns where the coroutine runs.
+func (c *Coro) Location() Location { return c.loc }
+
+// Runtime returns the runtime that this handle belongs to: inside a coroutine, the one that it runs in.
+func (c *Coro) Runtime() *Runtime { return c.rt }
+
+// String gives "name/number@host:port".
+func (c *Coro) String() string {
+	return c.name + "/" + strconv.FormatUint(c.seq, 10) + "@" + c.loc.String()
+}
+
+// Send puts msg into the coroutine's mailbox and does not wait for it to get there. Messages from one sender arrive in
+// the order sent. A message to a coroutine of the same runtime is shared, not copied. One to another runtime is encoded
+// here: one that cannot travel is an error here (ErrTypeNotRegistered, ErrTooLarge). Send waits only while the link's
+// queue is full, at most Config.MsgTimeout; then the error is ErrTimeout and the message was not sent.
+func (c *Coro) Send(msg any) error {
+	if c.local != nil {
+		return c.local.put(msg)
+	}
+	return c.rt.linkOf(c).sendMessage(c.seq, msg)
+}
+
+// Deliver is Send that returns when msg is in the mailbox. It blocks until then or until ctx ends. ErrNotFound: the
+// coroutine has ended; ErrDisconnected: the link broke, and msg may or may not have arrived.
+func (c *Coro) Deliver(ctx context.Context, msg any) error {
+	if c.local != nil {
+		return c.local.put(msg)
+	}
+	body, err := c.rt.encodeMessage(msg)
+	if err != nil {
+		return err
+	}
+	out, err := c.rt.linkOf(c).request(ctx, func(call uint64) wire.Frame {
+		return &wire.Deliver{Call: call, To: c.seq, Body: body}
+	})
+	if err == nil {
+		err = out.err
+	}
+	if err != nil {
+		return fmt.Errorf("discoro: deliver to %v: %w", c, err)
+	}
+	return nil
+}
+
+// Monitor makes watcher receive exactly one [Exit] when the coroutine has ended, however it ends; at once when it has
+// already, with ErrNotFound if nothing is known of it any more. When the link to it breaks, the Exit's Err is
+// ErrDisconnected. Monitor itself waits only for room in the link's queue, at most until ctx ends; then watcher
+// receives nothing and the error is ctx's. The watcher may be a coroutine of any runtime.
+func (c *Coro) Monitor(ctx context.Context, watcher *Coro) error {
+	switch {
+	case watcher == nil:
+		return fmt.Errorf("discoro: monitor %v: there is no watcher: %w", c, ErrRejected)
+	case c.local != nil:
+		c.local.onEnd(func() { c.rt.sendExit(watcher, c, c.local.outcomeNow()) })
+		return nil
+	case c.job != nil:
+		c.job.done.onDone(func(out outcome) { c.rt.sendExit(watcher, c, out) })
+		return nil
+	}
+	l := c.rt.linkOf(c)
+	err := l.waitRoom(ctx)
+	if err == nil {
+		_, err = l.ask(answerFunc(func(out outcome) { c.rt.sendExit(watcher, c, out) }), func(call uint64) wire.Frame {
+			return &wire.Wait{Call: call, Of: c.seq}
+		})
+	}
+	if errors.Is(err, ErrDisconnected) {
+		c.rt.sendExit(watcher, c, outcome{err: err})
+		return nil
+	}
+	return err
+}
+
+// Terminate ends the coroutine: from now on each of its yield points returns ErrTerminated at once, and so does whatever
+// else of discoro it waits for, with whichever context. It does not wait; see Wait. A function that has neither yielded nor returned after the grace period is abandoned. Terminating a
+// coroutine that has ended does nothing.
+func (c *Coro) Terminate() error {
+	if c.local != nil {
+		c.local.terminate()
+		return nil
+	}
+	return c.rt.linkOf(c).post(&wire.Terminate{Of: c.seq})
+}
+
+// Wait blocks until the coroutine has ended, or ctx ends, and returns the coroutine's error. It does not end the
+// coroutine when ctx ends. ErrNotFound: it had ended before, and its end is no longer known.
+func (c *Coro) Wait(ctx context.Context) error {
+	out, err := c.outcome(ctx)
+	if err != nil {
+		return err
+	}
+	return out.err
+}
+
+// Result blocks until the coroutine has ended, or ctx ends, and returns the coroutine's result, or its error. ErrType:
+// the result is not an R.
+func Result[R any](ctx context.Context, c *Coro) (R, error) {
+	out, err := c.outcome(ctx)
+	if err != nil {
+		var zero R
+		return zero, err
+	}
+	return resultAs[R](c.rt, out, c.name)
+}
+
+// outcome waits for the coroutine's end.
+func (c *Coro) outcome(ctx context.Context) (outcome, error) {
+	switch {
+	case c.local != nil:
+		return c.local.wait(ctx)
+	case c.job != nil:
+		return c.job.done.wait(ctx, c.rt)
+	}
+	out, err := c.rt.linkOf(c).request(ctx, func(call uint64) wire.Frame {
+		return &wire.Wait{Call: call, Of: c.seq}
+	})
+	if err != nil {
+		return outcome{}, fmt.Errorf("discoro: wait for %v: %w", c, err)
+	}
+	return out, nil
+}
+
+// Register makes Locate find the coroutine under name, until it ends or Unregister. ErrExists: the name is another
+// coroutine's in this runtime. Only a coroutine of this runtime can be registered.
+func (c *Coro) Register(name string) error {
+	if c.local == nil {
+		return fmt.Errorf("discoro: register %v as %q: it runs at another runtime: %w", c, name, ErrNotFound)
+	}
+	return c.rt.registerName(c.local, name)
+}
+
+// Unregister takes back Register. ErrNotFound: name is not the coroutine's.
+func (c *Coro) Unregister(name string) error {
+	if c.local == nil {
+		return fmt.Errorf("discoro: unregister %q of %v: it runs at another runtime: %w", name, c, ErrNotFound)
+	}
+	return c.rt.unregisterName(c.local, name)
+}
+
+// Receive waits for the next message and removes it from the mailbox. It gives up the turn while it waits.
+// ErrTerminated: the coroutine was terminated. An error of another kind tells of a message that could not be decoded,
+// because this program has not registered its type, and which is lost.
+func (c *Coro) Receive() (any, error) {
+	l := c.inside("Receive")
+	v, err := l.receive(-1)
+	if err != nil {
+		return nil, err
+	}
+	return c.rt.open(v)
+}
+
+// ReceiveTimeout is Receive that waits at most d, and then returns ErrTimeout. It does not wait when d is not positive.
+func (c *Coro) ReceiveTimeout(d time.Duration) (any, error) {
+	l := c.inside("ReceiveTimeout")
+	v, err := l.receive(max(d, 0))
+	if err != nil {
+		return nil, err
+	}
+	return c.rt.open(v)
+}
+
+// ReceiveAs is Receive of a message that must be a T. When the next one is of another type the error is ErrType and the
+// message stays the next one.
+func ReceiveAs[T any](c *Coro) (T, error) {
+	var zero T
+	l := c.inside("ReceiveAs")
+	v, err := l.receive(-1)
+	if err != nil {
+		return zero, err
+	}
+	msg, err := c.rt.open(v)
+	if err != nil {
+		return zero, err
+	}
+	t, ok := msg.(T)
+	if !ok {
+		l.box.untake(msg)
+		return zero, fmt.Errorf("discoro: receive: the next message is a %T, not a %T: %w", msg, zero, ErrType)
+	}
+	return t, nil
+}
+
+// Sleep gives up the turn for at least d.
+func (c *Coro) Sleep(d time.Duration) error { return c.inside("Sleep").sleep(d) }
+
+// Yield lets the other coroutines that can run have the turn first.
+func (c *Coro) Yield() error { return c.inside("Yield").yieldOnce() }
+
+// Blocking runs f without the turn: f may block, on files and the network as well, and other coroutines run meanwhile.
+// f must not touch what coroutines share. Blocking returns f's error once the coroutine has the turn again, and
+// ErrTerminated if the coroutine was terminated and f returned none; when it was before, f is not run.
+func (c *Coro) Blocking(f func() error) error {
+	l := c.inside("Blocking")
+	if err := l.termErr(); err != nil {
+		return err
+	}
+	l.blocking = true
+	l.rt.turn.release(l)
+	defer l.reenter()
+	if err := f(); err != nil {
+		return err
+	}
+	return l.termErr()
+}
+
+// Spawn starts a coroutine in the same runtime; see [Runtime.Spawn]. It has the same Dir and belongs to the same
+// computation: it ends with that.
+func (c *Coro) Spawn(name string, body func(c *Coro) (any, error)) *Coro {
+	l := c.inside("Spawn")
+	return l.rt.spawn(name, body, func(child *localCoro) { child.dir, child.job = l.dir, l.job })
+}
+
+// Dir returns the server's folder for the files of the computation that the coroutine belongs to. Elsewhere than at a
+// server it is the runtime's DestPath.
+func (c *Coro) Dir() string {
+	l := c.inside("Dir")
+	if l.dir == "" {
+		return l.rt.DestPath()
+	}
+	return l.dir
+}
+
+// Logger returns the runtime's logger with the attributes coro, func, server and computation.
+func (c *Coro) Logger() *slog.Logger {
+	if c.local != nil {
+		return c.local.logger()
+	}
+	return c.rt.log.With(slog.String("coro", c.String()))
+}
+
+// inside returns the coroutine when its own goroutine calls, with the turn; otherwise it panics: that is a mistake in
+// the program, and going on would let two coroutines run at once.
+func (c *Coro) inside(method string) *localCoro {
+	if c.local == nil {
+		panic("discoro: " + method + " called on " + c.String() + ", which runs at another runtime: it belongs inside the coroutine") //nolint:forbidigo // misuse
+	}
+	if c.local.g.Load() != goroutineID() {
+		panic("discoro: " + method + " called on " + c.String() + " from outside: only the coroutine's own goroutine may") //nolint:forbidigo // misuse
+	}
+	if c.local.blocking {
+		panic("discoro: " + method + " called on " + c.String() + " inside Blocking, where it has given up the turn") //nolint:forbidigo // misuse
+	}
+	return c.local
+}
+
+// coroKey is the key under which a coroutine's context holds the coroutine.
+type coroKey struct{}
+
+// Deadline of the context: a coroutine has none.
+func (c *Coro) Deadline() (time.Time, bool) { return time.Time{}, false }
+
+// Done is closed when the coroutine is terminated or has ended; nil for a coroutine that runs elsewhere.
+func (c *Coro) Done() <-chan struct{} {
+	if c.local == nil {
+		return nil
+	}
+	return c.local.context().Done()
+}
+
+// Err is ErrTerminated once Done is closed.
+func (c *Coro) Err() error {
+	if c.local == nil || !c.local.over() {
+		return nil
+	}
+	return ErrTerminated
+}
+
+// Value of the context: there are none but discoro's own, and what package context needs to cancel the contexts that
+// are derived from this one.
+func (c *Coro) Value(key any) any {
+	if c.local == nil {
+		return nil
+	}
+	if _, ok := key.(coroKey); ok {
+		return c.local
+	}
+	return c.local.context().Value(key)
+}

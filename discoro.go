@@ -1,0 +1,291 @@
+package discoro
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"os"
+	"path/filepath"
+	"sync"
+	"sync/atomic"
+	"time"
+	"weak"
+
+	"github.com/discoro/discoro/wire"
+)
+
+// Runtime is one participant: it has a location, runs coroutines, and has links to other runtimes. Its methods are safe
+// for concurrent use. It answers to the seed's AsynCoro.
+type Runtime struct {
+	cfg   settled       // immutable
+	id    wire.ID       // immutable: of this start
+	loc   Location      // immutable: announced
+	log   *slog.Logger  // immutable
+	ln    net.Listener  // immutable
+	turn  turn          // who may run
+	self  *link         // immutable: to this runtime itself
+	roles uint32        // immutable: what it announces itself as
+	grace time.Duration // immutable: for terminated coroutines
+	pulse time.Duration // immutable: between signs of life on a link
+	build string        // immutable
+
+	stop    context.CancelFunc // immutable: ends ctx
+	ctx     context.Context    // immutable: done when Close begins to end goroutines
+	startMu sync.Mutex         // guards following; leaf
+	ended   bool               // no goroutine is started any more
+	wg      sync.WaitGroup     // its goroutines, but for runners; Wait only when ended
+
+	lastSeq atomic.Uint64                    // the last coroutine's number
+	lastJob atomic.Uint64                    // the last job's number
+	epoch   atomic.Uint64                    // counts greetings: which of two came later
+	traffic traffic                          // what went over the links
+	stuckTo atomic.Pointer[actor[roleEvent]] // the server's loop, which is told of functions that will not end
+
+	greetings greetings // connections that are not links yet
+	refusals  refusals  // what was logged of strangers
+
+	mu      sync.Mutex // guards following; leaf
+	closing bool       // nothing new is started
+	coros   map[uint64]*localCoro
+	empty   chan struct{} // made by Close; closed when coros is empty
+	names   map[string]*localCoro
+	handles map[handleKey]weak.Pointer[Coro]
+	links   map[wire.ID]*link
+	lost    chan struct{} // closed, and made anew, when a link has ended
+	jobs    map[uint64]*job
+	comps   map[wire.Token]*Computation // of this client
+	inboxes roleInboxes
+	vars    map[any]any // values of Vars, by the address of the Var
+	dest    string      // DestPath, once it exists
+	ownDest bool        // dest is ours to remove
+	closed  chan struct{}
+}
+
+// Roles that a runtime announces in its hello.
+const (
+	roleScheduler = 1 << iota
+	roleNode
+	roleServer
+)
+
+// NewRuntime returns a running runtime, with a listener of its own. Close ends it.
+func NewRuntime(cfg ...Config) (*Runtime, error) {
+	c, err := one(cfg)
+	if err != nil {
+		return nil, err
+	}
+	return newRuntime(c, 0)
+}
+
+func newRuntime(c Config, roles uint32) (*Runtime, error) {
+	s, err := c.settle()
+	if err != nil {
+		return nil, err
+	}
+	ln, port, err := s.open()
+	if err != nil {
+		s.awaitKey()
+		return nil, err
+	}
+	rt := &Runtime{
+		cfg: s, id: wire.NewID(), loc: Location{Addr: s.host, Port: port}, log: s.Logger, ln: ln, roles: roles,
+		grace: defaultGrace, pulse: s.pulse, build: buildInfo(),
+		coros: map[uint64]*localCoro{}, names: map[string]*localCoro{}, handles: map[handleKey]weak.Pointer[Coro]{},
+		links: map[wire.ID]*link{}, jobs: map[uint64]*job{}, comps: map[wire.Token]*Computation{},
+		closed: make(chan struct{}), lost: make(chan struct{}),
+	}
+	if 0 < len(s.Secret) && len(s.Secret) < goodSecret && roles != roleServer { // a node has said so for its servers
+		rt.log.Warn("the secret is short and can be guessed: make it longer", slog.Int("characters", len(s.Secret)), slog.Int("advised", goodSecret))
+	}
+	rt.ctx, rt.stop = context.WithCancel(context.Background())
+	rt.self = rt.newLink(rt.id, rt.loc, linkUp)
+	rt.start(rt.accept)
+	rt.start(rt.pulses)
+	for _, p := range s.peers {
+		rt.start(func() { rt.keepPeer(p) })
+	}
+	return rt, nil
+}
+
+// start starts a goroutine of the runtime; Close waits for it. After that it does nothing and reports false.
+func (rt *Runtime) start(f func()) bool {
+	rt.startMu.Lock()
+	defer rt.startMu.Unlock()
+	if !rt.ended {
+		rt.wg.Go(f)
+	}
+	return !rt.ended
+}
+
+// Name returns the runtime's name.
+func (rt *Runtime) Name() string { return rt.cfg.Name }
+
+// Location returns where the runtime can be reached: what it announces to others.
+func (rt *Runtime) Location() Location { return rt.loc }
+
+// String gives the name and the location.
+func (rt *Runtime) String() string { return rt.cfg.Name + "@" + rt.loc.String() }
+
+// DestPath returns the folder below which received files and servers' folders go. A private folder is made when it is
+// first asked for, and removed at Close.
+func (rt *Runtime) DestPath() string {
+	rt.mu.Lock()
+	defer rt.mu.Unlock()
+	if rt.dest != "" {
+		return rt.dest
+	}
+	if rt.cfg.DestPath != "" {
+		rt.dest = rt.cfg.DestPath
+		if abs, err := filepath.Abs(rt.dest); err == nil {
+			rt.dest = abs
+		}
+		return rt.dest
+	}
+	dir, err := os.MkdirTemp("", "discoro-")
+	if err != nil { // whoever uses it sees why; never a folder that others use, as this one is removed
+		return filepath.Join(os.TempDir(), fmt.Sprintf("discoro-%x", rt.id[:]))
+	}
+	rt.dest, rt.ownDest = dir, true
+	return dir
+}
+
+// Spawn starts a coroutine that runs body, and returns at once. body gets the coroutine, which is a context too; what it
+// returns is the coroutine's result. When the runtime is closed, the coroutine has ended with ErrClosed.
+func (rt *Runtime) Spawn(name string, body func(c *Coro) (any, error)) *Coro {
+	return rt.spawn(name, body, nil)
+}
+
+// spawn is Spawn; init completes the coroutine before it can run.
+func (rt *Runtime) spawn(name string, body func(c *Coro) (any, error), init func(*localCoro)) *Coro {
+	l := rt.newLocal(name, body, rt.lastSeq.Add(1))
+	if init != nil {
+		init(l)
+	}
+	rt.mu.Lock()
+	closing := rt.closing
+	if !closing {
+		rt.coros[l.Coro.seq] = l
+	}
+	rt.mu.Unlock()
+	if closing {
+		l.finish(outcome{err: fmt.Errorf("discoro: spawn %s: the runtime is closed: %w", name, ErrClosed)})
+		return &l.Coro
+	}
+	rt.turn.put(l)
+	return &l.Coro
+}
+
+// forget removes an ended coroutine from the tables.
+func (rt *Runtime) forget(l *localCoro, names []string) {
+	rt.mu.Lock()
+	delete(rt.coros, l.Coro.seq)
+	for _, name := range names {
+		if rt.names[name] == l {
+			delete(rt.names, name)
+		}
+	}
+	empty := rt.empty
+	if len(rt.coros) > 0 {
+		empty = nil
+	} else {
+		rt.empty = nil
+	}
+	rt.mu.Unlock()
+	if empty != nil {
+		close(empty)
+	}
+}
+
+// coroutine returns a live coroutine by its number, nil when there is none.
+func (rt *Runtime) coroutine(seq uint64) *localCoro {
+	rt.mu.Lock()
+	defer rt.mu.Unlock()
+	return rt.coros[seq]
+}
+
+// Close ends the runtime: its coroutines are terminated and, within the grace period, end; what is queued on links is
+// sent; then the links and the listener close. It returns when that is done and every goroutine has ended, but for
+// coroutines that ignore their termination. A second Close waits for the first.
+func (rt *Runtime) Close() error {
+	rt.mu.Lock()
+	if rt.closing {
+		rt.mu.Unlock()
+		<-rt.closed
+		return nil
+	}
+	rt.closing = true
+	empty := make(chan struct{})
+	if len(rt.coros) == 0 {
+		close(empty)
+	} else {
+		rt.empty = empty
+	}
+	rt.mu.Unlock()
+	defer close(rt.closed)
+
+	for _, l := range rt.allCoros() {
+		l.terminate()
+	}
+	<-empty // abandoned ones count as ended, so this is bounded
+	rt.closeLinks()
+	rt.stop()
+	err := rt.ln.Close()
+	rt.turn.close()
+	rt.startMu.Lock()
+	rt.ended = true
+	rt.startMu.Unlock()
+	rt.wg.Wait()
+	rt.turn.live.Wait()
+	rt.cfg.awaitKey()
+	return errors.Join(err, rt.removeDest())
+}
+
+func (rt *Runtime) closeLinks() {
+	ctx, cancel := context.WithTimeout(context.Background(), min(2*time.Second, rt.cfg.MsgTimeout))
+	defer cancel()
+	var wg sync.WaitGroup
+	for _, l := range rt.allLinks() {
+		wg.Go(func() { l.bye(ctx, rt.String()+" closes") })
+	}
+	wg.Wait()
+}
+
+func (rt *Runtime) removeDest() error {
+	rt.mu.Lock()
+	dest, own := rt.dest, rt.ownDest
+	rt.mu.Unlock()
+	if !own {
+		return nil
+	}
+	return os.RemoveAll(dest)
+}
+
+// allCoros returns the live coroutines.
+func (rt *Runtime) allCoros() []*localCoro {
+	rt.mu.Lock()
+	defer rt.mu.Unlock()
+	coros := make([]*localCoro, 0, len(rt.coros))
+	for _, l := range rt.coros {
+		coros = append(coros, l)
+	}
+	return coros
+}
+
+// stuck tells the server's loop, if there is one, that a coroutine was abandoned.
+func (rt *Runtime) stuck(l *localCoro) {
+	if box := rt.stuckTo.Load(); box != nil {
+		box.put(roleEvent{stuck: l.name})
+	}
+}
+
+func (rt *Runtime) allLinks() []*link {
+	rt.mu.Lock()
+	defer rt.mu.Unlock()
+	links := make([]*link, 0, len(rt.links))
+	for _, l := range rt.links {
+		links = append(links, l)
+	}
+	return links
+}

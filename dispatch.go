@@ -1,0 +1,235 @@
+package discoro
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"runtime"
+	"runtime/debug"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/discoro/discoro/wire"
+)
+
+// dispatch hands a frame to its owner. It runs on the link's reader, or on whoever posts to the runtime itself, and
+// never blocks. An error is a breach of the protocol.
+func (rt *Runtime) dispatch(l *link, f wire.Frame) error {
+	switch f := f.(type) {
+	case *wire.Message:
+		rt.putMessage(f)
+	case *wire.Deliver:
+		rt.putDeliver(l, f)
+	case *wire.Ask:
+		return rt.putAsk(l, f)
+	case *wire.Wait:
+		return rt.serveWait(l, f)
+	case *wire.Exit:
+		rt.putExit(f)
+	case *wire.Terminate:
+		if c := rt.coroutine(f.Of); c != nil {
+			c.terminate()
+		}
+	case *wire.Locate:
+		rt.serveLocate(l, f)
+	case *wire.Reply:
+		if k := l.takeCall(f.Call); k != nil {
+			k.finish(rt.outcomeOf(&f.Outcome, nil))
+		}
+	case *wire.Cancel:
+		if stop := l.unserve(f.Call); stop != nil {
+			stop()
+		}
+	case *wire.Pulse:
+		l.heardPulse(time.Duration(f.Every))
+	case *wire.Bye: // the reader handles it
+	default:
+		rt.dispatchRole(l, f)
+	}
+	return nil
+}
+
+func (rt *Runtime) putMessage(f *wire.Message) {
+	if c := rt.coroutine(f.To); c == nil || c.put(encodedMessage(f.Body)) != nil {
+		rt.log.Debug("a message came for a coroutine that has ended", slog.Uint64("coro", f.To))
+	}
+}
+
+// encodedMessage is a message from another runtime, until Receive decodes it.
+type encodedMessage []byte
+
+func (rt *Runtime) putDeliver(l *link, f *wire.Deliver) {
+	var err error
+	if c := rt.coroutine(f.To); c == nil {
+		err = rt.errNoCoro(f.To)
+	} else {
+		err = c.put(encodedMessage(f.Body))
+	}
+	l.reply(f.Call, outcome{err: err})
+}
+
+func (rt *Runtime) errNoCoro(seq uint64) error {
+	return fmt.Errorf("discoro: coroutine %d at %v has ended, and its end is no longer known: %w", seq, rt.loc, ErrNotFound)
+}
+
+// refuseCall answers a call that cannot be served because of err, or reports that err is a breach of the protocol.
+func (l *link) refuseCall(id uint64, err error) error {
+	if errors.Is(err, errCallTwice) {
+		return err
+	}
+	l.reply(id, outcome{err: err})
+	return nil
+}
+
+func (rt *Runtime) putAsk(l *link, f *wire.Ask) error {
+	c := rt.coroutine(f.To)
+	if c == nil {
+		l.reply(f.Call, outcome{err: rt.errNoCoro(f.To)})
+		return nil
+	}
+	r := &Request{remote: true, body: f.Body, from: c}
+	r.answer = func(out outcome) {
+		if stop := l.unserve(f.Call); stop != nil {
+			stop()
+			l.reply(f.Call, out)
+		}
+	}
+	var w stopper
+	if err := l.serve(f.Call, func() { r.answered.Store(true); w.stop() }); err != nil {
+		return l.refuseCall(f.Call, err)
+	}
+	w.set(c.onEnd(func() { r.fail(errEnded(&c.Coro)) }))
+	if err := c.put(r); err != nil {
+		r.fail(err)
+	}
+	return nil
+}
+
+func (rt *Runtime) serveWait(l *link, f *wire.Wait) error {
+	c := rt.coroutine(f.Of)
+	if c == nil {
+		l.reply(f.Call, outcome{err: rt.errNoCoro(f.Of)})
+		return nil
+	}
+	var w stopper
+	if err := l.serve(f.Call, w.stop); err != nil {
+		return l.refuseCall(f.Call, err)
+	}
+	w.set(c.onEnd(func() {
+		if l.unserve(f.Call) != nil {
+			l.reply(f.Call, c.outcomeNow())
+		}
+	}))
+	return nil
+}
+
+// stopper is a stop function that may be called before it is known.
+type stopper struct {
+	mu      sync.Mutex // guards following; leaf
+	stopped bool
+	f       func()
+}
+
+func (s *stopper) set(f func()) {
+	s.mu.Lock()
+	stopped := s.stopped
+	s.f = f
+	s.mu.Unlock()
+	if stopped {
+		f()
+	}
+}
+
+func (s *stopper) stop() {
+	s.mu.Lock()
+	f := s.f
+	s.stopped = true
+	s.mu.Unlock()
+	if f != nil {
+		f()
+	}
+}
+
+func (rt *Runtime) serveLocate(l *link, f *wire.Locate) {
+	out := outcome{err: fmt.Errorf("no coroutine of that name at %v: %w", rt.loc, ErrNotFound)}
+	if c := rt.named(f.Name); c != nil {
+		out = outcome{val: c}
+	}
+	l.reply(f.Call, out)
+}
+
+// sendExit tells watcher that c has ended.
+func (rt *Runtime) sendExit(watcher, c *Coro, out outcome) {
+	if watcher.local != nil {
+		_ = watcher.local.put(Exit{Coro: c, Err: out.err, out: out}) // a watcher that has ended does not care
+		return
+	}
+	o, err := encodeOutcome(rt, out)
+	if err != nil {
+		o = failed(err)
+	}
+	rt.linkOf(watcher).tell(&wire.Exit{To: watcher.seq, Coro: rt.handleValue(c), Outcome: *o})
+}
+
+func (rt *Runtime) putExit(f *wire.Exit) {
+	watcher := rt.coroutine(f.To)
+	if watcher == nil {
+		return
+	}
+	c := rt.liveHandle(f.Coro)
+	out := rt.outcomeOf(&f.Outcome, c)
+	_ = watcher.put(Exit{Coro: c, Err: out.err, out: out})
+}
+
+// open turns what lay in a mailbox into the message.
+func (rt *Runtime) open(v any) (any, error) {
+	switch v := v.(type) {
+	case encodedMessage:
+		return rt.decodeMessage(v)
+	case *Request:
+		if v.remote && v.body != nil {
+			msg, err := rt.decodeMessage(v.body)
+			if err != nil {
+				v.fail(err)
+				return nil, err
+			}
+			v.Msg, v.body = msg, nil
+		}
+		return v, nil
+	}
+	return v, nil
+}
+
+// buildInfo says what program this is.
+func buildInfo() string {
+	info, ok := debug.ReadBuildInfo()
+	if !ok {
+		return runtime.Version()
+	}
+	text := info.Path
+	if v := info.Main.Version; v != "" && v != "(devel)" {
+		text += "@" + v
+	}
+	return strings.TrimSpace(text + " " + info.GoVersion)
+}
+
+// stackOf returns the stack of the goroutine that runs coroutine l.
+func stackOf(l *localCoro) string {
+	buf := make([]byte, 64<<10)
+	for {
+		n := runtime.Stack(buf, true)
+		if n < len(buf) || len(buf) >= 64<<20 {
+			buf = buf[:n]
+			break
+		}
+		buf = make([]byte, 4*len(buf))
+	}
+	mark := fmt.Sprintf(".(*localCoro).body(%p", l)
+	for g := range strings.SplitSeq(string(buf), "\n\n") {
+		if strings.Contains(g, mark) {
+			return g
+		}
+	}
+	return ""
+}

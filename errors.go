@@ -1,0 +1,125 @@
+package discoro
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/discoro/discoro/wire"
+)
+
+// The sentinels, for errors.Is. They hold across links: an error that wraps one arrives wrapping it.
+var (
+	// ErrTerminated comes back from every yield point of a coroutine that was terminated, or whose computation or
+	// runtime closed, and is how such a coroutine ends. It is also a [context.Canceled] to errors.Is.
+	ErrTerminated error = terminatedError{}
+	// ErrTimeout comes back when a bound of discoro's own ran out: ReceiveTimeout, Config.MsgTimeout.
+	ErrTimeout = errors.New("timed out")
+	// ErrClosed comes back from whatever is used after its Close.
+	ErrClosed = errors.New("closed")
+	// ErrNotFound comes back when there is no coroutine, scheduler, node or server of that name or number, or no longer.
+	ErrNotFound = errors.New("not found")
+	// ErrNotRegistered comes back from a run of a function that the program at the server has not registered.
+	ErrNotRegistered = errors.New("function not registered")
+	// ErrTypeNotRegistered comes back to the sender of a value inside any whose type has no name on the wire.
+	ErrTypeNotRegistered = wire.ErrTypeUnknown
+	// ErrType comes back when a message, argument or result is of another type than asked for.
+	ErrType = errors.New("wrong type")
+	// ErrNoServer comes back when a run has waited for a server until its context ended.
+	ErrNoServer = errors.New("no server")
+	// ErrDisconnected comes back when the link to the other side broke, or could not be made.
+	ErrDisconnected = errors.New("disconnected")
+	// ErrUnauthorized comes back when the other side does not know the secret, or has no certificate.
+	ErrUnauthorized = errors.New("unauthorized")
+	// ErrTooLarge comes back when a message or file is beyond a configured size.
+	ErrTooLarge = errors.New("too large")
+	// ErrExists comes back when a name or file is taken.
+	ErrExists = errors.New("exists already")
+	// ErrRejected comes back when the other side refused: by its configuration, or because it is busy.
+	ErrRejected = errors.New("rejected")
+)
+
+// terminatedError is the type of ErrTerminated, so that it is a context.Canceled too: a Coro is a context.
+type terminatedError struct{}
+
+func (terminatedError) Error() string { return "terminated" }
+
+// Is makes ErrTerminated what code that knows contexts only takes it for.
+func (terminatedError) Is(target error) bool { return target == context.Canceled }
+
+// RemoteError is an error that a function returned at another runtime. It wraps the registered sentinels of the
+// original's chain.
+type RemoteError struct {
+	Func     string   // the function that was run, where there was one
+	Location Location // where it ran
+	Msg      string   // the original's text
+
+	chain []error // immutable: sentinels that the original wrapped
+}
+
+// Error tells what failed, where, and how.
+func (e *RemoteError) Error() string {
+	switch {
+	case e.Location.IsZero():
+		return e.Msg
+	case e.Func == "":
+		return fmt.Sprintf("%s (at %v)", e.Msg, e.Location)
+	}
+	return fmt.Sprintf("%s at %v: %s", e.Func, e.Location, e.Msg)
+}
+
+// Unwrap gives the sentinels that the original error wrapped.
+func (e *RemoteError) Unwrap() []error { return e.chain }
+
+// PanicError is how a coroutine ends that panicked.
+type PanicError struct {
+	Value any    // what was given to panic; its text where the coroutine ran elsewhere
+	Stack string // of the panic, without the frames of the runtime and of this package
+
+	fn    string   // the function that was run, when that was elsewhere
+	loc   Location // where, when that was elsewhere
+	chain []error  // sentinels that the value wrapped, when that was elsewhere
+}
+
+// Error tells the value, and where it happened when that was elsewhere. The stack is in Stack.
+func (e *PanicError) Error() string {
+	if e.fn == "" {
+		return fmt.Sprintf("panic: %v", e.Value)
+	}
+	return fmt.Sprintf("%s at %v: panic: %v", e.fn, e.loc, e.Value)
+}
+
+// Unwrap gives the value that was panicked with, when it is an error; from elsewhere, the sentinels that it wrapped.
+func (e *PanicError) Unwrap() []error {
+	if err, ok := e.Value.(error); ok {
+		return []error{err}
+	}
+	return e.chain
+}
+
+// ServerLostError is how a job ends whose server died, was cut off, or was replaced.
+type ServerLostError struct {
+	Server Location
+	Func   string
+	Cause  error // how the loss showed
+}
+
+// Error tells which server was lost, what it was running, and how the loss showed.
+func (e *ServerLostError) Error() string {
+	return fmt.Sprintf("%s: server %v lost: %v", e.Func, e.Server, e.Cause)
+}
+
+// Unwrap gives the cause.
+func (e *ServerLostError) Unwrap() error { return e.Cause }
+
+// errGoexit is how a coroutine ends whose function called runtime.Goexit (testing's FailNow does).
+var errGoexit = errors.New("the function ended by runtime.Goexit")
+
+// textError is an error whose text has been made, with what errors.Is should find in it.
+type textError struct {
+	text string
+	is   []error
+}
+
+func (e *textError) Error() string   { return e.text }
+func (e *textError) Unwrap() []error { return e.is }

@@ -1,0 +1,387 @@
+package discoro
+
+import (
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"math/big"
+	"net"
+	"os"
+	"strconv"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+)
+
+// addrConn is a connection of which only the address matters.
+type addrConn struct {
+	net.Conn
+	addr *net.TCPAddr
+}
+
+func (c addrConn) RemoteAddr() net.Addr { return c.addr }
+
+func fromAddr(ip string, port int) addrConn {
+	return addrConn{addr: &net.TCPAddr{IP: net.ParseIP(ip), Port: port}}
+}
+
+func TestGreetingsAreBounded(t *testing.T) {
+	t.Parallel()
+	start := time.Unix(1000, 0)
+	var gs greetings
+	var first *greeting
+	for i := range maxGreetingsAt {
+		g, evicted := gs.add(fromAddr("10.0.0.1", i), start.Add(time.Duration(i)))
+		if g == nil || evicted != nil {
+			t.Fatalf("connection %d of one address: %v, %v", i, g, evicted)
+		}
+		if first == nil {
+			first = g
+		}
+	}
+	if g, evicted := gs.add(fromAddr("10.0.0.1", 99), start.Add(greetingTime-1)); g != nil || evicted != nil {
+		t.Errorf("one too many: %v, %v", g, evicted)
+	}
+	other, evicted := gs.add(fromAddr("10.0.0.2", 1), start)
+	if other == nil || evicted != nil {
+		t.Errorf("another address: %v, %v", other, evicted)
+	}
+	g, evicted := gs.add(fromAddr("10.0.0.1", 99), start.Add(greetingTime))
+	if g == nil || evicted != first {
+		t.Errorf("one too many, later: %v in place of %v, not of the first", g, evicted)
+	}
+	gs.remove(first) // its greeting ends after that
+	if n := len(gs.list); n != maxGreetingsAt+1 {
+		t.Errorf("%d are booked", n)
+	}
+	for i := len(gs.list); i < maxGreetings; i++ {
+		if g, _ := gs.add(fromAddr(fmt.Sprintf("10.1.0.%d", i), 1), start.Add(greetingTime)); g == nil {
+			t.Fatalf("connection %d of many addresses is refused", i)
+		}
+	}
+	late := start.Add(2 * greetingTime)
+	oldest := gs.list[0]
+	if g, evicted := gs.add(fromAddr("10.2.0.1", 1), late); g == nil || evicted != oldest {
+		t.Errorf("one too many in total: %v in place of %v", g, evicted)
+	}
+	for len(gs.list) > 0 {
+		gs.remove(gs.list[0])
+	}
+	gs.remove(other)
+	if len(gs.count) != 0 {
+		t.Errorf("addresses are left: %v", gs.count)
+	}
+}
+
+func TestAddressOf(t *testing.T) {
+	t.Parallel()
+	for ip, want := range map[string]string{
+		"10.0.0.7": "10.0.0.7", "::ffff:10.0.0.7": "10.0.0.7", "127.0.0.1": "127.0.0.1", "::1": "::1",
+		"2001:db8:1:2:3:4:5:6": "2001:db8:1:2::", "2001:db8:1:2:ffff::": "2001:db8:1:2::",
+	} {
+		if got := addressOf(&net.TCPAddr{IP: net.ParseIP(ip), Port: 1}).String(); got != want {
+			t.Errorf("%s counts as %s, want %s", ip, got, want)
+		}
+	}
+	if got := addressOf(&net.UnixAddr{}); got.IsValid() {
+		t.Errorf("no TCP address counts as %v", got)
+	}
+}
+
+func TestRefusalsAreCounted(t *testing.T) {
+	t.Parallel()
+	var r refusals
+	now := time.Unix(1000, 0)
+	for i, step := range []struct {
+		addr string
+		at   time.Duration
+		more int
+		due  bool
+	}{
+		{"a", 0, 0, true},
+		{"a", time.Second, 0, false},
+		{"b", time.Second, 0, true},
+		{"a", refusalPause - 1, 0, false},
+		{"a", refusalPause, 2, true},
+		{"a", refusalPause + 1, 0, false},
+		{"b", 3 * refusalPause, 0, true},
+		{"a", 3 * refusalPause, 1, true},
+	} {
+		if more, due := r.due(step.addr, now.Add(step.at)); more != step.more || due != step.due {
+			t.Errorf("step %d: %d, %v; want %d, %v", i, more, due, step.more, step.due)
+		}
+	}
+	lines := 0
+	for i := range 10 * maxRefused {
+		if _, due := r.due(fmt.Sprint(i), now.Add(4*refusalPause)); due {
+			lines++
+		}
+	}
+	if lines > maxRefused+1 || len(r.of) > maxRefused+1 {
+		t.Errorf("%d lines, %d addresses are remembered", lines, len(r.of))
+	}
+	log := &logBuffer{}
+	r.warn(log.logger(), "fresh", "words", slog.Int("n", 1))
+	if r.due("later", now.Add(time.Hour)); len(r.of) > maxRefused+1 {
+		t.Errorf("%d addresses are remembered", len(r.of))
+	}
+}
+
+// TestConnectErrors shows what users see of everything that can be at an address.
+func TestConnectErrors(t *testing.T) {
+	t.Parallel()
+	const secret = "sixteen characters and more"
+	certs := testCerts(t)
+	gone, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	nobody := gone.Addr().String()
+	gone.Close()
+	serve := func(f func(net.Conn)) string {
+		ln, err := net.Listen("tcp", "127.0.0.1:0")
+		if err != nil {
+			t.Fatal(err)
+		}
+		done := make(chan struct{})
+		go func() {
+			defer close(done)
+			for {
+				c, err := ln.Accept()
+				if err != nil {
+					return
+				}
+				f(c)
+				c.Close()
+			}
+		}()
+		t.Cleanup(func() { ln.Close(); <-done })
+		return ln.Addr().String()
+	}
+	plain := testRuntime(t, Config{Name: "plain"})
+	secured := testRuntime(t, Config{Name: "secured", Secret: secret})
+	certified := testRuntime(t, Config{Name: "certified", TLS: certs})
+	local := func(rt *Runtime) string { return Location{"127.0.0.1", rt.loc.Port}.String() }
+	web := serve(func(c net.Conn) {
+		_, _ = c.Read(make([]byte, 1))
+		_, _ = io.WriteString(c, "HTTP/1.1 400 Bad Request\r\nConnection: close\r\n\r\n")
+	})
+	shut := serve(func(net.Conn) {})
+	tests := []struct {
+		name string
+		cfg  Config
+		addr string
+		is   error
+		not  error
+		text string
+	}{
+		{"nobody there", Config{}, nobody, ErrDisconnected, ErrUnauthorized, "refused"},
+		{"no such host", Config{}, "no-such-host.invalid:1", ErrDisconnected, ErrUnauthorized, "no-such-host.invalid"},
+		{"no address", Config{}, "nonsense", nil, ErrDisconnected, "host:port"},
+		{"not discoro", Config{}, web, ErrDisconnected, ErrUnauthorized, "not a greeting"},
+		{"not discoro, with a secret", Config{Secret: secret}, web, ErrDisconnected, nil, "TLS"},
+		{"hangs up", Config{}, shut, ErrDisconnected, ErrUnauthorized, "connection"},
+		{"wrong secret", Config{Secret: "another secret of many letters"}, local(secured), ErrUnauthorized, nil, "secrets differ"},
+		{"no secret", Config{}, local(secured), ErrUnauthorized, nil, "requires a secret"},
+		{"secret where there is none", Config{Secret: secret}, local(plain), ErrUnauthorized, nil, "neither secret nor certificates"},
+		{"secret where there are certificates", Config{Secret: secret}, local(certified), ErrUnauthorized, nil, "certificates"},
+		{"certificates where there are none", Config{TLS: certs}, local(plain), ErrUnauthorized, nil, "neither secret nor certificates"},
+		{"the right secret", Config{Secret: secret}, local(secured), nil, nil, ""},
+		{"the right certificates", Config{TLS: certs}, local(certified), nil, nil, ""},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			rt := testRuntime(t, tt.cfg)
+			_, err := rt.Connect(testContext(t), tt.addr)
+			switch {
+			case tt.is == nil && tt.text == "" && err != nil:
+				t.Error(err)
+			case tt.text != "" && (err == nil || !strings.Contains(err.Error(), tt.text)):
+				t.Errorf("%v, want %q in it", err, tt.text)
+			case tt.is != nil && !errors.Is(err, tt.is):
+				t.Errorf("%v is not %v", err, tt.is)
+			case tt.not != nil && errors.Is(err, tt.not):
+				t.Errorf("%v is %v", err, tt.not)
+			case err != nil && (!strings.HasPrefix(err.Error(), "discoro: ") || strings.Count(err.Error(), ": discoro: ") > 0):
+				t.Errorf("%v says whose it is more than once, or not at all", err)
+			}
+			if links := rt.allLinks(); err != nil && len(links) != 0 {
+				t.Errorf("%d links are left", len(links))
+			}
+		})
+	}
+	for _, addr := range []string{plain.loc.String(), Location{"localhost", plain.loc.Port}.String()} {
+		if _, err := plain.Connect(testContext(t), addr); !errors.Is(err, ErrRejected) || !strings.Contains(err.Error(), "itself") {
+			t.Errorf("Connect to oneself at %s: %v, want ErrRejected", addr, err)
+		}
+	}
+	if err := plain.Disconnect(Location{"10.9.9.9", 9}); !errors.Is(err, ErrNotFound) {
+		t.Errorf("Disconnect from nobody: %v, want ErrNotFound", err)
+	}
+}
+
+// testCerts returns mutual TLS with a CA of its own.
+func testCerts(t *testing.T) *tls.Config {
+	t.Helper()
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	template := &x509.Certificate{
+		SerialNumber: big.NewInt(1), NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour),
+		IsCA: true, BasicConstraintsValid: true, KeyUsage: x509.KeyUsageDigitalSignature | x509.KeyUsageCertSign,
+		ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth, x509.ExtKeyUsageClientAuth},
+	}
+	der, err := x509.CreateCertificate(rand.Reader, template, template, &key.PublicKey, key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	cert, err := x509.ParseCertificate(der)
+	if err != nil {
+		t.Fatal(err)
+	}
+	pool := x509.NewCertPool()
+	pool.AddCert(cert)
+	return &tls.Config{Certificates: []tls.Certificate{{Certificate: [][]byte{der}, PrivateKey: key}}, RootCAs: pool, ClientCAs: pool}
+}
+
+// TestSecretIsNeverTold looks for it in all that a runtime says.
+func TestSecretIsNeverTold(t *testing.T) {
+	t.Parallel()
+	log := &logBuffer{}
+	const secret = "short&sweet"
+	rt := testRuntime(t, Config{Secret: secret, Logger: log.logger()})
+	other := testRuntime(t, Config{Secret: "the other secret", Logger: log.logger()})
+	if _, err := other.Connect(testContext(t), Location{"127.0.0.1", rt.loc.Port}.String()); err == nil || strings.Contains(err.Error(), secret) {
+		t.Error(err)
+	}
+	if strings.Contains(log.String(), secret) {
+		t.Errorf("the log has the secret:\n%s", log)
+	}
+	if n := log.count("the secret is short"); n != 1 {
+		t.Errorf("%d warnings of a short secret, want one:\n%s", n, log)
+	}
+}
+
+// TestCloseWaitsForTheKey leaves no goroutine that computes one: TestMain would find it.
+func TestCloseWaitsForTheKey(t *testing.T) {
+	t.Parallel()
+	cfg := Config{Secret: "a secret of this test's own"}
+	rt := testRuntime(t, cfg)
+	if err := rt.Close(); err != nil {
+		t.Fatal(err)
+	}
+	select {
+	case <-readyNow(rt):
+	default:
+		t.Error("the key is still being computed")
+	}
+	taken, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer taken.Close()
+	cfg.Secret += ", and another"
+	cfg.Addr, cfg.TCPPort = "127.0.0.1", taken.Addr().(*net.TCPAddr).Port
+	if _, err := NewRuntime(cfg); err == nil {
+		t.Error("two listen at one port")
+	}
+}
+
+// readyNow is closed when the key is there already.
+func readyNow(rt *Runtime) <-chan struct{} {
+	done := make(chan struct{})
+	ctx, cancel := contextDone()
+	defer cancel()
+	if rt.cfg.protect.Ready(ctx) == nil {
+		close(done)
+	}
+	return done
+}
+
+// TestSilentConnections opens a thousand that never speak: they end in bounded time, hold bounded memory, fill no log, and a
+// peer gets in among them.
+func TestSilentConnections(t *testing.T) {
+	t.Parallel()
+	for _, secret := range []string{"", "sixteen characters and more"} {
+		t.Run("secret="+strconv.FormatBool(secret != ""), func(t *testing.T) {
+			t.Parallel()
+			silentConnections(t, secret)
+		})
+	}
+}
+
+func silentConnections(t *testing.T, secret string) {
+	t.Helper()
+	log := &logBuffer{}
+	rt := testRuntime(t, Config{Logger: log.logger(), Secret: secret, Addr: "127.0.0.1"})
+	if err := rt.cfg.protect.Ready(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	var closed, dials sync.WaitGroup
+	gate := make(chan struct{}, 100)
+	for range 1000 {
+		gate <- struct{}{}
+		dials.Go(func() {
+			c, err := net.Dial("tcp", rt.loc.String())
+			<-gate
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			closed.Go(func() {
+				defer c.Close()
+				_ = c.SetReadDeadline(time.Now().Add(patience))
+				if _, err := c.Read(make([]byte, 1)); errors.Is(err, os.ErrDeadlineExceeded) {
+					t.Error("a silent connection is still open")
+				}
+			})
+		})
+	}
+	rt.greetings.mu.Lock()
+	held := len(rt.greetings.list)
+	rt.greetings.mu.Unlock()
+	if held > maxGreetings {
+		t.Errorf("%d are held", held)
+	}
+	honest := testRuntime(t, Config{Name: "honest", Secret: secret})
+	start := time.Now()
+	connect(t, honest, rt.loc) // while they are there
+	t.Logf("a peer got in after %v", time.Since(start))
+	dials.Wait()
+	closed.Wait()
+	if n := log.count("refused a connection"); n == 0 || n > 3 {
+		t.Errorf("%d lines in the log", n)
+	}
+	eventually(t, "they are forgotten", func() bool {
+		rt.greetings.mu.Lock()
+		defer rt.greetings.mu.Unlock()
+		return len(rt.greetings.list) == 0 && len(rt.greetings.count) == 0
+	})
+}
+
+// TestManyHonestPeersAtOnce shows that the bounds keep nobody out who tries again.
+func TestManyHonestPeersAtOnce(t *testing.T) {
+	t.Parallel()
+	rt := testRuntime(t, Config{})
+	const n = 3 * maxGreetingsAt
+	var wg sync.WaitGroup
+	for range n {
+		peer := testRuntime(t, Config{Name: "peer"})
+		wg.Go(func() {
+			if _, err := peer.Connect(testContext(t), rt.loc.String()); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	wg.Wait()
+	eventually(t, "all are connected", func() bool { return len(rt.Peers()) == n })
+}

@@ -1,0 +1,344 @@
+package discoro
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"strings"
+	"sync"
+	"time"
+	"unicode"
+
+	"github.com/discoro/discoro/wire"
+)
+
+// link is what a runtime has to do with one other runtime, from the first frame that is to go there until the
+// connection ends; a new connection is a new link. Frames are queued, encoded, from the start; the dial goes on
+// meanwhile. The link to oneself hands frames over without encoding them.
+type link struct {
+	rt    *Runtime      // immutable
+	id    wire.ID       // immutable: the other runtime
+	prev  *link         // immutable: the link to the same runtime before this one, if that has only just ended
+	more  chan struct{} // capacity 1: there is something to write
+	ready chan struct{} // closed by up, or by fail before that
+	ended chan struct{} // closed by fail
+	told  chan struct{} // closed when the roles have been told of the end
+
+	mu       sync.Mutex // guards following; leaf
+	state    linkState
+	claim    *claim     // the connection that is being greeted; nil but in linkGreeting
+	dials    int        // dials under way that may make it come up
+	newer    uint64     // a later greeting of the peer, seen while the link is up
+	came     bool       // the roles have been told that it is up
+	loc      Location   // of the other runtime, as announced; where to dial before that is known
+	dialled  Location   // where this side reached it, when it did
+	peer     wire.Hello // what the other runtime said of itself
+	t        *transport // when up
+	queue    []byte     // frames to be written
+	spare    []byte     // the buffer that the writer does not use
+	room     []*call    // senders that wait for room in queue
+	calls    map[uint64]answerer
+	nextCall uint64
+	served   map[uint64]func() // calls of the other side that wait here, and how to stop waiting
+	lastSent time.Time
+	suspect  bool  // it has been silent for too long, at the last look
+	err      error // why it ended
+}
+
+// Bounds of what a link holds.
+const (
+	// maxQueue is how many bytes wait for a link's writer before senders wait.
+	maxQueue = 4 << 20
+	// maxAnswers is how many of the largest messages wait beyond that, as answers and as frames of discoro's own, which
+	// cannot wait: with more the peer asks and does not read, and the link ends.
+	maxAnswers = 4
+	// maxServed is how many calls of the other side may wait for their answers; more are refused.
+	maxServed = 1 << 17
+	// keepQueue is the largest buffer that a link keeps when it has been written.
+	keepQueue = 256 << 10
+	// minFrame is what a frame may have at least, however small Config.MaxMessage is: names, errors with their stacks.
+	minFrame = 1 << 20
+)
+
+// maxFrame returns how large a frame from a peer may be.
+func (rt *Runtime) maxFrame() int { return max(rt.cfg.MaxMessage, minFrame) + wire.FrameOverhead }
+
+func (rt *Runtime) newLink(id wire.ID, loc Location, state linkState) *link {
+	return &link{
+		rt: rt, id: id, loc: loc, state: state,
+		more: make(chan struct{}, 1), ready: make(chan struct{}), ended: make(chan struct{}), told: make(chan struct{}),
+		calls: map[uint64]answerer{}, served: map[uint64]func(){},
+	}
+}
+
+// isSelf reports whether l is the runtime's link to itself.
+func (l *link) isSelf() bool { return l.id == l.rt.id }
+
+// post sends a frame of discoro's own. It never blocks.
+func (l *link) post(f wire.Frame) error {
+	if l.isSelf() {
+		return l.rt.dispatch(l, f)
+	}
+	buf := frameBuffers.Get().(*[]byte)
+	defer putBuffer(buf)
+	b, err := wire.AppendFrame((*buf)[:0], f)
+	*buf = b
+	if err != nil {
+		return err
+	}
+	return l.enqueue(b)
+}
+
+// tell is post for frames whose loss shows in the link's end.
+func (l *link) tell(f wire.Frame) {
+	if err := l.post(f); err != nil && !errors.Is(err, ErrDisconnected) {
+		l.rt.log.Error("cannot encode a frame", slog.Any("err", err))
+	}
+}
+
+// enqueue appends encoded frames to what the writer will write. A peer that lets too much pile up loses the link.
+func (l *link) enqueue(b []byte) error {
+	limit := maxQueue + maxAnswers*l.rt.maxFrame()
+	l.mu.Lock()
+	if l.state == linkDown {
+		err := l.err
+		l.mu.Unlock()
+		return err
+	}
+	over := len(l.queue)+len(b) > limit
+	if !over {
+		l.queue = append(l.queue, b...)
+	}
+	l.mu.Unlock()
+	if over {
+		l.fail(fmt.Errorf("more than %d bytes wait for it to read", limit))
+		return l.cause()
+	}
+	l.queued(len(b))
+	return nil
+}
+
+// queued counts a frame and wakes the writer.
+func (l *link) queued(bytes int) {
+	l.rt.traffic.sent(bytes)
+	select {
+	case l.more <- struct{}{}:
+	default:
+	}
+}
+
+// offer is enqueue for what can wait: when the queue is full it returns a call that is finished when there may be room.
+func (l *link) offer(b []byte) (full *call, err error) {
+	l.mu.Lock()
+	switch {
+	case l.state == linkDown:
+		err = l.err
+	case len(l.queue) >= maxQueue:
+		full = &call{}
+		l.room = append(l.room, full)
+	default:
+		l.queue = append(l.queue, b...)
+	}
+	l.mu.Unlock()
+	if full == nil && err == nil && len(b) > 0 {
+		l.queued(len(b))
+	}
+	return full, err
+}
+
+// frameBuffers hold frames between encoding and queueing.
+var frameBuffers = sync.Pool{New: func() any { return new([]byte) }}
+
+func putBuffer(b *[]byte) {
+	if cap(*b) <= 1<<20 {
+		frameBuffers.Put(b)
+	}
+}
+
+// sendMessage encodes msg for coroutine to and queues it, waiting for room when the queue is full.
+func (l *link) sendMessage(to uint64, msg any) error {
+	buf := frameBuffers.Get().(*[]byte)
+	defer putBuffer(buf)
+	b, err := wire.AppendMessage((*buf)[:0], to, func(dst []byte) ([]byte, error) {
+		return l.rt.appendMessage(dst, msg)
+	})
+	*buf = b
+	if err != nil {
+		return err
+	}
+	if l.isSelf() {
+		return fmt.Errorf("discoro: send: coroutine %d has ended: %w", to, ErrNotFound)
+	}
+	full, err := l.offer(b)
+	if err == nil && full != nil {
+		ctx, cancel := context.WithTimeoutCause(context.Background(), l.rt.cfg.MsgTimeout, ErrTimeout)
+		defer cancel()
+		err = l.untilRoom(ctx, full, func() (*call, error) { return l.offer(b) })
+	}
+	if err != nil {
+		return fmt.Errorf("discoro: not sent to %v: %w", l.location(), err)
+	}
+	return nil
+}
+
+// waitRoom waits while the queue is full, until ctx ends.
+func (l *link) waitRoom(ctx context.Context) error {
+	full, err := l.offer(nil)
+	if err != nil || full == nil {
+		return err
+	}
+	return l.untilRoom(ctx, full, func() (*call, error) { return l.offer(nil) })
+}
+
+// untilRoom tries again and again whenever there may be room, until ctx ends.
+func (l *link) untilRoom(ctx context.Context, full *call, again func() (*call, error)) error {
+	for full != nil {
+		if _, err := l.rt.wait(ctx, full); err != nil {
+			l.dropRoom(full)
+			if cause := context.Cause(ctx); errors.Is(cause, ErrTimeout) {
+				return fmt.Errorf("the link's queue has been full for %v: %w", l.rt.cfg.MsgTimeout, cause)
+			}
+			return err
+		}
+		var err error
+		if full, err = again(); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// dropRoom takes back the wait for room.
+func (l *link) dropRoom(k *call) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for i, other := range l.room {
+		if other == k {
+			l.room = append(l.room[:i], l.room[i+1:]...)
+			return
+		}
+	}
+}
+
+// location returns where the other runtime is.
+func (l *link) location() Location {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.loc
+}
+
+// leadsTo reports whether the link is up and reaches what is at loc.
+func (l *link) leadsTo(loc Location) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.state == linkUp && (l.loc == loc || l.dialled == loc)
+}
+
+// cause returns why the link ended, nil while it has not.
+func (l *link) cause() error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.err
+}
+
+// isUp reports whether the link is connected, and what the other side said of itself.
+func (l *link) isUp() (wire.Hello, bool) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.peer, l.state == linkUp
+}
+
+// write owns the write half. It ends with the link.
+func (l *link) write() {
+	for {
+		select {
+		case <-l.more:
+		case <-l.ended:
+			return
+		}
+		l.mu.Lock()
+		buf := l.queue
+		l.queue, l.spare = l.spare[:0], nil
+		room := l.room
+		l.room = nil
+		l.lastSent = time.Now()
+		l.mu.Unlock()
+		for _, k := range room {
+			k.finish(outcome{})
+		}
+		if len(buf) > 0 {
+			if err := l.t.write(buf); err != nil {
+				l.fail(fmt.Errorf("write: %w", l.t.explain(err)))
+				return
+			}
+			l.rt.traffic.wrote()
+		}
+		if cap(buf) <= keepQueue {
+			l.mu.Lock()
+			l.spare = buf[:0]
+			l.mu.Unlock()
+		}
+	}
+}
+
+// read owns the read half: it finds the owner of each frame, hands it over, and never waits. It ends with the link.
+func (l *link) read() {
+	r := wire.NewReader(l.t.frames, l.rt.maxFrame())
+	for {
+		kind, payload, err := r.Next()
+		var f wire.Frame
+		if err == nil {
+			l.rt.traffic.received(len(payload))
+			f, err = wire.DecodeFrame(kind, payload)
+		}
+		if err == nil {
+			if bye, ok := f.(*wire.Bye); ok {
+				l.fail(fmt.Errorf("the peer closed it: %s", printable(bye.Reason)))
+				return
+			}
+			err = l.rt.dispatch(l, f)
+		}
+		if err != nil {
+			err = l.t.explain(err)
+			if isBreach(err) {
+				l.rt.refusals.warn(l.rt.log, l.location().Addr, "a peer broke the protocol; the link is closed",
+					slog.String("peer", l.location().String()), slog.Any("err", err))
+			}
+			l.fail(err)
+			return
+		}
+	}
+}
+
+// isBreach reports whether err is what a peer did that no peer of ours does.
+func isBreach(err error) bool {
+	return errors.Is(err, wire.ErrMalformed) || errors.Is(err, errPinged) || errors.Is(err, errOpened) || errors.Is(err, errCallTwice)
+}
+
+// printable makes a peer's text fit for a line of a log.
+func printable(s string) string {
+	const most = 256
+	if len(s) > most {
+		s = s[:most] + "..."
+	}
+	return strings.Map(func(r rune) rune {
+		if !unicode.IsPrint(r) {
+			return '\uFFFD'
+		}
+		return r
+	}, s)
+}
+
+// bye closes the link in order: what is queued is written, the peer reads it all and closes its side. It waits for that
+// at most until ctx ends.
+func (l *link) bye(ctx context.Context, reason string) {
+	_, up := l.isUp()
+	if up && l.post(&wire.Bye{Reason: reason}) == nil {
+		select {
+		case <-l.ended:
+		case <-ctx.Done():
+		}
+	}
+	l.fail(errors.New(reason))
+}

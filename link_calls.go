@@ -1,0 +1,107 @@
+package discoro
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/discoro/discoro/wire"
+)
+
+// answerer takes the answer to a call; finish never blocks, and is called once.
+type answerer interface{ finish(outcome) }
+
+// answerFunc is a function as an answerer.
+type answerFunc func(outcome)
+
+func (f answerFunc) finish(out outcome) { f(out) }
+
+// request sends the frame that build makes for a call number, and waits for its answer or for ctx to end.
+func (l *link) request(ctx context.Context, build func(call uint64) wire.Frame) (outcome, error) {
+	if !l.isSelf() {
+		if err := l.waitRoom(ctx); err != nil {
+			return outcome{}, err
+		}
+	}
+	k := &call{}
+	id, err := l.ask(k, build)
+	if err != nil {
+		return outcome{}, err
+	}
+	out, err := l.rt.wait(ctx, k)
+	if err != nil && l.takeCall(id) != nil {
+		l.tell(&wire.Cancel{Call: id}) // nobody waits for the answer any longer
+	}
+	return out, err
+}
+
+// ask sends the frame that build makes for a call number; the answer goes to k.
+func (l *link) ask(k answerer, build func(call uint64) wire.Frame) (uint64, error) {
+	l.mu.Lock()
+	if l.state == linkDown {
+		err := l.err
+		l.mu.Unlock()
+		return 0, err
+	}
+	l.nextCall++
+	id := l.nextCall
+	l.calls[id] = k
+	l.mu.Unlock()
+	if err := l.post(build(id)); err != nil && l.takeCall(id) != nil {
+		return 0, err
+	}
+	return id, nil
+}
+
+// takeCall removes and returns a pending call, nil when it is not pending.
+func (l *link) takeCall(id uint64) answerer {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	k := l.calls[id]
+	delete(l.calls, id)
+	return k
+}
+
+// errCallTwice is a peer that uses a call's number again before that call is answered.
+var errCallTwice = errors.New("the peer used the number of a call that is not answered yet")
+
+// serve books that a call of the other side waits here; stop ends that when the other side gives up or the link ends.
+// ErrRejected: too many wait already. ErrDisconnected: the link is down. With an error, stop is not called.
+func (l *link) serve(id uint64, stop func()) error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	switch {
+	case l.state == linkDown:
+		return l.err
+	case l.served[id] != nil:
+		return errCallTwice
+	case len(l.served) >= maxServed:
+		return fmt.Errorf("discoro: %v: %d calls of this peer wait here already: %w", l.rt.loc, maxServed, ErrRejected)
+	}
+	l.served[id] = stop
+	return nil
+}
+
+// unserve removes a call of the other side; it returns how to stop waiting, nil when it is not there.
+func (l *link) unserve(id uint64) func() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	stop := l.served[id]
+	delete(l.served, id)
+	return stop
+}
+
+// reply answers a call of the other side.
+func (l *link) reply(id uint64, out outcome) {
+	if l.isSelf() {
+		if k := l.takeCall(id); k != nil {
+			k.finish(out)
+		}
+		return
+	}
+	o, err := encodeOutcome(l.rt, out)
+	if err != nil {
+		o = failed(err)
+	}
+	l.tell(&wire.Reply{Call: id, Outcome: *o})
+}

@@ -1,0 +1,256 @@
+package discoro
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/discoro/discoro/wire"
+)
+
+// TestBrokenLinkEndsEverything shows that each call that was pending fails with ErrDisconnected, and that each monitor fires
+// once, however many there are and whenever they were made.
+func TestBrokenLinkEndsEverything(t *testing.T) {
+	t.Parallel()
+	b := testRuntime(t, Config{Name: "b"})
+	a := testRuntime(t, Config{Name: "a"})
+	p := newProxy(t, b.Location())
+	connect(t, a, p.location())
+	l := upLink(t, a, b)
+	b.Spawn("silent", func(c *Coro) (any, error) {
+		if err := c.Register("silent"); err != nil {
+			return nil, err
+		}
+		<-c.Done()
+		return nil, c.Err()
+	})
+	quiet := b.Spawn("quiet", func(c *Coro) (any, error) { return nil, c.Sleep(time.Hour) })
+	if err := quiet.Register("quiet"); err != nil {
+		t.Fatal(err)
+	}
+	c := locate(t, a, b, "quiet")
+	ctx := testContext(t)
+	exits := collect(t, a, "exits")
+	const monitors = 100
+	for range monitors {
+		if err := c.Monitor(ctx, a.named("exits")); err != nil {
+			t.Fatal(err)
+		}
+	}
+	pending := map[string]func() error{
+		"Wait": func() error { return c.Wait(ctx) },
+		"Ask":  func() error { _, err := Ask[int](ctx, c, 1); return err },
+	}
+	failed := make(chan error, len(pending))
+	for verb, do := range pending {
+		go func() {
+			if err := do(); !errors.Is(err, ErrDisconnected) {
+				failed <- fmt.Errorf("%s: %w, want ErrDisconnected", verb, err)
+				return
+			}
+			failed <- nil
+		}()
+	}
+	served := upLink(t, b, a)
+	eventually(t, "all are served", func() bool {
+		served.mu.Lock()
+		defer served.mu.Unlock()
+		return len(served.served) == monitors+len(pending)
+	})
+	p.Cut()
+	for range pending {
+		if err := next(t, failed); err != nil {
+			t.Error(err)
+		}
+	}
+	for range monitors {
+		if e, ok := next(t, exits).(Exit); !ok || e.Coro != c || !errors.Is(e.Err, ErrDisconnected) {
+			t.Errorf("a monitor fired with %+v", e)
+		}
+	}
+	for _, l := range []*link{l, served} {
+		if err := waitEnded(t, l); !errors.Is(err, ErrDisconnected) {
+			t.Errorf("a link ended with %v", err)
+		}
+	}
+	eventually(t, "nobody waits at the coroutine any more", func() bool {
+		quiet.local.mu.Lock()
+		defer quiet.local.mu.Unlock()
+		return len(quiet.local.watches) == 0
+	})
+	// A new link is a new incarnation: the coroutine is reached again, and no monitor fires twice.
+	if err := c.Deliver(ctx, "again"); err != nil {
+		t.Errorf("over a new link: %v", err)
+	}
+	if upLink(t, a, b) == l {
+		t.Error("the link came back to life")
+	}
+	select {
+	case e := <-exits:
+		t.Errorf("one more monitor fired: %+v", e)
+	default:
+	}
+}
+
+// TestFullQueue shows what senders see of a peer that does not read: they wait, and are told that nothing was sent; when it
+// reads again, what was sent has arrived in order and what was not has not.
+func TestFullQueue(t *testing.T) {
+	t.Parallel()
+	b := testRuntime(t, Config{Name: "b"})
+	a := testRuntime(t, Config{Name: "a", MsgTimeout: 300 * time.Millisecond})
+	p := newProxy(t, b.Location())
+	connect(t, a, p.location())
+	got := collect(t, b, "collect")
+	c := locate(t, a, b, "collect")
+	p.Freeze()
+	l := upLink(t, a, b)
+	body := strings.Repeat("x", 256<<10)
+	sent := 0
+	var err error
+	for ; sent < 1000; sent++ {
+		if err = c.Send([]any{sent, body}); err != nil {
+			break
+		}
+	}
+	if !errors.Is(err, ErrTimeout) || !strings.Contains(err.Error(), "not sent") || errors.Is(err, ErrDisconnected) {
+		t.Fatalf("after %d messages: %v, want ErrTimeout", sent, err)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
+	defer cancel()
+	if err := c.Deliver(ctx, "x"); !errors.Is(err, context.DeadlineExceeded) {
+		t.Errorf("Deliver: %v, want the context's error", err)
+	}
+	l.mu.Lock()
+	waiting, queued := len(l.room), len(l.queue)
+	l.mu.Unlock()
+	if waiting != 0 || queued > maxQueue+len(body)+100 {
+		t.Errorf("%d senders are remembered and %d bytes held", waiting, queued)
+	}
+	p.Thaw()
+	seen := make([]int, 0, sent)
+	for range sent {
+		seen = append(seen, next(t, got).([]any)[0].(int))
+	}
+	if err := checkLedger(seen, sent); err != nil {
+		t.Error(err)
+	}
+	if err := c.Deliver(testContext(t), "y"); err != nil {
+		t.Error(err)
+	}
+	if msg := next(t, got); msg != "y" {
+		t.Errorf("%.50v came, which was not sent", msg)
+	}
+}
+
+// TestManySendersShareAQueue shows that each sender's messages stay in order when all wait for room.
+func TestManySendersShareAQueue(t *testing.T) {
+	t.Parallel()
+	a, b := twoRuntimes(t, Config{})
+	got := collect(t, b, "collect")
+	c := locate(t, a, b, "collect")
+	const senders, each = 16, 40
+	body := strings.Repeat("x", 64<<10)
+	var wg sync.WaitGroup
+	for s := range senders {
+		wg.Go(func() {
+			for i := range each {
+				if err := c.Send([]any{s, i, body}); err != nil {
+					t.Error(err)
+				}
+			}
+		})
+	}
+	seen := make([][]int, senders)
+	for range senders * each {
+		msg := next(t, got).([]any)
+		s := msg[0].(int)
+		seen[s] = append(seen[s], msg[1].(int))
+	}
+	wg.Wait()
+	for s := range seen {
+		if err := checkLedger(seen[s], each); err != nil {
+			t.Errorf("sender %d: %v", s, err)
+		}
+	}
+}
+
+// TestMadeUpHandle shows that a handle of nobody leads nowhere, and soon.
+func TestMadeUpHandle(t *testing.T) {
+	t.Parallel()
+	a, b := twoRuntimes(t, Config{})
+	for _, c := range []*Coro{
+		{rt: a, loc: b.Location(), seq: 1, name: "zero identity"},
+		{rt: a, home: b.id, loc: Location{Addr: "no such host.", Port: -1}, seq: 1 << 60, name: "no such number"},
+	} {
+		if err := c.Deliver(testContext(t), 1); !errors.Is(err, ErrNotFound) && !errors.Is(err, ErrDisconnected) {
+			t.Errorf("%s: %v", c.name, err)
+		}
+		exits := collect(t, a, "exits of "+c.name)
+		if err := c.Monitor(testContext(t), a.named("exits of "+c.name)); err != nil {
+			t.Error(err)
+		}
+		if e, ok := next(t, exits).(Exit); !ok || e.Err == nil {
+			t.Errorf("%s: %+v", c.name, e)
+		}
+	}
+}
+
+// TestAskOfOneThatEnds asks coroutines that end at that very moment: each ask is answered, and nothing panics.
+func TestAskOfOneThatEnds(t *testing.T) {
+	t.Parallel()
+	a, b := twoRuntimes(t, Config{})
+	ctx := testContext(t)
+	for i := range 300 {
+		name := fmt.Sprintf("ends-%d", i)
+		c := b.Spawn(name, func(c *Coro) (any, error) { _, err := c.Receive(); return nil, err })
+		if err := c.Register(name); err != nil {
+			t.Fatal(err)
+		}
+		there := locate(t, a, b, name)
+		done := make(chan error, 2)
+		go func() { done <- c.Terminate() }()
+		go func() {
+			_, err := Ask[int](ctx, there, 1)
+			if errors.Is(err, ErrNotFound) || errors.Is(err, ErrTerminated) {
+				err = nil
+			}
+			done <- err
+		}()
+		for range 2 {
+			if err := next(t, done); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+}
+
+// TestAskInTheMomentOfAnEnd asks a coroutine that has ended and still is in the tables, as it is for a moment.
+func TestAskInTheMomentOfAnEnd(t *testing.T) {
+	t.Parallel()
+	rt := testRuntime(t, Config{})
+	c := rt.Spawn("ended", func(*Coro) (any, error) { return 1, nil })
+	if err := c.Wait(testContext(t)); err != nil {
+		t.Fatal(err)
+	}
+	rt.mu.Lock()
+	rt.coros[c.seq] = c.local
+	rt.mu.Unlock()
+	h := newHostile(t, rt, false)
+	h.send(&wire.Ask{Call: 1, To: c.seq}, &wire.Wait{Call: 2, Of: c.seq}, &wire.Deliver{Call: 3, To: c.seq})
+	r := wire.NewReader(h.frames, 1<<20)
+	for call := range uint64(3) {
+		kind, payload, err := r.Next()
+		if err != nil {
+			t.Fatal(err)
+		}
+		f, err := wire.DecodeFrame(kind, payload)
+		if reply, ok := f.(*wire.Reply); err != nil || !ok || reply.Call != call+1 || (reply.Outcome.Err == nil) != (call == 1) {
+			t.Errorf("%+v, %v", f, err)
+		}
+	}
+	rt.forget(c.local, nil)
+}

@@ -1,0 +1,246 @@
+package discoro
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"time"
+
+	"github.com/discoro/discoro/wire"
+)
+
+// linkState is where a link is in its life. It goes from linkDialing to linkGreeting and back as connections are tried, then
+// to linkUp, and from wherever it is to linkDown, once.
+type linkState uint8
+
+const (
+	linkDialing  linkState = iota // no connection is as far as a proven peer
+	linkGreeting                  // one connection has the claim
+	linkUp
+	linkDown
+)
+
+// claim is the right of one connection to become the link's. The peer has proven itself on it; what is missing is the
+// listener's verdict.
+type claim struct {
+	dialled bool     // immutable: by this side
+	at      Location // immutable: where it reached the peer, when it did
+}
+
+// linkFor returns the link to another runtime from the table. Where there is none, or one that has ended, it makes one
+// with one dial under way, which the caller ends. It returns nil when there is none and the runtime is closing.
+func (rt *Runtime) linkFor(id wire.ID, loc Location) (l *link, fresh bool) {
+	var old *link // seen to be down
+	for {
+		rt.mu.Lock()
+		l := rt.links[id]
+		switch {
+		case l != old:
+		case rt.closing:
+			l = nil
+		default:
+			l = rt.newLink(id, loc, linkDialing)
+			l.prev, l.dials = old, 1
+			rt.links[id] = l
+			rt.mu.Unlock()
+			return l, true
+		}
+		rt.mu.Unlock()
+		if l == nil || l.cause() == nil {
+			return l, false
+		}
+		old = l
+	}
+}
+
+// addDial books one more dial; it reports false when the link is down.
+func (l *link) addDial() bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.state == linkDown {
+		return false
+	}
+	l.dials++
+	return true
+}
+
+// endDial books the end of a dial. Nothing else may make the link come up: then it fails with err.
+func (l *link) endDial(err error) {
+	l.failWhen(err, func() bool {
+		l.dials--
+		return l.dials == 0 && l.state == linkDialing
+	})
+}
+
+// duplicate refuses a connection beside the one there is.
+func duplicate() *wire.Refusal {
+	return &wire.Refusal{Code: wire.RefuseDuplicate, Text: "there is a link already"}
+}
+
+// claimDialled gives the link to a connection that this side has dialled.
+func (l *link) claimDialled(at Location) (*claim, *wire.Refusal) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.state != linkDialing {
+		return nil, duplicate()
+	}
+	l.state, l.claim = linkGreeting, &claim{dialled: true, at: at}
+	return l.claim, nil
+}
+
+// claimAccepted gives the link to a connection that the peer has dialled. Two runtimes that dial each other at once, and
+// have both got as far as a claim, keep the connection that the one with the smaller identity dialled. lost reports that
+// the link is up here and has ended there.
+func (l *link) claimAccepted(peer wire.Hello) (c *claim, refusal *wire.Refusal, lost bool) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	switch {
+	case l.state == linkDialing, l.state == linkGreeting && l.claim.dialled && l.rt.id.Compare(peer.ID) > 0:
+		l.state, l.claim = linkGreeting, &claim{}
+		return l.claim, nil, false
+	case l.state == linkUp && peer.Epoch > l.peer.Epoch:
+		// A peer does not dial when it has a link. One greeting may have been on its way when this link came up, its
+		// dialler having lost to it; a second one cannot.
+		if lost = l.newer != 0 && peer.Epoch > l.newer; !lost {
+			l.newer = peer.Epoch
+		}
+	}
+	return nil, duplicate(), lost
+}
+
+// release gives a claim back: its connection came to nothing, because of err.
+func (l *link) release(c *claim, err error) {
+	l.failWhen(err, func() bool {
+		if l.claim != c {
+			return false
+		}
+		l.state, l.claim = linkDialing, nil
+		return l.dials == 0
+	})
+}
+
+// up makes the link run on t, which has the claim c. When that has passed to another connection, or the link has ended, it
+// closes t and reports false.
+func (l *link) up(c *claim, t *transport, peer wire.Hello) bool {
+	if l.prev != nil {
+		<-l.prev.told // soon: it is down
+	}
+	l.mu.Lock()
+	if l.claim != c {
+		l.mu.Unlock()
+		t.close()
+		return false
+	}
+	l.state, l.claim, l.t, l.peer = linkUp, nil, t, peer
+	l.dialled = c.at
+	l.loc = Location{Addr: peer.Host, Port: peer.Port}
+	l.lastSent = time.Now()
+	close(l.ready)
+	l.mu.Unlock()
+	l.rt.log.Debug("link up", slog.String("peer", l.location().String()))
+	l.rt.tellRoles(roleEvent{link: l, up: true})
+	l.mu.Lock()
+	l.came = true
+	err := l.err
+	l.mu.Unlock()
+	if err != nil { // meanwhile; fail has left it to us to tell, so that the roles hear both in order
+		l.rt.linkWentDown(l, true, err)
+		return false
+	}
+	l.rt.start(l.write)
+	l.rt.start(l.read)
+	return true
+}
+
+// fail ends the link and everything that was on it.
+func (l *link) fail(cause error) { l.failWhen(cause, func() bool { return true }) }
+
+// failWhen is fail if the link has not ended yet and when, which is called with the lock held, says so.
+func (l *link) failWhen(cause error, when func() bool) {
+	l.mu.Lock()
+	if l.state == linkDown || !when() {
+		l.mu.Unlock()
+		return
+	}
+	wasUp, tell := l.state == linkUp, l.state != linkUp || l.came
+	l.state, l.claim = linkDown, nil
+	l.err = errDown(l.loc, cause)
+	err, t := l.err, l.t
+	calls, served, room := l.calls, l.served, l.room
+	l.calls, l.served, l.room = nil, nil, nil
+	l.queue, l.spare = nil, nil
+	close(l.ended)
+	if !wasUp {
+		close(l.ready)
+	}
+	l.mu.Unlock()
+
+	if tell {
+		l.rt.linkWentDown(l, wasUp, err)
+	}
+	if t != nil {
+		t.close()
+	}
+	for _, k := range room {
+		k.finish(outcome{})
+	}
+	for _, k := range calls {
+		k.finish(outcome{err: err})
+	}
+	for _, stop := range served {
+		stop()
+	}
+}
+
+// errDown is the error of everything that was on a link.
+func errDown(loc Location, cause error) error {
+	is := []error{ErrDisconnected}
+	if refused := refusedAs(cause); refused != nil {
+		is = append(is, refused)
+	}
+	if errors.Is(cause, ErrClosed) {
+		is = append(is, ErrClosed)
+	}
+	if errors.Is(cause, ErrDisconnected) { // a dial that failed says it all
+		return &textError{text: cause.Error(), is: is}
+	}
+	return &textError{text: fmt.Sprintf("the link to %v is down: %v: disconnected", loc, cause), is: is}
+}
+
+// refusedAs maps what a peer refused with to the sentinel that users test for.
+func refusedAs(err error) error {
+	var r *wire.Refusal
+	if !errors.As(err, &r) {
+		return nil
+	}
+	if r.Code == wire.RefuseUnauthorized || r.Code == wire.RefuseMismatch {
+		return ErrUnauthorized
+	}
+	return ErrRejected
+}
+
+// linkWentDown tells the roles, and then lets go of the link: what comes up with the same runtime afterwards, the roles hear
+// of afterwards.
+func (rt *Runtime) linkWentDown(l *link, wasUp bool, err error) {
+	if wasUp {
+		rt.log.Debug("link down", slog.String("peer", l.location().String()), slog.Any("err", err))
+	}
+	rt.loseJobsAt(l.id, err)
+	rt.tellRoles(roleEvent{link: l, down: err})
+	close(l.told)
+	rt.mu.Lock()
+	if rt.links[l.id] == l {
+		delete(rt.links, l.id)
+	}
+	lost := rt.lost
+	rt.lost = make(chan struct{})
+	rt.mu.Unlock()
+	close(lost)
+}
+
+// stateNow returns where the link is in its life; it may be elsewhere by now.
+func (l *link) stateNow() linkState {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.state
+}

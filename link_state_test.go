@@ -1,0 +1,386 @@
+package discoro
+
+import (
+	"context"
+	"errors"
+	"net"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/discoro/discoro/wire"
+)
+
+// TestSimultaneousDials has two runtimes dial each other at the same moment, in all ways there are, again and again: there
+// is exactly one link afterwards, the same on both sides, and nothing that was sent on it is lost.
+func TestSimultaneousDials(t *testing.T) {
+	t.Parallel()
+	a := testRuntime(t, Config{Name: "a"})
+	b := testRuntime(t, Config{Name: "b"})
+	got := map[*Runtime]<-chan any{a: collect(t, a, "collect"), b: collect(t, b, "collect")}
+	handle := func(at, of *Runtime) *Coro {
+		c := of.named("collect")
+		return at.handle(of.id, of.loc, c.seq, c.name)
+	}
+	ctx := testContext(t)
+	for round := range 100 {
+		start := make(chan struct{})
+		errs := make(chan error, 8)
+		var wg sync.WaitGroup
+		dial := func(f func() error) { wg.Go(func() { <-start; errs <- f() }) }
+		dial(func() error { _, err := a.Connect(ctx, b.loc.String()); return err })
+		dial(func() error { _, err := b.Connect(ctx, a.loc.String()); return err })
+		dial(func() error { return handle(a, b).Send(round) })
+		dial(func() error { return handle(b, a).Send(round) })
+		if round%2 == 1 {
+			dial(func() error { _, err := a.Connect(ctx, b.loc.String()); return err })
+			dial(func() error { return handle(b, a).Deliver(ctx, round) })
+		}
+		close(start)
+		wg.Wait()
+		close(errs)
+		for err := range errs {
+			if err != nil {
+				t.Fatalf("round %d: %v", round, err)
+			}
+		}
+		for rt, n := range map[*Runtime]int{a: 1 + round%2, b: 1} {
+			for range n {
+				if msg := next(t, got[rt]); msg != round {
+					t.Fatalf("round %d: %v received %v", round, rt, msg)
+				}
+			}
+		}
+		eventually(t, "one link on either side", func() bool { return len(a.Peers()) == 1 && len(b.Peers()) == 1 })
+		la, lb := upLink(t, a, b), upLink(t, b, a)
+		if near, far := la.t.conn.LocalAddr().String(), lb.t.conn.RemoteAddr().String(); near != far {
+			t.Fatalf("round %d: a is connected from %s and b to %s", round, near, far)
+		}
+		if err := a.Disconnect(b.loc); err != nil {
+			t.Fatal(err)
+		}
+		_ = waitEnded(t, lb)
+		eventually(t, "the links are forgotten", func() bool { return len(a.allLinks()) == 0 && len(b.allLinks()) == 0 })
+	}
+	for _, rt := range []*Runtime{a, b} {
+		if n := len(got[rt]); n != 0 {
+			t.Errorf("%v received %d messages more", rt, n)
+		}
+	}
+}
+
+// TestClaims walks through who gets a link, without any connection.
+func TestClaims(t *testing.T) {
+	t.Parallel()
+	rt := testRuntime(t, Config{})
+	smaller, larger := wire.ID{1}, wire.ID{255}
+	for i := range rt.id {
+		larger[i] = 255
+	}
+	hello := func(id wire.ID, epoch uint64) wire.Hello { return wire.Hello{ID: id, Epoch: epoch} }
+	fresh := func(id wire.ID) *link {
+		l := rt.newLink(id, Location{"127.0.0.1", 1}, linkDialing)
+		l.dials = 1
+		return l
+	}
+	t.Run("a peer that dials wins over a dial that has not got far", func(t *testing.T) {
+		t.Parallel()
+		for _, id := range []wire.ID{smaller, larger} {
+			l := fresh(id)
+			c, refusal, _ := l.claimAccepted(hello(id, 1))
+			if c == nil || refusal != nil {
+				t.Errorf("refused: %v", refusal)
+			}
+			if _, refusal := l.claimDialled(Location{}); refusal == nil {
+				t.Error("both have the claim")
+			}
+		}
+	})
+	t.Run("of two that have got far, the smaller identity's", func(t *testing.T) {
+		t.Parallel()
+		for id, wins := range map[wire.ID]bool{smaller: true, larger: false} {
+			l := fresh(id)
+			own, _ := l.claimDialled(Location{})
+			c, refusal, _ := l.claimAccepted(hello(id, 1))
+			if (c != nil) != wins || (refusal == nil) != wins {
+				t.Errorf("the peer %v has %v, %v", id, c, refusal)
+			}
+			l.release(own, errors.New("refused"))
+			if kept := l.stateNow() == linkGreeting; kept != wins {
+				t.Errorf("after the loser's release the link is in state %d", l.stateNow())
+			}
+		}
+	})
+	t.Run("two that the peer has dialled", func(t *testing.T) {
+		t.Parallel()
+		l := fresh(smaller)
+		if c, _, _ := l.claimAccepted(hello(smaller, 1)); c == nil {
+			t.Error("the first is refused")
+		}
+		if c, refusal, _ := l.claimAccepted(hello(smaller, 2)); c != nil || refusal == nil {
+			t.Error("both have the claim")
+		}
+	})
+	t.Run("an accept that comes to nothing leaves the link to the dial", func(t *testing.T) {
+		t.Parallel()
+		l := fresh(smaller)
+		c, _, _ := l.claimAccepted(hello(smaller, 1))
+		l.release(c, errors.New("cut"))
+		if l.stateNow() != linkDialing {
+			t.Errorf("the link is in state %d", l.stateNow())
+		}
+		l.endDial(errors.New("nobody there"))
+		if err := l.cause(); err == nil || !strings.Contains(err.Error(), "nobody there") {
+			t.Errorf("ended with %v", err)
+		}
+	})
+	t.Run("a dial that ends leaves the link to the accept", func(t *testing.T) {
+		t.Parallel()
+		l := fresh(smaller)
+		c, _, _ := l.claimAccepted(hello(smaller, 1))
+		l.endDial(errors.New("nobody there"))
+		if l.stateNow() != linkGreeting {
+			t.Errorf("the link is in state %d", l.stateNow())
+		}
+		l.release(c, errors.New("cut"))
+		if err := l.cause(); err == nil || !strings.Contains(err.Error(), "cut") {
+			t.Errorf("ended with %v", err)
+		}
+	})
+	t.Run("a peer that dials twice has lost its link", func(t *testing.T) {
+		t.Parallel()
+		l := fresh(smaller)
+		l.state, l.peer, l.came = linkUp, hello(smaller, 5), true
+		for _, step := range []struct {
+			epoch uint64
+			lost  bool
+		}{{4, false}, {5, false}, {7, false}, {7, false}, {6, false}, {8, true}} {
+			c, refusal, lost := l.claimAccepted(hello(smaller, step.epoch))
+			if c != nil || refusal == nil || lost != step.lost {
+				t.Errorf("greeting %d: %v, %v, lost %v", step.epoch, c, refusal, lost)
+			}
+		}
+	})
+	t.Run("an end that nobody saw begin", func(t *testing.T) {
+		t.Parallel()
+		l := fresh(smaller)
+		l.fail(errors.New("first"))
+		l.fail(errors.New("second"))
+		l.endDial(errors.New("third"))
+		if err := l.cause(); !strings.Contains(err.Error(), "first") || !errors.Is(err, ErrDisconnected) {
+			t.Errorf("ended with %v", err)
+		}
+		if l.addDial() {
+			t.Error("a dial joins a link that is down")
+		}
+	})
+}
+
+// TestReconnectIsANewIncarnation shows it from the side that has not noticed the end of the old link.
+func TestReconnectIsANewIncarnation(t *testing.T) {
+	t.Parallel()
+	b := testRuntime(t, Config{Name: "b"})
+	a := testRuntime(t, Config{Name: "a"})
+	p := newProxy(t, b.Location())
+	connect(t, a, p.location())
+	old := upLink(t, b, a)
+	p.Freeze() // b sees nothing from now on
+	upLink(t, a, b).fail(errors.New("a test says so"))
+	connect(t, a, b.Location())
+	if err := waitEnded(t, old); !errors.Is(err, ErrDisconnected) {
+		t.Errorf("the old link ended with %v", err)
+	}
+	eventually(t, "the new link is up", func() bool { l := b.linkIf(a.id); return l != nil && l != old && l.stateNow() == linkUp })
+}
+
+// TestConnectThatIsRefusedLeavesNoLink: a link that no dial is for would take messages for ever.
+func TestConnectThatIsRefusedLeavesNoLink(t *testing.T) {
+	t.Parallel()
+	a := testRuntime(t, Config{Name: "a", MsgTimeout: 200 * time.Millisecond})
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	id := wire.NewID()
+	hello := wire.Hello{ID: id, Name: "refuses", Host: "127.0.0.1", Port: 1, Pulse: time.Second}
+	var wg sync.WaitGroup
+	wg.Go(func() {
+		for {
+			raw, err := ln.Accept()
+			if err != nil {
+				return
+			}
+			_, _, _ = wire.Accept(t.Context(), raw, nil, func() wire.Hello { return hello },
+				func(wire.Hello) *wire.Refusal { return duplicate() })
+		}
+	})
+	defer wg.Wait()
+	defer func() { _ = ln.Close() }()
+	if _, err := a.Connect(testContext(t), ln.Addr().String()); !errors.Is(err, ErrDisconnected) {
+		t.Errorf("Connect: %v, want ErrDisconnected", err)
+	}
+	if links := a.allLinks(); len(links) != 0 {
+		t.Errorf("%d links are left, in state %d", len(links), links[0].stateNow())
+	}
+}
+
+// TestAbandonedConnect ends its context at every stage of a dial.
+func TestAbandonedConnect(t *testing.T) {
+	t.Parallel()
+	a := testRuntime(t, Config{Name: "a"})
+	b := testRuntime(t, Config{Name: "b"})
+	for i := range 60 {
+		ctx, cancel := context.WithTimeout(t.Context(), time.Duration(i)*50*time.Microsecond)
+		_, err := a.Connect(ctx, b.loc.String())
+		cancel()
+		if err == nil {
+			if err := a.Disconnect(b.loc); err != nil && !errors.Is(err, ErrNotFound) {
+				t.Fatal(err)
+			}
+		} else if !errors.Is(err, context.DeadlineExceeded) {
+			t.Fatalf("abandoned after %d us: %v", i*50, err)
+		}
+	}
+	eventually(t, "no link is left dialling", func() bool {
+		for _, l := range append(a.allLinks(), b.allLinks()...) {
+			if l.stateNow() != linkUp {
+				return false
+			}
+		}
+		return true
+	})
+	connect(t, a, b.loc)
+}
+
+// TestCloseDuringGreeting closes runtimes at every stage of greetings, on both sides.
+func TestCloseDuringGreeting(t *testing.T) {
+	t.Parallel()
+	for i := range 40 {
+		a := testRuntime(t, Config{Name: "a"})
+		b := testRuntime(t, Config{Name: "b"})
+		dialled := make(chan error, 1)
+		go func() {
+			_, err := a.Connect(t.Context(), b.loc.String())
+			dialled <- err
+		}()
+		first, second := a, b
+		if i%2 == 0 {
+			first, second = b, a
+		}
+		waitFor(t.Context(), time.Duration(i)*100*time.Microsecond, nil)
+		start := time.Now()
+		if err := first.Close(); err != nil {
+			t.Error(err)
+		}
+		if took := time.Since(start); took > 3*time.Second {
+			t.Errorf("Close took %v", took)
+		}
+		if err := next(t, dialled); err != nil && !errors.Is(err, ErrClosed) && !errors.Is(err, ErrDisconnected) {
+			t.Error(err)
+		}
+		if err := second.Close(); err != nil {
+			t.Error(err)
+		}
+		if links := append(a.allLinks(), b.allLinks()...); len(links) != 0 {
+			t.Errorf("%d links are left", len(links))
+		}
+	}
+}
+
+func TestUseAfterClose(t *testing.T) {
+	t.Parallel()
+	a, b := twoRuntimes(t, Config{})
+	collect(t, b, "collect")
+	c := locate(t, a, b, "collect")
+	if err := a.Close(); err != nil {
+		t.Fatal(err)
+	}
+	ctx := testContext(t)
+	for verb, do := range map[string]func() error{
+		"Send":    func() error { return c.Send(1) },
+		"Deliver": func() error { return c.Deliver(ctx, 1) },
+		"Wait":    func() error { return c.Wait(ctx) },
+		"Connect": func() error { _, err := a.Connect(ctx, b.loc.String()); return err },
+		"Locate":  func() error { _, err := a.Locate(ctx, "collect", b.loc); return err },
+	} {
+		start := time.Now()
+		if err := do(); !errors.Is(err, ErrClosed) {
+			t.Errorf("%s: %v, want ErrClosed", verb, err)
+		}
+		if took := time.Since(start); took > time.Second {
+			t.Errorf("%s took %v", verb, took)
+		}
+	}
+}
+
+// TestCloseSendsWhatIsQueued shows that Close loses nothing that was sent before.
+func TestCloseSendsWhatIsQueued(t *testing.T) {
+	t.Parallel()
+	a, b := twoRuntimes(t, Config{})
+	got := collect(t, b, "collect")
+	c := locate(t, a, b, "collect")
+	const n = 3000
+	body := strings.Repeat("x", 1000)
+	for i := range n {
+		if err := c.Send([]any{i, body}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := a.Close(); err != nil {
+		t.Fatal(err)
+	}
+	seen := make([]int, 0, n)
+	for range n {
+		seen = append(seen, next(t, got).([]any)[0].(int))
+	}
+	if err := checkLedger(seen, n); err != nil {
+		t.Error(err)
+	}
+}
+
+// TestRolesHearInOrder shows that a role hears the end of each link before the beginning of the next with the same runtime,
+// and the beginning of each before its end.
+func TestRolesHearInOrder(t *testing.T) {
+	t.Parallel()
+	a := testRuntime(t, Config{Name: "a"})
+	b := testRuntime(t, Config{Name: "b"})
+	var mu sync.Mutex
+	var heard []roleEvent
+	box := &actor[roleEvent]{handle: func(e roleEvent) {
+		mu.Lock()
+		defer mu.Unlock()
+		heard = append(heard, e)
+	}}
+	a.mu.Lock()
+	a.inboxes.scheduler = box
+	a.mu.Unlock()
+	for range 50 {
+		connect(t, b, a.loc) // which may find the link of the round before, about to end
+		if l := b.linkIf(a.id); l != nil {
+			go func() { l.fail(errors.New("one end")) }()
+		}
+		if l := a.linkIf(b.id); l != nil {
+			l.fail(errors.New("the other"))
+		}
+	}
+	eventually(t, "all links have ended", func() bool { return len(a.allLinks()) == 0 && len(b.allLinks()) == 0 })
+	mu.Lock()
+	defer mu.Unlock()
+	var up *link
+	for i, e := range heard {
+		switch {
+		case e.up && up != nil:
+			t.Fatalf("event %d: up, and the one before has not ended", i)
+		case e.up:
+			up = e.link
+		case up == e.link:
+			up = nil
+		case e.link.came:
+			t.Fatalf("event %d: the end of a link that had not begun", i)
+		}
+	}
+	if up != nil {
+		t.Error("the end of the last link is missing")
+	}
+}

@@ -1,0 +1,459 @@
+package discoro
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"runtime/debug"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+// localCoro is a coroutine that runs in this runtime: its goroutine, its mailbox, and who wants to know its end. The
+// handle that users see is embedded in it.
+type localCoro struct {
+	Coro // immutable
+
+	fn       func(c *Coro) (any, error) // owned by the coroutine; nil once it runs
+	dir      string                     // immutable: the server's folder for the computation
+	job      *serverJob                 // immutable: what it runs for a computation; nil when it was spawned
+	g        atomic.Uintptr             // its goroutine while it runs
+	next     func() (struct{}, bool)    // owned by the runner with the turn
+	yield    func(struct{}) bool        // owned by the coroutine
+	run      *runner                    // guarded by turn.mu: the runner that resumed it
+	back     chan struct{}              // owned by the coroutine; a runner sends when it hands the turn over
+	detached bool                       // guarded by turn.mu: waits on back for the turn
+	blocking bool                       // owned by the coroutine: inside Blocking
+	term     atomic.Bool                // was terminated; written under mu
+
+	mu      sync.Mutex // guards following; leaf
+	waiting waitKind
+	ending  bool   // its end has begun; also that of an abandoned one, whose function still runs
+	ended   bool   // the end can be seen: out does not change any more
+	seq     uint64 // of the current wait: a wake-up for an earlier one does nothing
+	box     mailbox
+	out     outcome
+	watches []*watch    // who is told of the end
+	life    *life       // made when somebody asks for it
+	grace   *time.Timer // runs once terminated; abandons
+	names   []string    // registered under
+}
+
+// life is a coroutine as a context: cancelled when it is terminated or has ended.
+type life struct {
+	ctx    context.Context //nolint:containedctx // the coroutine's own
+	cancel context.CancelCauseFunc
+}
+
+// waitKind is what a coroutine waits for.
+type waitKind uint8
+
+const (
+	inNothing waitKind = iota // it runs
+	inTurn                    // it can run
+	inReceive
+	inSleep
+	inCall
+)
+
+// watch is somebody who is told when a coroutine ends.
+type watch struct {
+	to answerer
+	at int // where it is in watches; guarded by the coroutine's mu
+}
+
+// newLocal makes a coroutine that has not been started.
+func (rt *Runtime) newLocal(name string, fn func(c *Coro) (any, error), seq uint64) *localCoro {
+	l := &localCoro{fn: fn, waiting: inTurn}
+	l.Coro = Coro{rt: rt, home: rt.id, loc: rt.loc, seq: seq, name: name, local: l}
+	return l
+}
+
+// body runs the function; it is what iter.Pull resumes.
+func (l *localCoro) body(yield func(struct{}) bool) {
+	l.yield = yield
+	l.g.Store(goroutineID())
+	out := outcome{err: errGoexit}
+	defer func() {
+		if p := recover(); p != nil {
+			out = outcome{err: l.panicked(p)}
+		}
+		l.g.Store(0)
+		l.next, l.yield = nil, nil
+		l.finish(out)
+	}()
+	l.running()
+	fn := l.fn
+	l.fn = nil
+	if l.term.Load() {
+		out = outcome{err: ErrTerminated}
+		return
+	}
+	val, err := fn(&l.Coro)
+	// An error's methods are the user's: here a panic of theirs is a panic of the function.
+	if errors.Is(err, context.Canceled) && l.term.Load() {
+		val, err = nil, ErrTerminated
+	}
+	out = outcome{val: val, err: err}
+}
+
+// panicked makes an error of a panic, and logs it.
+func (l *localCoro) panicked(value any) error {
+	err := &PanicError{Value: value, Stack: trimStack(debug.Stack())}
+	l.logger().Warn("coroutine panicked", slog.Any("panic", value), slog.String("stack", err.Stack))
+	return err
+}
+
+// finish ends the coroutine: nothing more is put into its mailbox, and everybody who waits is told. Only the first
+// end counts.
+func (l *localCoro) finish(out outcome) {
+	l.mu.Lock()
+	first := !l.ending
+	l.ending = true
+	l.mu.Unlock()
+	if first {
+		l.end(out)
+	}
+}
+
+// end is what follows once ending is set, in the order in which others may see it: the names are free before anybody
+// hears of the end, and everybody is told before Close takes the coroutine for gone.
+func (l *localCoro) end(out outcome) {
+	l.rt.freeNames(l)
+	l.mu.Lock()
+	l.ended, l.out = true, out
+	life, watches, names := l.life, l.watches, l.names
+	l.watches, l.names, l.box.first, l.box.last = nil, nil, nil, nil
+	if l.grace != nil {
+		l.grace.Stop()
+	}
+	l.mu.Unlock()
+	if life != nil {
+		life.cancel(ErrTerminated)
+	}
+	for _, w := range watches {
+		w.to.finish(out)
+	}
+	l.rt.forget(l, names)
+}
+
+// freeNames takes back the names that l is registered under.
+func (rt *Runtime) freeNames(l *localCoro) {
+	l.mu.Lock()
+	names := l.names
+	l.mu.Unlock()
+	for _, name := range names {
+		_ = rt.unregisterName(l, name) // it may have been taken back before
+	}
+}
+
+func (l *localCoro) logger() *slog.Logger {
+	log := l.rt.log.With(slog.String("coro", l.Coro.String()))
+	if l.job != nil {
+		log = log.With(slog.String("func", l.job.fn), slog.String("server", l.rt.loc.String()),
+			slog.String("computation", l.job.comp))
+	}
+	return log
+}
+
+// put puts v into the mailbox and makes the coroutine run if it waits for that.
+func (l *localCoro) put(v any) error {
+	l.mu.Lock()
+	if l.ending {
+		l.mu.Unlock()
+		return errEnded(&l.Coro)
+	}
+	l.box.putLocked(v)
+	woken := l.waiting == inReceive
+	if woken {
+		l.waiting = inTurn
+	}
+	l.mu.Unlock()
+	if woken {
+		l.rt.turn.put(l)
+	}
+	return nil
+}
+
+func errEnded(c *Coro) error {
+	return &textError{text: "discoro: coroutine " + c.String() + " has ended", is: []error{ErrNotFound}}
+}
+
+// parkLocked books that the coroutine waits; the caller unlocks and then calls yieldTurn.
+func (l *localCoro) parkLocked(kind waitKind) uint64 {
+	l.waiting = kind
+	l.seq++
+	return l.seq
+}
+
+// yieldTurn gives the turn to the runner, and returns when somebody has woken the coroutine and its turn came.
+func (l *localCoro) yieldTurn() {
+	l.yield(struct{}{})
+	l.running()
+}
+
+// running books that the coroutine waits no more.
+func (l *localCoro) running() {
+	l.mu.Lock()
+	l.waiting = inNothing
+	l.mu.Unlock()
+}
+
+// wake makes the coroutine run if it still is in its wait number seq.
+func (l *localCoro) wake(seq uint64) {
+	l.mu.Lock()
+	woken := l.seq == seq && l.waiting > inTurn
+	if woken {
+		l.waiting = inTurn
+	}
+	l.mu.Unlock()
+	if woken {
+		l.rt.turn.put(l)
+	}
+}
+
+// receive takes the next message; it waits for it for ever when timeout is negative.
+func (l *localCoro) receive(timeout time.Duration) (any, error) {
+	var timer *time.Timer
+	for {
+		if l.term.Load() {
+			return nil, ErrTerminated
+		}
+		if v, ok := l.box.take(); ok {
+			return v, nil
+		}
+		l.mu.Lock()
+		if l.box.refillLocked() || l.term.Load() {
+			l.mu.Unlock()
+			continue
+		}
+		if timeout == 0 {
+			l.mu.Unlock()
+			return nil, fmt.Errorf("discoro: receive: %w", ErrTimeout)
+		}
+		seq := l.parkLocked(inReceive)
+		l.mu.Unlock()
+		if timeout > 0 {
+			timer = time.AfterFunc(timeout, func() { l.wake(seq) })
+			timeout = 0
+		}
+		l.yieldTurn()
+		if timer != nil {
+			timer.Stop()
+		}
+	}
+}
+
+func (l *localCoro) sleep(d time.Duration) error {
+	l.mu.Lock()
+	if l.term.Load() {
+		l.mu.Unlock()
+		return ErrTerminated
+	}
+	seq := l.parkLocked(inSleep)
+	l.mu.Unlock()
+	timer := time.AfterFunc(d, func() { l.wake(seq) })
+	l.yieldTurn()
+	timer.Stop()
+	return l.termErr()
+}
+
+func (l *localCoro) yieldOnce() error {
+	if err := l.termErr(); err != nil || l.rt.turn.idle() {
+		return err
+	}
+	l.mu.Lock()
+	l.waiting = inTurn
+	l.mu.Unlock()
+	l.rt.turn.put(l)
+	l.yieldTurn()
+	return l.termErr()
+}
+
+func (l *localCoro) termErr() error {
+	if l.term.Load() {
+		return ErrTerminated
+	}
+	return nil
+}
+
+// over reports whether the coroutine was terminated or has ended.
+func (l *localCoro) over() bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.ended || l.term.Load()
+}
+
+// context returns the coroutine as a context of package context.
+func (l *localCoro) context() context.Context {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.life == nil {
+		l.life = &life{}
+		l.life.ctx, l.life.cancel = context.WithCancelCause(context.Background())
+		if l.ended || l.term.Load() {
+			l.life.cancel(ErrTerminated)
+		}
+	}
+	return l.life.ctx
+}
+
+// reenter takes the turn again after Blocking.
+func (l *localCoro) reenter() {
+	l.mu.Lock()
+	abandoned := l.ending
+	if !abandoned {
+		l.waiting = inTurn
+	}
+	l.mu.Unlock()
+	l.blocking = false
+	if abandoned {
+		return
+	}
+	l.rt.turn.enter(l)
+	l.running()
+}
+
+// terminate makes every yield point return ErrTerminated from now on. A function that has not ended after the grace
+// period is abandoned.
+func (l *localCoro) terminate() {
+	l.mu.Lock()
+	if l.ending || l.term.Load() {
+		l.mu.Unlock()
+		return
+	}
+	l.term.Store(true)
+	l.grace = time.AfterFunc(l.rt.grace, l.abandon)
+	woken := l.waiting > inTurn
+	if woken {
+		l.waiting = inTurn
+	}
+	life := l.life
+	l.mu.Unlock()
+	if life != nil {
+		life.cancel(ErrTerminated)
+	}
+	if woken {
+		l.rt.turn.put(l)
+	}
+}
+
+// abandon gives up on a terminated coroutine that neither yields nor returns.
+func (l *localCoro) abandon() {
+	l.mu.Lock()
+	if l.ending {
+		l.mu.Unlock()
+		return
+	}
+	if l.waiting != inNothing { // it waits for the turn, and has had no chance to see that it was terminated
+		l.grace.Reset(l.rt.grace)
+		l.mu.Unlock()
+		return
+	}
+	l.ending = true
+	l.mu.Unlock()
+	l.rt.turn.abandon(l)
+	l.logger().Warn("coroutine abandoned: it was terminated and neither yields nor returns",
+		slog.Duration("grace", l.rt.grace), slog.String("stack", stackOf(l)))
+	l.rt.stuck(l)
+	l.end(outcome{err: &textError{
+		text: fmt.Sprintf("discoro: %v neither yielded nor returned within %v and was abandoned: %v", &l.Coro, l.rt.grace, ErrTerminated),
+		is:   []error{ErrTerminated},
+	}})
+}
+
+// wait waits for the coroutine's end.
+func (l *localCoro) wait(ctx context.Context) (outcome, error) {
+	if l.g.Load() == goroutineID() {
+		return outcome{}, fmt.Errorf("discoro: coroutine %v waits for itself: %w", &l.Coro, ErrRejected)
+	}
+	l.mu.Lock()
+	out, ended := l.out, l.ended
+	l.mu.Unlock()
+	if ended {
+		return out, nil
+	}
+	k := &call{}
+	w := &watch{to: k}
+	if l.watch(w) {
+		return l.outcomeNow(), nil
+	}
+	out, err := l.rt.wait(ctx, k)
+	if err != nil {
+		l.unwatch(w)
+		return outcome{}, fmt.Errorf("discoro: wait for %v: %w", &l.Coro, err)
+	}
+	return out, nil
+}
+
+// outcomeNow returns how the coroutine has ended.
+func (l *localCoro) outcomeNow() outcome {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.out
+}
+
+// onEnd has call called when the coroutine has ended, at once if it has. stop takes that back.
+func (l *localCoro) onEnd(call func()) (stop func()) {
+	w := &watch{to: answerFunc(func(outcome) { call() })}
+	if l.watch(w) {
+		call()
+	}
+	return func() { l.unwatch(w) }
+}
+
+// watch has w told when the coroutine has ended. It reports true when it has ended already: then w is told nothing.
+func (l *localCoro) watch(w *watch) (ended bool) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if !l.ended {
+		w.at = len(l.watches)
+		l.watches = append(l.watches, w)
+	}
+	return l.ended
+}
+
+// unwatch takes back watch.
+func (l *localCoro) unwatch(w *watch) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if w.at >= len(l.watches) || l.watches[w.at] != w {
+		return // it was taken back before, or the coroutine has ended
+	}
+	last := len(l.watches) - 1
+	l.watches[w.at] = l.watches[last]
+	l.watches[w.at].at = w.at
+	l.watches[last] = nil
+	l.watches = l.watches[:last]
+}
+
+// isCaller reports whether the calling goroutine is the coroutine's own and has the turn.
+func (l *localCoro) isCaller() bool {
+	return l.g.Load() == goroutineID() && !l.blocking
+}
+
+// trimStack leaves of a panic's stack trace what the user's function did.
+func trimStack(stack []byte) string {
+	lines := strings.Split(strings.TrimRight(string(stack), "\n"), "\n")
+	if len(lines) > 0 {
+		lines = lines[1:] // the goroutine's number says nothing
+	}
+	for i := 0; i+1 < len(lines); i += 2 {
+		if strings.HasPrefix(lines[i], "panic(") {
+			lines = lines[i+2:]
+			break
+		}
+	}
+	for i := 0; i+1 < len(lines); i += 2 {
+		if strings.HasPrefix(lines[i], packagePath+".(*localCoro).") || strings.HasPrefix(lines[i], packagePath+".Register[") {
+			lines = lines[:i]
+			break
+		}
+	}
+	return strings.Join(lines, "\n")
+}
+
+const packagePath = "github.com/discoro/discoro"

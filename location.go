@@ -1,0 +1,52 @@
+package discoro
+
+import (
+	"fmt"
+	"net"
+	"net/netip"
+	"strconv"
+	"strings"
+)
+
+// Location is where a runtime can be reached: a host, by name or address, and a TCP port. It is comparable, and
+// answers to the seed's Location.
+type Location struct {
+	Addr string // host name or IP address, IPv6 without brackets
+	Port int
+}
+
+// String gives the location as "10.0.0.7:51347", an IPv6 address in brackets.
+func (l Location) String() string {
+	return net.JoinHostPort(l.Addr, strconv.Itoa(l.Port))
+}
+
+// IsZero reports whether l is no location at all.
+func (l Location) IsZero() bool { return l == Location{} }
+
+// ParseLocation reads what String writes. The port must be a number from 1 to 65535; the host is not looked up.
+func ParseLocation(s string) (Location, error) {
+	host, port, err := net.SplitHostPort(s)
+	if err != nil {
+		return Location{}, fmt.Errorf(`discoro: location %q: want "host:port", an IPv6 address in brackets`, s)
+	}
+	n, err := strconv.ParseUint(port, 10, 16)
+	if err != nil || n == 0 {
+		return Location{}, fmt.Errorf("discoro: location %q: the port must be a number from 1 to 65535", s)
+	}
+	if !isHost(host) {
+		return Location{}, fmt.Errorf("discoro: location %q: %q is not a host", s, host)
+	}
+	return Location{Addr: host, Port: int(n)}, nil
+}
+
+// isHost reports whether s can be a host name or an IP address; it is not looked up.
+func isHost(s string) bool {
+	const most = 255
+	if s == "" || len(s) > most || !isPlainText(s) || strings.ContainsAny(s, " /[]") {
+		return false
+	}
+	if _, err := netip.ParseAddr(s); err == nil {
+		return true
+	}
+	return !strings.Contains(s, ":")
+}

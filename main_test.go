@@ -1,0 +1,28 @@
+package discoro_test
+
+import (
+	"os"
+	"testing"
+
+	"go.uber.org/goleak"
+
+	"github.com/discoro/discoro"
+)
+
+func TestMain(m *testing.M) {
+	discoro.Init() // tests use Processes: a server process goes no further
+	if os.Getenv(echoEnv) != "" {
+		if err := serveEcho(); err != nil {
+			os.Stderr.WriteString(err.Error() + "\n")
+			os.Exit(1)
+		}
+		os.Exit(0)
+	}
+	if code := m.Run(); code != 0 {
+		os.Exit(code)
+	}
+	if err := goleak.Find(); err != nil {
+		os.Stderr.WriteString(err.Error() + "\n")
+		os.Exit(1)
+	}
+}

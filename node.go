@@ -1,0 +1,165 @@
+package discoro
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"runtime"
+	"slices"
+	"sync"
+	"time"
+)
+
+// NodeConfig configures a [Node].
+type NodeConfig struct {
+	Config
+	// Servers is how many servers the node has: that many when positive; one a CPU when 0; one a CPU but for that many
+	// when negative. CPUs are those that this process may use (GOMAXPROCS).
+	Servers int
+	// Processes makes each server a process of its own: this program, executed anew. Its main must then call [Init]
+	// first. Without it the servers are runtimes in this process.
+	Processes bool
+}
+
+// Node offers its servers to schedulers: those among its Peers, and those that dial it. It serves one computation at a
+// time; each gets fresh servers. It answers to the seed's discoronode. Its methods are safe for concurrent use.
+type Node struct {
+	rt    *Runtime      // immutable
+	loop  *nodeLoop     // immutable; its fields belong to its goroutine
+	ended chan struct{} // closed by Close when everything has ended
+	close sync.Once
+}
+
+// NewNode returns a running node whose servers are starting; it does not wait for them. Close ends it.
+func NewNode(cfg ...NodeConfig) (*Node, error) {
+	c, err := one(cfg)
+	if err != nil {
+		return nil, err
+	}
+	count, err := serverCount(c.Servers)
+	if err != nil {
+		return nil, err
+	}
+	if c.Processes && !initCalled.Load() {
+		return nil, fmt.Errorf("discoro: NodeConfig.Processes: main must call discoro.Init first, " +
+			"for server processes to become servers; without it each would start a node of its own")
+	}
+	rt, err := newRuntime(c.Config, roleNode)
+	if err != nil {
+		return nil, err
+	}
+	folder, err := privateFolder(c.DestPath)
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("discoro: node: no folder for its servers: %w", err), rt.Close())
+	}
+	n := &Node{rt: rt, ended: make(chan struct{})}
+	n.loop = newNodeLoop(rt, c, folder, count)
+	rt.addRole(n.loop.box, func(r *roleInboxes, box roleBox) { r.node = box })
+	rt.start(n.loop.run)
+	return n, nil
+}
+
+// privateFolder makes a folder that is the node's own, below dest or among the temporary ones.
+func privateFolder(dest string) (string, error) {
+	if dest == "" {
+		return os.MkdirTemp("", "discoro-")
+	}
+	if err := os.MkdirAll(dest, 0o700); err != nil {
+		return "", err
+	}
+	folder, err := os.MkdirTemp(dest, "discoro-")
+	if err != nil {
+		return "", err
+	}
+	return filepath.Abs(folder)
+}
+
+// serverCount says how many servers a node has.
+func serverCount(n int) (int, error) {
+	cpus := runtime.GOMAXPROCS(0)
+	switch {
+	case n > 0:
+		return n, nil
+	case cpus+n > 0:
+		return cpus + n, nil
+	}
+	return 0, fmt.Errorf("discoro: NodeConfig.Servers: %d leaves none of the %d CPUs", n, cpus)
+}
+
+// Location returns where the node can be reached: its name in statuses and for RunAt.
+func (n *Node) Location() Location { return n.rt.Location() }
+
+// Name returns the node's name.
+func (n *Node) Name() string { return n.rt.Name() }
+
+// Servers returns the locations of the node's servers that are up, sorted.
+func (n *Node) Servers() []Location {
+	locs := []Location{}
+	n.loop.do(func(l *nodeLoop) {
+		for _, s := range l.slots {
+			if s.isUsable() {
+				locs = append(locs, peerLocation(s.info.Peer))
+			}
+		}
+	})
+	slices.SortFunc(locs, compareLocations)
+	return locs
+}
+
+func compareLocations(a, b Location) int {
+	return cmp.Or(cmp.Compare(a.Addr, b.Addr), cmp.Compare(a.Port, b.Port))
+}
+
+// CloseComputation ends the computation that the node serves, if any, as far as this node is concerned: what runs here
+// is terminated, the computation goes on without this node, and the node is free for the next. It blocks until its servers
+// have closed, or ctx ends.
+func (n *Node) CloseComputation(ctx context.Context) error {
+	return n.loop.await(ctx, n.rt, func(l *nodeLoop, done func()) {
+		l.onFree(done)
+		l.release("closed at the node")
+	})
+}
+
+// Drain takes no new computation, waits until the one that is served has ended, and closes the node; it answers to the seed's
+// quit. It blocks until then, or until ctx ends: the node then goes on draining.
+func (n *Node) Drain(ctx context.Context) error {
+	err := n.loop.await(ctx, n.rt, func(l *nodeLoop, done func()) {
+		l.draining = true
+		l.offer()
+		l.onFree(done)
+	})
+	if err != nil {
+		return fmt.Errorf("discoro: drain: %w", err)
+	}
+	return n.Close()
+}
+
+// Close ends the node at once: what its servers run is terminated, given the grace period to end, and its server
+// processes and folders are gone when Close returns. It answers to the seed's terminate.
+func (n *Node) Close() error {
+	var err error
+	n.close.Do(func() {
+		defer close(n.ended)
+		ctx, cancel := context.WithTimeout(context.Background(), n.rt.grace+closeGrace)
+		defer cancel()
+		if e := n.loop.await(ctx, n.rt, func(l *nodeLoop, done func()) { l.shutdown(done) }); e != nil {
+			n.rt.log.Warn("servers did not close in time", slog.Any("err", e))
+		}
+		err = errors.Join(n.rt.Close(), os.RemoveAll(n.loop.folder))
+	})
+	<-n.ended
+	return err
+}
+
+// closeGrace is how long server processes have to end after their coroutines did.
+const closeGrace = 3 * time.Second
+
+// Wait blocks until the node is closed.
+func (n *Node) Wait() error {
+	<-n.ended
+	return nil
+}

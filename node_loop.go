@@ -1,0 +1,457 @@
+package discoro
+
+import (
+	"cmp"
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"log/slog"
+	"runtime"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/discoro/discoro/wire"
+)
+
+// nodeLoop is a node's loop and what it owns. Its fields belong to the goroutine of run; others go through do.
+type nodeLoop struct {
+	rt     *Runtime                // immutable
+	cfg    NodeConfig              // immutable
+	folder string                  // immutable: the node's own; a server's is in it
+	box    *inbox[roleEvent]       // frames and links
+	asks   *inbox[func(*nodeLoop)] // what others want done
+	ended  chan struct{}           // closed by run when it ends
+	after  sync.Mutex              // guards following, once run has ended; leaf
+
+	slots      []*serverSlot
+	schedulers map[wire.ID]*link // links to runtimes that are schedulers
+	serving    *service          // nil: free
+	draining   bool
+	closing    bool
+	free       []func() // to be called when nothing is served
+	gone       func()   // to be called when every server has ended
+}
+
+// service is the computation that the node serves.
+type service struct {
+	reserve   wire.Reserve
+	scheduler *link
+	releasing bool   // its servers are closing
+	reason    string // why, when not because the scheduler said so
+}
+
+// serverSlot is the place of one server; servers in it come and go.
+type serverSlot struct {
+	index  int
+	nonce  wire.Token      // of the server that is expected or up
+	host   serverHost      // nil: none
+	link   *link           // when it is up
+	info   wire.ServerInfo // when it is up
+	guest  bool            // the node did not start it, and does not end it
+	ending bool            // it was told to end
+	doomed string          // why it is being killed
+	setUp  bool            // it was given the computation
+	closed bool            // it has ended the computation
+	born   time.Time
+	fails  int // starts in a row that came to nothing
+}
+
+func (s *serverSlot) isUp() bool { return s.link != nil }
+
+// isUsable reports whether the server can be given a computation.
+func (s *serverSlot) isUsable() bool { return s.isUp() && !s.ending }
+
+// stop and kill end the node's own server.
+func (s *serverSlot) stop() {
+	if s.host != nil {
+		s.ending = true
+		s.host.stop()
+	}
+}
+
+func (s *serverSlot) kill(why string) {
+	if s.host != nil {
+		s.doomed = why
+		s.host.kill()
+	}
+}
+
+// serverHost is a server as its node holds it: a process, or a runtime in this one.
+type serverHost interface {
+	stop() // ends it in order, and at once when it does not; never blocks
+	kill() // ends it at once; never blocks
+}
+
+func newNodeLoop(rt *Runtime, cfg NodeConfig, folder string, count int) *nodeLoop {
+	l := &nodeLoop{
+		rt: rt, cfg: cfg, folder: folder, box: newInbox[roleEvent](), asks: newInbox[func(*nodeLoop)](), ended: make(chan struct{}),
+		schedulers: map[wire.ID]*link{},
+	}
+	for i := range count {
+		l.slots = append(l.slots, &serverSlot{index: i})
+	}
+	return l
+}
+
+// run is the loop. It ends with the runtime.
+func (l *nodeLoop) run() {
+	defer close(l.ended)
+	for _, s := range l.slots {
+		l.startServer(s)
+	}
+	var events []roleEvent
+	var asks []func(*nodeLoop)
+	for {
+		select {
+		case <-l.box.more:
+			events = l.box.take(events)
+			for _, e := range events {
+				l.step(e)
+			}
+		case <-l.asks.more:
+			asks = l.asks.take(asks)
+			for _, ask := range asks {
+				ask(l)
+			}
+		case <-l.rt.ctx.Done():
+			l.box.close()
+			for _, ask := range l.asks.close() {
+				ask(l)
+			}
+			l.closing = true
+			l.callFree() // nothing is served any more
+			return
+		}
+	}
+}
+
+// do runs f in the loop and waits for it; after the loop has ended it runs f in its place.
+func (l *nodeLoop) do(f func(*nodeLoop)) {
+	done := make(chan struct{})
+	if !l.asks.put(func(l *nodeLoop) { f(l); close(done) }) {
+		<-l.ended
+		l.after.Lock()
+		defer l.after.Unlock()
+		f(l)
+		return
+	}
+	<-done
+}
+
+// await runs f in the loop, and waits until f's done is called, or ctx ends.
+func (l *nodeLoop) await(ctx context.Context, rt *Runtime, f func(l *nodeLoop, done func())) error {
+	k := &call{}
+	l.do(func(l *nodeLoop) { f(l, func() { k.finish(outcome{}) }) })
+	_, err := rt.wait(ctx, k)
+	return err
+}
+
+func (l *nodeLoop) step(e roleEvent) {
+	switch f := e.frame.(type) {
+	case nil:
+		l.linkChanged(e)
+	case *wire.Reserve:
+		l.reserve(e.link, f)
+	case *wire.Release:
+		if l.serving != nil && l.serving.reserve.Token == f.Token {
+			l.release("")
+		}
+	case *wire.ServerUp:
+		l.serverUp(e.link, f)
+	case *wire.ServerDone:
+		l.serverDone(e.link, f)
+	}
+}
+
+// linkChanged meets schedulers, and notices what is gone.
+func (l *nodeLoop) linkChanged(e roleEvent) {
+	if e.up {
+		if peer, up := e.link.isUp(); up && peer.Roles&roleScheduler != 0 {
+			l.schedulers[e.link.id] = e.link
+			l.offerTo(e.link)
+		}
+		return
+	}
+	if l.schedulers[e.link.id] == e.link {
+		delete(l.schedulers, e.link.id)
+	}
+	if l.serving != nil && l.serving.scheduler == e.link {
+		l.release("the scheduler is gone")
+	}
+	if i := slices.IndexFunc(l.slots, func(s *serverSlot) bool { return s.link == e.link }); i >= 0 {
+		l.serverGone(l.slots[i], e.down.Error())
+	}
+}
+
+// offer tells every scheduler what the node is.
+func (l *nodeLoop) offer() {
+	for _, link := range l.schedulers {
+		l.offerTo(link)
+	}
+}
+
+func (l *nodeLoop) offerTo(link *link) {
+	o := &wire.Offer{
+		Node: l.rt.peer(), Name: l.rt.cfg.Name, Platform: runtime.GOOS + "/" + runtime.GOARCH, CPUs: len(l.slots),
+		Free: true, Functions: registry.names(), Build: l.rt.build,
+	}
+	switch {
+	case l.draining || l.closing:
+		o.Free, o.Reason = false, "it is leaving"
+	case l.serving != nil && l.serving.releasing:
+		o.Free, o.Reason = false, "it is ending another computation"
+	case l.serving != nil:
+		o.Free, o.Reason = false, "it serves another computation"
+	}
+	link.tell(o)
+}
+
+// reserve makes the node serve a computation, or refuses.
+func (l *nodeLoop) reserve(from *link, f *wire.Reserve) {
+	if l.serving != nil || l.draining || l.closing {
+		reason := "it serves another computation"
+		if l.serving == nil {
+			reason = "it is leaving"
+		}
+		from.tell(&wire.Released{Token: f.Token, Reason: reason})
+		return
+	}
+	l.serving = &service{reserve: *f, scheduler: from}
+	l.rt.log.Debug("serving a computation", slog.String("client", peerLocation(f.Client).String()))
+	l.offerOthers(from)
+	for _, s := range l.slots {
+		if s.isUsable() {
+			l.setUp(s)
+		}
+	}
+}
+
+// offerOthers tells the other schedulers that the node is taken.
+func (l *nodeLoop) offerOthers(but *link) {
+	for _, link := range l.schedulers {
+		if link != but {
+			l.offerTo(link)
+		}
+	}
+}
+
+// setUp gives the computation to a server.
+func (l *nodeLoop) setUp(s *serverSlot) {
+	r := &l.serving.reserve
+	s.setUp = true
+	l.serving.scheduler.tell(&wire.Servers{Token: r.Token, Up: []wire.ServerInfo{s.info}})
+	s.link.tell(&wire.Setup{Token: r.Token, Node: l.rt.peer(), Client: r.Client, Scheduler: r.Scheduler, Pulse: r.Pulse})
+}
+
+// release ends the service: each server that has the computation ends it.
+func (l *nodeLoop) release(reason string) {
+	v := l.serving
+	if v == nil || v.releasing {
+		return
+	}
+	v.releasing, v.reason = true, reason
+	for _, s := range l.slots {
+		if s.setUp && s.isUp() {
+			s.link.tell(&wire.CloseServer{Token: v.reserve.Token})
+		}
+	}
+	l.releasedIfClosed()
+}
+
+// serverDone takes a server's word that the computation has ended there, or that it has a function that will not end.
+func (l *nodeLoop) serverDone(from *link, f *wire.ServerDone) {
+	i := slices.IndexFunc(l.slots, func(s *serverSlot) bool { return s.link == from })
+	if i < 0 || l.serving == nil || f.Token != l.serving.reserve.Token {
+		return
+	}
+	s := l.slots[i]
+	switch {
+	case len(f.Stuck) == 0 && l.serving.releasing:
+		s.closed = true
+		s.stop() // a fresh one takes its place
+		l.releasedIfClosed()
+	case len(f.Stuck) > 0 && !l.serving.releasing:
+		l.replaceStuck(s, f.Stuck)
+	}
+}
+
+// replaceStuck replaces a server with a function that will not end, when it is a process.
+func (l *nodeLoop) replaceStuck(s *serverSlot, functions []string) {
+	log := l.rt.log.With(slog.String("server", peerLocation(s.info.Peer).String()), slog.Any("functions", functions))
+	if !l.cfg.Processes || s.guest {
+		log.Warn("a function neither yields nor returns after its termination")
+		return
+	}
+	log.Warn("a function neither yields nor returns after its termination; its server is replaced")
+	s.kill(fmt.Sprintf("it is replaced, because %q neither yields nor returns after its termination", functions))
+}
+
+// releasedIfClosed makes the node free again when all its servers have ended the computation.
+func (l *nodeLoop) releasedIfClosed() {
+	v := l.serving
+	if v == nil || !v.releasing {
+		return
+	}
+	for _, s := range l.slots {
+		if s.setUp && !s.closed {
+			return
+		}
+	}
+	for _, s := range l.slots {
+		s.setUp, s.closed = false, false
+	}
+	l.serving = nil
+	v.scheduler.tell(&wire.Released{Token: v.reserve.Token, Reason: v.reason})
+	l.rt.log.Debug("free again")
+	l.offer()
+	l.callFree()
+}
+
+// callFree tells those who wait that nothing is served.
+func (l *nodeLoop) callFree() {
+	free := l.free
+	l.free = nil
+	for _, f := range free {
+		f()
+	}
+}
+
+// onFree has f called when nothing is served, at once if nothing is.
+func (l *nodeLoop) onFree(f func()) {
+	if l.serving == nil || l.closing {
+		f()
+		return
+	}
+	l.free = append(l.free, f)
+}
+
+// startServer starts a server in s; it says ServerUp when it is up.
+func (l *nodeLoop) startServer(s *serverSlot) {
+	if l.closing {
+		return
+	}
+	rand.Read(s.nonce[:])
+	s.born, s.ending, s.doomed = time.Now(), false, ""
+	host, err := l.hostServer(s)
+	if err != nil {
+		l.rt.log.Error("cannot start a server", slog.Int("server", s.index), slog.Any("err", err))
+		l.tellTrouble(fmt.Sprintf("server %d does not start: %v", s.index+1, err))
+		l.restartLater(s)
+		return
+	}
+	s.host = host
+}
+
+// tellTrouble tells the scheduler why servers do not come.
+func (l *nodeLoop) tellTrouble(why string) {
+	if v := l.serving; v != nil && !v.releasing {
+		v.scheduler.tell(&wire.Servers{Token: v.reserve.Token, Reason: why})
+	}
+}
+
+// A server that ends unasked is replaced at once, then ever later as long as none lives for a while.
+const (
+	aWhile       = 10 * time.Second
+	firstRestart = 100 * time.Millisecond
+	lastRestart  = 30 * time.Second
+)
+
+// restartLater starts a server in s after a pause that grows with failures in a row.
+func (l *nodeLoop) restartLater(s *serverSlot) {
+	time.AfterFunc(restartPause(s.fails), func() { l.asks.put(func(l *nodeLoop) { l.startServer(s) }) })
+	s.fails++
+}
+
+func restartPause(fails int) time.Duration {
+	if fails == 0 {
+		return 0
+	}
+	return min(firstRestart<<min(fails-1, 20), lastRestart)
+}
+
+// serverUp takes a server's word that it is there.
+func (l *nodeLoop) serverUp(from *link, f *wire.ServerUp) {
+	i := slices.IndexFunc(l.slots, func(s *serverSlot) bool { return s.link == from })
+	switch {
+	case i >= 0:
+		return // it has said so
+	case f.Index < 0 && !l.closing:
+		i = len(l.slots)
+		l.slots = append(l.slots, &serverSlot{index: i, guest: true})
+	case f.Index < 0 || f.Index >= len(l.slots) || l.slots[f.Index].nonce != f.Nonce || l.slots[f.Index].host == nil:
+		l.rt.log.Warn("a runtime says that it is a server of this node, and is not", slog.String("peer", from.location().String()))
+		return
+	default:
+		i = f.Index
+	}
+	s := l.slots[i]
+	s.link, s.info = from, f.Info
+	if l.serving != nil && !l.serving.releasing && s.isUsable() {
+		l.setUp(s)
+	}
+}
+
+// serverGone notices that the link to a server broke: it ended, was killed, or is stuck.
+func (l *nodeLoop) serverGone(s *serverSlot, reason string) {
+	info := s.info
+	if s.setUp && !s.closed && !l.closing {
+		reason = cmp.Or(s.doomed, reason)
+		l.rt.log.Warn("a server is lost", slog.String("server", peerLocation(info.Peer).String()), slog.String("why", reason))
+		l.serving.scheduler.tell(&wire.Servers{Token: l.serving.reserve.Token, Gone: []wire.ServerInfo{info}, Reason: reason})
+	}
+	s.link, s.setUp, s.closed = nil, false, false
+	if s.guest {
+		l.slots = slices.DeleteFunc(l.slots, func(o *serverSlot) bool { return o == s })
+	}
+	if !s.ending {
+		s.kill(reason)
+	}
+	l.releasedIfClosed()
+}
+
+// hostEnded is told when a server's process or runtime is no more, and how it ended.
+func (l *nodeLoop) hostEnded(s *serverSlot, nonce wire.Token, how string) {
+	if s.nonce != nonce {
+		return
+	}
+	lost := s.link != nil
+	if lost {
+		s.link.fail(errors.New("the server " + how))
+		l.serverGone(s, "it "+how)
+	}
+	s.host = nil
+	switch {
+	case l.closing:
+		l.goneIfAll()
+		return
+	case s.ending || time.Since(s.born) > aWhile:
+		s.fails = 0
+	case !lost && s.doomed == "":
+		why := fmt.Sprintf("server %d %s before it was up", s.index+1, how)
+		l.rt.log.Warn("a server did not come up", slog.Int("server", s.index+1), slog.String("why", how))
+		l.tellTrouble(why)
+	}
+	l.restartLater(s)
+}
+
+// shutdown ends every server; done is called when all have.
+func (l *nodeLoop) shutdown(done func()) {
+	l.closing, l.gone = true, done
+	for _, s := range l.slots {
+		s.stop()
+	}
+	l.goneIfAll()
+}
+
+func (l *nodeLoop) goneIfAll() {
+	for _, s := range l.slots {
+		if s.host != nil {
+			return
+		}
+	}
+	if l.gone != nil {
+		l.gone()
+	}
+}

@@ -1,0 +1,72 @@
+package discoro
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"testing"
+	"time"
+
+	"github.com/discoro/discoro/wire"
+)
+
+// TestPeersAreKeptConnected cuts the link to one of Config.Peers.
+func TestPeersAreKeptConnected(t *testing.T) {
+	t.Parallel()
+	b := testRuntime(t, Config{Name: "b"})
+	p := newProxy(t, b.Location())
+	a := testRuntime(t, Config{Name: "a", Peers: []string{p.location().String()}})
+	var old *link
+	for round := range 4 {
+		eventually(t, fmt.Sprintf("link %d is up", round), func() bool { l := a.linkIf(b.id); return l != nil && l != old && l.stateNow() == linkUp })
+		old = upLink(t, a, b)
+		p.Cut()
+		_ = waitEnded(t, old)
+	}
+}
+
+// TestPeerThatComesLater is dialled until it is there; the log tells once.
+func TestPeerThatComesLater(t *testing.T) {
+	t.Parallel()
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	loc, err := ParseLocation(ln.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	_ = ln.Close()
+	log := &logBuffer{}
+	a := testRuntime(t, Config{Name: "a", Logger: log.logger(), Peers: []string{loc.String()}})
+	eventually(t, "it was tried three times", func() bool { return log.count("cannot reach a peer") >= 3 })
+	if n := log.count("level=WARN"); n != 1 {
+		t.Errorf("%d warnings:\n%s", n, log)
+	}
+	b := testRuntime(t, Config{Name: "b", TCPPort: loc.Port})
+	eventually(t, "the link is up", func() bool { l := a.linkIf(b.id); return l != nil && l.stateNow() == linkUp })
+}
+
+// TestEveryAddressOfAPeer keeps every address of a name connected, its own left out.
+func TestEveryAddressOfAPeer(t *testing.T) {
+	t.Parallel()
+	a := testRuntime(t, Config{Name: "a"})
+	b := testRuntime(t, Config{Name: "b"})
+	one, two := newProxy(t, a.Location()), newProxy(t, b.Location())
+	a.start(func() { a.keepPeer(one.location()) }) // leads back to a
+	a.start(func() { a.keepPeer(two.location()) })
+	eventually(t, "b is connected", func() bool { return len(a.Peers()) == 1 })
+	ok, bad := upLink(t, a, b), a.deadLink(wire.NewID(), Location{}, errors.New("ended"))
+	if !a.untilOneEnds([]*link{ok, bad}, time.Hour, false) {
+		t.Error("of two links one has ended, and nobody noticed")
+	}
+	if a.untilOneEnds([]*link{ok}, time.Millisecond, true) {
+		t.Error("none has ended")
+	}
+	ended := make(chan bool, 1)
+	go func() { ended <- a.untilOneEnds([]*link{ok}, time.Hour, false) }()
+	two.Cut()
+	if !next(t, ended) {
+		t.Error("the end was not noticed")
+	}
+}

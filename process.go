@@ -1,0 +1,241 @@
+package discoro
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"os/exec"
+	"os/signal"
+	"path/filepath"
+	"strconv"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/discoro/discoro/wire"
+)
+
+// serverEnv marks a process as a server of a node; its configuration comes on standard input, which stays open as long
+// as the node lives.
+const serverEnv = "DISCORO_SERVER_PROCESS"
+
+// initCalled is set once Init has found that this process is no server.
+var initCalled atomic.Bool
+
+// processConfig is what a server process is told.
+type processConfig struct {
+	Index                     int
+	Nonce                     wire.Token
+	Node                      string
+	Name, Addr, ExtAddr       string
+	TCPPort                   int
+	Secret                    string
+	CertFile, KeyFile, CAFile string
+	Insecure                  bool
+	DestPath                  string // in the node's folder, which goes with the last of its orphans
+	MaxMessage                int
+	MsgTimeout                time.Duration
+}
+
+// Init makes this process a server when a node started it as one, and then does not return. Call it first in main of a
+// program that uses NodeConfig.Processes, before flags are parsed or anything is started, and in TestMain of such tests.
+// In every other process it does nothing.
+func Init() {
+	if os.Getenv(serverEnv) == "" {
+		initCalled.Store(true)
+		return
+	}
+	// What user functions start is no server.
+	if err := os.Unsetenv(serverEnv); err != nil {
+		fatal(err)
+	}
+	// Ctrl-C reaches every process of a terminal; the node decides.
+	signal.Notify(make(chan os.Signal, 1), os.Interrupt)
+	if err := serveProcess(os.Stdin); err != nil {
+		fatal(err)
+	}
+	os.Exit(0)
+}
+
+func fatal(err error) {
+	fmt.Fprintln(os.Stderr, "discoro: server process:", err)
+	os.Exit(1)
+}
+
+// serveProcess is a server until standard input ends, or the link to the node.
+func serveProcess(stdin io.Reader) error {
+	dec := json.NewDecoder(stdin)
+	var pc processConfig
+	if err := dec.Decode(&pc); err != nil {
+		return fmt.Errorf("the node's instructions cannot be read (is %s set by hand?): %w", serverEnv, err)
+	}
+	s, err := newServer(ServerConfig{
+		Config: Config{
+			Name: pc.Name, Addr: pc.Addr, ExtAddr: pc.ExtAddr, TCPPort: pc.TCPPort, Secret: pc.Secret,
+			CertFile: pc.CertFile, KeyFile: pc.KeyFile, CAFile: pc.CAFile, Insecure: pc.Insecure,
+			DestPath: pc.DestPath, MaxMessage: pc.MaxMessage, MsgTimeout: pc.MsgTimeout,
+		},
+		Node: pc.Node, index: pc.Index, nonce: pc.Nonce,
+	})
+	if err != nil {
+		return err
+	}
+	input := make(chan []byte, 1)
+	go func() { // ends with the process, or with the node
+		rest, _ := io.ReadAll(io.MultiReader(dec.Buffered(), stdin))
+		input <- bytes.TrimSpace(rest)
+	}()
+	select {
+	case rest := <-input:
+		input <- rest
+	case <-s.loop.over:
+	}
+	err = s.Close()
+	if orphaned(input) {
+		_ = os.Remove(filepath.Dir(pc.DestPath)) // fails while other orphans have their folders there
+	}
+	return err
+}
+
+// orphaned reports whether the node was killed: then standard input has ended without the node's word.
+func orphaned(input <-chan []byte) bool {
+	timer := time.NewTimer(time.Second)
+	defer timer.Stop()
+	select {
+	case rest := <-input:
+		return string(rest) != processStop
+	case <-timer.C:
+		return false // the node lives
+	}
+}
+
+// processStop is what the node writes before it closes a server's standard input; without, the node was killed.
+const processStop = `"stop"`
+
+// hostServer starts a server for a slot.
+func (l *nodeLoop) hostServer(s *serverSlot) (serverHost, error) {
+	cfg := l.cfg.Config
+	cfg.Name = l.rt.cfg.Name + "-" + strconv.Itoa(s.index+1)
+	cfg.TCPPort = 0
+	cfg.Peers = nil
+	cfg.DestPath = filepath.Join(l.folder, "server-"+strconv.Itoa(s.index+1))
+	index, nonce := s.index, s.nonce
+	ended := func(how string) {
+		if e := os.RemoveAll(cfg.DestPath); e != nil {
+			l.rt.log.Warn("cannot remove a server's folder", slog.Any("err", e))
+		}
+		l.asks.put(func(l *nodeLoop) { l.hostEnded(s, nonce, how) })
+	}
+	if l.cfg.Processes {
+		return l.startProcess(cfg, index, nonce, ended)
+	}
+	h := &runtimeHost{rt: l.rt, ended: ended, stopped: make(chan struct{})}
+	l.rt.start(func() {
+		h.run(ServerConfig{Config: cfg, Node: l.rt.loopback(), index: index, nonce: nonce})
+	})
+	return h, nil
+}
+
+// loopback returns where this machine reaches the runtime.
+func (rt *Runtime) loopback() string {
+	host := rt.cfg.listen
+	if host == "" {
+		host = "127.0.0.1"
+	}
+	return Location{Addr: host, Port: rt.loc.Port}.String()
+}
+
+// runtimeHost is a server that is a runtime in this process.
+type runtimeHost struct {
+	rt      *Runtime      // immutable: the node's
+	ended   func(string)  // immutable: is told how it ended
+	once    sync.Once     // closes stopped
+	stopped chan struct{} // closed by stop
+}
+
+// run has the server for as long as it lives.
+func (h *runtimeHost) run(cfg ServerConfig) {
+	s, err := newServer(cfg)
+	if err != nil {
+		h.ended(fmt.Sprintf("did not start: %v", err))
+		return
+	}
+	select {
+	case <-h.stopped:
+	case <-s.loop.over:
+	}
+	how := "closed"
+	if err := s.Close(); err != nil {
+		how = fmt.Sprintf("closed: %v", err)
+	}
+	h.ended(how)
+}
+
+func (h *runtimeHost) stop() { h.once.Do(func() { close(h.stopped) }) }
+func (h *runtimeHost) kill() { h.stop() }
+
+// processHost is a server that is a process.
+type processHost struct {
+	rt    *Runtime // immutable: the node's
+	cmd   *exec.Cmd
+	stdin io.WriteCloser // closing it ends the server
+	once  sync.Once
+}
+
+// startProcess executes this program anew as a server.
+func (l *nodeLoop) startProcess(cfg Config, index int, nonce wire.Token, ended func(string)) (serverHost, error) {
+	exe, err := os.Executable()
+	if err != nil {
+		return nil, err
+	}
+	if cfg.TLS != nil {
+		return nil, errors.New("discoro: NodeConfig.TLS cannot be given to a server process: use CertFile, KeyFile and CAFile")
+	}
+	cmd := exec.Command(exe, "discoro-server", cfg.Name)
+	cmd.Env = append(os.Environ(), serverEnv+"=1")
+	cmd.Stdout, cmd.Stderr = os.Stdout, os.Stderr
+	stdin, err := cmd.StdinPipe()
+	if err != nil {
+		return nil, err
+	}
+	if err := cmd.Start(); err != nil {
+		return nil, errors.Join(fmt.Errorf("start a server process: %w", err), stdin.Close())
+	}
+	h := &processHost{rt: l.rt, cmd: cmd, stdin: stdin}
+	err = json.NewEncoder(stdin).Encode(processConfig{ // a pipe has room for that
+		Index: index, Nonce: nonce, Node: l.rt.loopback(), Name: cfg.Name, Addr: cfg.Addr, ExtAddr: cfg.ExtAddr,
+		Secret: cfg.Secret, CertFile: cfg.CertFile, KeyFile: cfg.KeyFile, CAFile: cfg.CAFile, Insecure: cfg.Insecure,
+		DestPath: cfg.DestPath, MaxMessage: cfg.MaxMessage, MsgTimeout: cfg.MsgTimeout,
+	})
+	if err != nil {
+		h.kill()
+	}
+	l.rt.start(func() {
+		ended(howEnded(cmd.Wait()))
+	})
+	return h, nil
+}
+
+// howEnded says how a process ended.
+func howEnded(err error) string {
+	if err == nil {
+		return "exited with status 0"
+	}
+	return "ended: " + err.Error()
+}
+
+// stop lets the server end; one that has not after the grace periods is killed.
+func (h *processHost) stop() {
+	h.once.Do(func() {
+		_, _ = io.WriteString(h.stdin, processStop+"\n") // a pipe has room for that
+		_ = h.stdin.Close()                              // the write end of a pipe: nothing is lost
+		time.AfterFunc(h.rt.grace+closeGrace-time.Second, h.kill)
+	})
+}
+
+// kill ends the server at once. Killing a process that has been waited for does nothing.
+func (h *processHost) kill() { _ = h.cmd.Process.Kill() }

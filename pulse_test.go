@@ -1,0 +1,77 @@
+package discoro
+
+import (
+	"errors"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/discoro/discoro/wire"
+)
+
+// TestFrozenPeerIsNoticed shows the bounds on both sides: a silence of less than 5 pulses is none, one of more ends the link.
+func TestFrozenPeerIsNoticed(t *testing.T) {
+	t.Parallel()
+	const pulse = 100 * time.Millisecond
+	b := testRuntime(t, Config{Name: "b", pulse: pulse})
+	a := testRuntime(t, Config{Name: "a", pulse: pulse})
+	p := newProxy(t, b.Location())
+	connect(t, a, p.location())
+	la, lb := upLink(t, a, b), upLink(t, b, a)
+	hold := func(d time.Duration) {
+		t.Helper()
+		select {
+		case <-la.ended:
+			t.Fatalf("a lost the link: %v", la.cause())
+		case <-lb.ended:
+			t.Fatalf("b lost the link: %v", lb.cause())
+		case <-time.After(d):
+		}
+	}
+	hold(8 * pulse) // pulses keep it
+	p.Freeze()
+	hold(2 * pulse)
+	p.Thaw()
+	hold(6 * pulse)
+	frozen := time.Now()
+	p.Freeze()
+	for _, l := range []*link{la, lb} {
+		if err := waitEnded(t, l); !errors.Is(err, ErrDisconnected) || !strings.Contains(err.Error(), "no sign of life") {
+			t.Errorf("ended with %v", err)
+		}
+	}
+	if took := time.Since(frozen); took > missedPulses*pulse+time.Second {
+		t.Errorf("it took %v", took)
+	}
+}
+
+// TestPulseChanges shows that a peer is measured by the pulse that it announced last.
+func TestPulseChanges(t *testing.T) {
+	t.Parallel()
+	a, b := twoRuntimes(t, Config{pulse: 10 * time.Second})
+	la, lb := upLink(t, a, b), upLink(t, b, a)
+	for _, every := range []time.Duration{-1, 0, maxPulse + 1} { // not believed
+		lb.tell(&wire.Pulse{Every: int64(every)})
+	}
+	lb.tell(&wire.Pulse{Every: int64(50 * time.Millisecond)})
+	if err := waitEnded(t, la); !strings.Contains(err.Error(), "no sign of life") {
+		t.Errorf("ended with %v", err)
+	}
+}
+
+// TestPulsesOnlyWhereSilent shows that frames are signs of life.
+func TestPulsesOnlyWhereSilent(t *testing.T) {
+	t.Parallel()
+	a, b := twoRuntimes(t, Config{})
+	l := upLink(t, a, b)
+	sent := func() uint64 { return a.Traffic().FramesSent }
+	before := sent()
+	l.checkPulse(time.Now())
+	if n := sent() - before; n != 0 {
+		t.Errorf("%d frames on a link that has just been used", n)
+	}
+	l.checkPulse(time.Now().Add(a.pulse + time.Second))
+	if n := sent() - before; n != 1 {
+		t.Errorf("%d frames on a link that is silent, want a pulse", n)
+	}
+}

@@ -1,0 +1,418 @@
+package discoro
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"maps"
+	"slices"
+	"sync"
+)
+
+// RCSConfig configures a [RemoteCoroScheduler]. Its hooks run as coroutines at the client; they may work through the
+// computation (RunAt(c, server, ...)), and what they wait for, they wait for without the turn.
+type RCSConfig struct {
+	// ProcStatus gets each Status. At ServerInitialized an error means that the server is not to be used.
+	ProcStatus func(c *Coro, s Status) error
+	// ProcAvailable sets a server up before it is used; an error means that it is not to be used.
+	ProcAvailable func(c *Coro, server Location) error
+	// ProcClose is told that a server is about to be closed (ServerInitialized: it can still be used), or has been
+	// (ServerClosed).
+	ProcClose func(c *Coro, kind StatusKind, server Location)
+	// Retries is how often a task is run again whose server was lost; 0: not.
+	Retries int
+}
+
+// RemoteCoroScheduler runs CPU-bound functions: at most one at a server at a time. It answers to the seed's class of that
+// name. Its methods are safe for concurrent use.
+type RemoteCoroScheduler struct {
+	rt     *Runtime     // immutable
+	comp   *Computation // immutable
+	cfg    RCSConfig    // immutable
+	status *Coro        // immutable
+	ready  future       // set when the computation is scheduled, or could not be
+
+	pool rcsPool // the servers, one task each
+
+	mu      sync.Mutex // guards following; leaf
+	running int        // tasks that have not ended
+	idle    []*call    // wait for running to be 0
+}
+
+// NewRemoteCoroScheduler returns a scheduler of comp's runs. When comp has not been scheduled, it is now, at the scheduler
+// that Computation.Schedule finds, without waiting for its turn: the verbs wait for that. When comp has a status
+// coroutine of its own, that must relay the Status messages it gets to StatusCoro; otherwise StatusCoro becomes comp's.
+// ErrClosed: comp is over; ErrNotFound: there is no scheduler.
+func NewRemoteCoroScheduler(comp *Computation, cfg ...RCSConfig) (*RemoteCoroScheduler, error) {
+	c, err := one(cfg)
+	if err != nil {
+		return nil, err
+	}
+	switch {
+	case comp == nil:
+		return nil, errors.New("discoro: remote coroutine scheduler: the computation is nil")
+	case c.Retries < 0:
+		return nil, fmt.Errorf("discoro: RCSConfig.Retries: %d is negative", c.Retries)
+	}
+	s := &RemoteCoroScheduler{rt: comp.rt, comp: comp, cfg: c}
+	s.pool.servers = map[Location]*rcsServer{}
+	s.status = comp.rt.Spawn("rcs", s.watch)
+	fresh, servers, err := comp.attach(s.status)
+	if err != nil {
+		_ = s.status.Terminate()
+		return nil, err
+	}
+	for loc, node := range servers {
+		_ = s.status.Send(Status{Kind: ServerInitialized, Node: node, Server: loc})
+	}
+	if !fresh {
+		s.ready.set(outcome{})
+		return s, nil
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), comp.timeout)
+	defer cancel()
+	if _, err := comp.findScheduler(ctx, nil); err != nil {
+		_ = s.status.Terminate()
+		return nil, fmt.Errorf("discoro: schedule: %w", err)
+	}
+	s.rt.start(func() { s.ready.set(outcome{err: comp.Schedule(s.rt.ctx)}) })
+	return s, nil
+}
+
+// attach makes c the status coroutine unless there is one. It tells whether the computation is still to be scheduled, and
+// which servers it has.
+func (p *Computation) attach(c *Coro) (fresh bool, servers map[Location]string, err error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.state == compOver || p.state == compClosing {
+		return false, nil, fmt.Errorf("discoro: the computation is over: %w", ErrClosed)
+	}
+	if p.status == nil {
+		p.status = c
+	}
+	return p.state == compNew, maps.Clone(p.servers), nil
+}
+
+// tells reports whether c is the status coroutine.
+func (p *Computation) tells(c *Coro) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.status == c
+}
+
+// StatusCoro returns the coroutine that must get every Status of the computation.
+func (s *RemoteCoroScheduler) StatusCoro() *Coro { return s.status }
+
+// watch is the body of the status coroutine.
+func (s *RemoteCoroScheduler) watch(c *Coro) (any, error) {
+	defer s.pool.close()
+	var hooks []*Coro
+	seen := map[Location]bool{} // servers that were initialized, and have not closed
+	for {
+		msg, err := c.Receive()
+		if err != nil {
+			return nil, err
+		}
+		st, ok := msg.(Status)
+		if !ok {
+			continue // an Exit: the jobs tell of that themselves
+		}
+		switch st.Kind { //nolint:exhaustive // the others only go to the hook
+		case ServerInitialized:
+			seen[st.Server] = true
+			c.Spawn("rcs-server", func(c *Coro) (any, error) { return nil, s.serverInitialized(c, st) })
+			continue
+		case ServerClosed, ServerDisconnected:
+			s.pool.drop(st.Server)
+			if seen[st.Server] {
+				hooks = append(hooks, s.spawnClose(ServerClosed, st.Server)...)
+			}
+			delete(seen, st.Server)
+		}
+		if h := s.spawnStatus(c, st); h != nil {
+			hooks = append(hooks, h)
+		}
+		if st.Kind == ComputationClosed {
+			s.pool.close() // nobody is to wait for the hooks
+			for _, h := range hooks {
+				_ = h.endedBy(c)
+			}
+			return nil, nil
+		}
+		hooks = slices.DeleteFunc(hooks, func(h *Coro) bool { return h.Err() != nil }) // those that have ended
+	}
+}
+
+func (s *RemoteCoroScheduler) spawnStatus(c *Coro, st Status) *Coro {
+	if s.cfg.ProcStatus == nil {
+		return nil
+	}
+	return c.Spawn("rcs-status", func(c *Coro) (any, error) { return nil, s.cfg.ProcStatus(c, st) })
+}
+
+// serverInitialized runs the hooks for a new server, and uses it if they agree.
+func (s *RemoteCoroScheduler) serverInitialized(c *Coro, st Status) error {
+	var err error
+	if s.cfg.ProcStatus != nil {
+		err = s.cfg.ProcStatus(c, st)
+	}
+	if err == nil && s.cfg.ProcAvailable != nil {
+		err = s.cfg.ProcAvailable(c, st.Server)
+	}
+	if err != nil {
+		s.rt.log.Warn("a server is not used: it could not be set up", slog.String("server", st.Server.String()), slog.Any("err", err))
+		return err
+	}
+	if s.comp.nodeOf(st.Server) != "" { // it may be lost by now
+		s.pool.add(st.Server)
+	}
+	return nil
+}
+
+// spawnClose runs the hook for servers that are about to close, or have closed.
+func (s *RemoteCoroScheduler) spawnClose(kind StatusKind, servers ...Location) []*Coro {
+	if s.cfg.ProcClose == nil {
+		return nil
+	}
+	hooks := make([]*Coro, len(servers))
+	for i, server := range servers {
+		hooks[i] = s.rt.Spawn("rcs-close", func(c *Coro) (any, error) { s.cfg.ProcClose(c, kind, server); return nil, nil })
+	}
+	return hooks
+}
+
+// awaitServer waits for a free server.
+func (s *RemoteCoroScheduler) awaitServer(ctx context.Context, fn string) (*rcsServer, error) {
+	if err := s.awaitReady(ctx); err != nil {
+		return nil, err
+	}
+	got := &future{}
+	cancel := s.pool.acquire(got)
+	if !got.isDone() {
+		what := "a free server for " + fn
+		stop := s.comp.explain(s.comp.scheduler(), what)
+		_, err := got.wait(ctx, s.rt)
+		stop()
+		if err != nil {
+			if !cancel() { // it was given in this moment, or is about to be
+				got.onDone(func(out outcome) { s.pool.release(serverIn(out)) })
+			}
+			return nil, s.comp.noServer(s.comp.scheduler(), what, err)
+		}
+	}
+	got.mu.Lock()
+	out := got.out
+	got.mu.Unlock()
+	if sv := serverIn(out); sv != nil {
+		return sv, nil
+	}
+	return nil, s.errClosed(fn)
+}
+
+func (s *RemoteCoroScheduler) errClosed(fn string) error {
+	if _, err := s.comp.active("run " + fn); err != nil {
+		return err
+	}
+	return fmt.Errorf("discoro: run %s: the remote coroutine scheduler is finished: %w", fn, ErrClosed)
+}
+
+// awaitReady waits until the computation is scheduled.
+func (s *RemoteCoroScheduler) awaitReady(ctx context.Context) error {
+	out, err := s.ready.wait(ctx, s.rt)
+	if err == nil {
+		err = out.err
+	}
+	if err != nil {
+		return fmt.Errorf("discoro: the computation is not scheduled: %w", err)
+	}
+	return nil
+}
+
+// begin counts a task; end is to be called when it has ended.
+func (s *RemoteCoroScheduler) begin() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.running++
+}
+
+func (s *RemoteCoroScheduler) end() {
+	s.mu.Lock()
+	s.running--
+	var idle []*call
+	if s.running == 0 {
+		idle, s.idle = s.idle, nil
+	}
+	s.mu.Unlock()
+	for _, k := range idle {
+		k.finish(outcome{})
+	}
+}
+
+// start runs a task at a server that was acquired; the server is released when the task has ended.
+func (s *RemoteCoroScheduler) start(sv *rcsServer, t Task) (*job, error) {
+	s.begin()
+	j, err := s.comp.post(sv.loc.place(), t)
+	if err != nil {
+		s.pool.release(sv)
+		s.end()
+		return nil, err
+	}
+	j.done.onDone(func(out outcome) {
+		var lost *ServerLostError
+		if errors.As(out.err, &lost) && lost.Server == sv.loc {
+			s.pool.drop(sv.loc) // its status may come later, and the task is not to be run there again
+		}
+		s.pool.release(sv)
+		s.end()
+	})
+	return j, nil
+}
+
+// Schedule runs t at a server that runs nothing else for this scheduler, and returns its coroutine once it has started. It
+// waits for such a server, and then for the start, at most until ctx ends; see Computation.Run for the errors.
+func (s *RemoteCoroScheduler) Schedule(ctx context.Context, t Task) (*Coro, error) {
+	spec, err := specOf(s.rt, t)
+	if err != nil {
+		return nil, err
+	}
+	for {
+		sv, err := s.awaitServer(ctx, spec.fn)
+		if err != nil {
+			return nil, err
+		}
+		j, err := s.start(sv, t)
+		if err != nil {
+			return nil, err
+		}
+		c, err := s.comp.awaitStart(ctx, j)
+		if err == nil || !errors.Is(err, ErrNotFound) || ctx.Err() != nil {
+			return c, err
+		}
+		s.pool.drop(sv.loc) // the server went before the run came there: another will do
+	}
+}
+
+// Submit runs t at the least loaded server, however many run there; see Computation.Run.
+func (s *RemoteCoroScheduler) Submit(ctx context.Context, t Task) (*Coro, error) {
+	return s.submit(ctx, func() (*Coro, error) { return s.comp.Run(ctx, t) })
+}
+
+// SubmitAt runs t at a place, however many run there; see Computation.RunAt.
+func (s *RemoteCoroScheduler) SubmitAt(ctx context.Context, where Place, t Task) (*Coro, error) {
+	return s.submit(ctx, func() (*Coro, error) { return s.comp.RunAt(ctx, where, t) })
+}
+
+func (s *RemoteCoroScheduler) submit(ctx context.Context, run func() (*Coro, error)) (*Coro, error) {
+	if err := s.awaitReady(ctx); err != nil {
+		return nil, err
+	}
+	s.begin()
+	c, err := run()
+	if err != nil {
+		s.end()
+		return nil, err
+	}
+	if c.job == nil {
+		s.end()
+		return c, nil
+	}
+	c.job.done.onDone(func(outcome) { s.end() })
+	return c, nil
+}
+
+// Execute is Schedule that waits for the result. When the server is lost the task is run again as RCSConfig.Retries allows;
+// then, and with the last attempt, the error is a *ServerLostError. When ctx ends the coroutine is terminated.
+func Execute[R any](ctx context.Context, s *RemoteCoroScheduler, t Call[R]) (R, error) {
+	var zero R
+	for attempt := 0; ; attempt++ {
+		c, err := s.Schedule(ctx, t)
+		var v R
+		if err == nil {
+			v, err = resultOrTerminate[R](ctx, c)
+		}
+		var lost *ServerLostError
+		if !errors.As(err, &lost) {
+			return v, err
+		}
+		if attempt >= s.cfg.Retries || ctx.Err() != nil {
+			return zero, attempts(err, attempt+1)
+		}
+	}
+}
+
+// attempts tells how often a task was tried whose servers were lost.
+func attempts(err error, n int) error {
+	if n == 1 {
+		return err
+	}
+	return fmt.Errorf("given up after %d attempts, each of which lost its server: %w", n, err)
+}
+
+// ExecuteAt is SubmitAt that waits for the result, without retries. When ctx ends the coroutine is terminated.
+func ExecuteAt[R any](ctx context.Context, s *RemoteCoroScheduler, where Place, t Call[R]) (R, error) {
+	c, err := s.SubmitAt(ctx, where, t)
+	if err != nil {
+		var zero R
+		return zero, err
+	}
+	return resultOrTerminate[R](ctx, c)
+}
+
+func resultOrTerminate[R any](ctx context.Context, c *Coro) (R, error) {
+	v, err := Result[R](ctx, c)
+	if err != nil && ctx.Err() != nil {
+		_ = c.Terminate()
+	}
+	return v, err
+}
+
+// Finish waits until every task that was run with this scheduler has ended, or ctx ends. With close it then runs the
+// ProcClose hooks while the servers can still be used, closes the computation, and runs the hooks again.
+func (s *RemoteCoroScheduler) Finish(ctx context.Context, close bool) error {
+	if err := s.awaitIdle(ctx); err != nil {
+		return err
+	}
+	if !close {
+		return nil
+	}
+	servers := s.pool.close()
+	hooks := s.spawnClose(ServerInitialized, servers...)
+	for _, c := range hooks {
+		if err := c.Wait(ctx); ctx.Err() != nil {
+			return fmt.Errorf("discoro: finish: ProcClose: %w", err)
+		}
+	}
+	err := s.comp.Close(ctx)
+	if err != nil || !s.comp.tells(s.status) {
+		_ = s.status.Terminate() // nobody will tell it that the computation is closed
+	}
+	return errors.Join(err, s.status.endedBy(ctx))
+}
+
+// awaitIdle waits until no task runs.
+func (s *RemoteCoroScheduler) awaitIdle(ctx context.Context) error {
+	k := &call{}
+	s.mu.Lock()
+	if s.running == 0 {
+		k.done = true
+	} else {
+		s.idle = append(s.idle, k)
+	}
+	s.mu.Unlock()
+	if _, err := s.rt.wait(ctx, k); err != nil {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		s.idle = slices.DeleteFunc(s.idle, func(o *call) bool { return o == k })
+		return fmt.Errorf("discoro: finish: %d tasks still run: %w", s.running, err)
+	}
+	return nil
+}
+
+// endedBy waits until c has ended, however.
+func (c *Coro) endedBy(ctx context.Context) error {
+	if err := c.Wait(ctx); err != nil && ctx.Err() != nil {
+		return err
+	}
+	return nil
+}

@@ -1,0 +1,122 @@
+package discoro
+
+import (
+	"slices"
+	"sync"
+)
+
+// rcsPool holds the servers of a RemoteCoroScheduler and gives each to one task at a time, in the order in which tasks came.
+type rcsPool struct {
+	mu      sync.Mutex // guards following; leaf
+	servers map[Location]*rcsServer
+	free    []*rcsServer // in the order in which they became free
+	waiting []*future    // wait for a server, in order
+	closed  bool         // none is given any more
+}
+
+// rcsServer is a server that may be used.
+type rcsServer struct {
+	loc  Location // immutable
+	gone bool     // guarded by the pool's mu
+}
+
+// serverIn returns the server that a wait was given, nil when the pool has closed.
+func serverIn(out outcome) *rcsServer {
+	sv, _ := out.val.(*rcsServer)
+	return sv
+}
+
+// add makes a server usable.
+func (p *rcsPool) add(loc Location) {
+	p.mu.Lock()
+	sv := &rcsServer{loc: loc}
+	fresh := p.servers[loc] == nil && !p.closed
+	if fresh {
+		p.servers[loc] = sv
+	}
+	p.mu.Unlock()
+	if fresh {
+		p.release(sv)
+	}
+}
+
+// drop makes a server unusable.
+func (p *rcsPool) drop(loc Location) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if sv := p.servers[loc]; sv != nil {
+		sv.gone = true
+		delete(p.servers, loc)
+		p.free = slices.DeleteFunc(p.free, func(o *rcsServer) bool { return o == sv })
+	}
+}
+
+// release gives a server to who has waited longest, or makes it free.
+func (p *rcsPool) release(sv *rcsServer) {
+	if sv == nil {
+		return
+	}
+	p.mu.Lock()
+	var next *future
+	switch {
+	case sv.gone || p.closed:
+	case len(p.waiting) > 0:
+		next = p.waiting[0]
+		p.waiting = slices.Delete(p.waiting, 0, 1)
+	default:
+		p.free = append(p.free, sv)
+	}
+	p.mu.Unlock()
+	if next != nil {
+		next.set(outcome{val: sv})
+	}
+}
+
+// acquire has got set to a free server, at once if there is one; to nothing when the pool is closed. cancel takes that back,
+// and reports false when it is too late: then got is set, or will be in a moment.
+func (p *rcsPool) acquire(got *future) (cancel func() bool) {
+	p.mu.Lock()
+	var sv *rcsServer
+	now := p.closed || len(p.free) > 0
+	switch {
+	case p.closed:
+	case now:
+		sv = p.free[0]
+		p.free = slices.Delete(p.free, 0, 1)
+	default:
+		p.waiting = append(p.waiting, got)
+	}
+	p.mu.Unlock()
+	if sv != nil {
+		got.set(outcome{val: sv})
+	} else if now {
+		got.set(outcome{})
+	}
+	return func() bool {
+		p.mu.Lock()
+		defer p.mu.Unlock()
+		i := slices.Index(p.waiting, got)
+		if i >= 0 {
+			p.waiting = slices.Delete(p.waiting, i, i+1)
+		}
+		return i >= 0
+	}
+}
+
+// close makes everybody who waits for a server get none, from now on, and returns the servers that there were, sorted.
+func (p *rcsPool) close() []Location {
+	p.mu.Lock()
+	p.closed = true
+	waiting := p.waiting
+	p.waiting, p.free = nil, nil
+	locs := make([]Location, 0, len(p.servers))
+	for loc := range p.servers {
+		locs = append(locs, loc)
+	}
+	p.mu.Unlock()
+	for _, got := range waiting {
+		got.set(outcome{})
+	}
+	slices.SortFunc(locs, compareLocations)
+	return locs
+}

@@ -1,0 +1,109 @@
+package discoro
+
+import (
+	"context"
+	"fmt"
+	"sync/atomic"
+
+	"github.com/discoro/discoro/wire"
+)
+
+// Exit is what a watcher receives when a coroutine that it monitors has ended; it answers to the seed's
+// MonitorException.
+type Exit struct {
+	Coro *Coro
+	// Err tells how it ended: nil when its function returned without an error; *PanicError, *RemoteError,
+	// ErrTerminated, *ServerLostError, ErrDisconnected when the link to it broke, ErrNotFound when it had ended before
+	// and nothing more is known.
+	Err error
+
+	out outcome // immutable
+}
+
+// ExitResult returns what the coroutine returned, or Err. ErrType: the result is not an R.
+func ExitResult[R any](e Exit) (R, error) {
+	if e.Err != nil || e.Coro == nil {
+		var zero R
+		return zero, e.Err
+	}
+	return resultAs[R](e.Coro.rt, e.out, e.Coro.name)
+}
+
+// Ask sends msg to the coroutine, which receives it in a [Request], and blocks until that is replied to, or ctx ends.
+// ErrNotFound: the coroutine has ended without a reply; ErrDisconnected: the link broke; ErrType: the reply is not an R.
+func Ask[R any](ctx context.Context, to *Coro, msg any) (R, error) {
+	var zero R
+	out, err := to.ask(ctx, msg)
+	if err == nil {
+		err = out.err
+	}
+	if err != nil {
+		return zero, fmt.Errorf("discoro: ask %v: %w", to, err)
+	}
+	return resultAs[R](to.rt, out, to.name)
+}
+
+func (c *Coro) ask(ctx context.Context, msg any) (outcome, error) {
+	if c.local != nil {
+		if c.local.g.Load() == goroutineID() {
+			return outcome{}, fmt.Errorf("a coroutine cannot reply while it asks itself: %w", ErrRejected)
+		}
+		k := &call{}
+		r := &Request{Msg: msg, from: c.local}
+		r.answer = k.finish
+		if err := c.local.put(r); err != nil {
+			return outcome{}, err
+		}
+		stop := c.local.onEnd(func() { r.fail(errEnded(c)) })
+		defer stop()
+		return c.rt.wait(ctx, k)
+	}
+	body, err := c.rt.encodeMessage(msg)
+	if err != nil {
+		return outcome{}, err
+	}
+	return c.rt.linkOf(c).request(ctx, func(call uint64) wire.Frame {
+		return &wire.Ask{Call: call, To: c.seq, Body: body}
+	})
+}
+
+// Request is a message that was sent with [Ask] and is to be replied to, by this coroutine or by another of the same
+// runtime. When the coroutine that received it ends first, Ask fails.
+type Request struct {
+	Msg any
+
+	remote   bool          // immutable: it came over a link
+	body     []byte        // owned by the receiver: Msg as it came, until Receive decodes it
+	from     *localCoro    // immutable: who received it
+	answer   func(outcome) // immutable: never blocks
+	answered atomic.Bool
+}
+
+// Reply answers the request; an error value makes Ask return it as its error. It does not wait. ErrExists: it was
+// answered already, or the coroutine that received it has ended; ErrTypeNotRegistered: v cannot travel to where the request came from, and the request is still open.
+func (r *Request) Reply(v any) error {
+	out := outcome{val: v}
+	if err, ok := v.(error); ok {
+		out = outcome{err: err}
+	}
+	if r.remote {
+		// Encode before it counts as answered, so that a value that cannot travel is known here.
+		o, err := encodeOutcome(r.from.rt, out)
+		if err != nil {
+			return err
+		}
+		out = outcome{remote: o}
+	}
+	if !r.answered.CompareAndSwap(false, true) {
+		return fmt.Errorf("discoro: reply: the request was answered already, or its receiver has ended: %w", ErrExists)
+	}
+	r.answer(out)
+	return nil
+}
+
+// fail answers with err, unless it was answered.
+func (r *Request) fail(err error) {
+	if r.answered.CompareAndSwap(false, true) {
+		r.answer(outcome{err: err})
+	}
+}

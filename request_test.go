@@ -1,0 +1,165 @@
+package discoro_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"testing"
+
+	"github.com/discoro/discoro"
+)
+
+// answerer spawns a coroutine that answers requests as they ask for it.
+func answerer(rt *discoro.Runtime) *discoro.Coro {
+	return rt.Spawn("answerer", func(c *discoro.Coro) (any, error) {
+		for {
+			r, err := discoro.ReceiveAs[*discoro.Request](c)
+			if err != nil {
+				return nil, err
+			}
+			switch r.Msg {
+			case "twice":
+				err = r.Reply(1)
+				if again := r.Reply(2); !errors.Is(again, discoro.ErrExists) {
+					err = fmt.Errorf("a second reply: %w", again)
+				}
+			case "fail":
+				err = r.Reply(errBoom)
+			case "nil":
+				err = r.Reply(nil)
+			case "hand over":
+				c.Spawn("other", func(*discoro.Coro) (any, error) { return nil, r.Reply("the other") })
+			case "end":
+				return r, nil
+			default:
+				err = r.Reply(r.Msg)
+			}
+			if err != nil {
+				return nil, err
+			}
+		}
+	})
+}
+
+// TestAsk asks in every way, here and from another runtime, inside a coroutine and outside.
+func TestAsk(t *testing.T) {
+	t.Parallel()
+	for _, remote := range []bool{false, true} {
+		for _, coro := range []bool{false, true} {
+			t.Run(fmt.Sprintf("remote=%v/inside=%v", remote, coro), func(t *testing.T) {
+				t.Parallel()
+				home := newRT(t)
+				here := home
+				if remote {
+					here = newRT(t)
+				}
+				local := answerer(home)
+				to := handleAt(t, here, local)
+				if !coro {
+					checkAsk(t, soon(t), to, local)
+					return
+				}
+				c := here.Spawn("asks", func(c *discoro.Coro) (any, error) { checkAsk(t, c, to, local); return nil, nil })
+				if err := c.Wait(soon(t)); err != nil {
+					t.Error(err)
+				}
+			})
+		}
+	}
+}
+
+func checkAsk(t *testing.T, ctx context.Context, to, local *discoro.Coro) { //nolint:revive // t comes first in helpers
+	t.Helper()
+	if n, err := discoro.Ask[int](ctx, to, 42); n != 42 || err != nil {
+		t.Errorf("%v, %v", n, err)
+	}
+	if n, err := discoro.Ask[int](ctx, to, "twice"); n != 1 || err != nil {
+		t.Errorf("answered twice: %v, %v", n, err)
+	}
+	if _, err := discoro.Ask[int](ctx, to, "fail"); !errors.Is(err, errBoom) {
+		t.Errorf("answered with an error: %v", err)
+	}
+	if v, err := discoro.Ask[any](ctx, to, "nil"); v != nil || err != nil {
+		t.Errorf("answered with nil: %v, %v", v, err)
+	}
+	if _, err := discoro.Ask[int](ctx, to, "text"); !errors.Is(err, discoro.ErrType) {
+		t.Errorf("a string as an int: %v", err)
+	}
+	if s, err := discoro.Ask[string](ctx, to, "hand over"); s != "the other" || err != nil {
+		t.Errorf("handed over: %q, %v", s, err)
+	}
+	if n := discoro.Watches(local); n != 0 && to == local {
+		t.Errorf("%d requests are left behind", n)
+	}
+	if _, err := discoro.Ask[int](ctx, to, "end"); !errors.Is(err, discoro.ErrNotFound) {
+		t.Errorf("the receiver ends without a reply: %v", err)
+	}
+	if _, err := discoro.Ask[int](ctx, to, 1); !errors.Is(err, discoro.ErrNotFound) {
+		t.Errorf("one that has ended: %v", err)
+	}
+	r, err := discoro.Result[*discoro.Request](ctx, local)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := r.Reply(1); !errors.Is(err, discoro.ErrExists) {
+		t.Errorf("a reply after the receiver has ended: %v", err)
+	}
+}
+
+// TestAskNeverReceived fails a request that still lies in the mailbox when its receiver ends.
+func TestAskNeverReceived(t *testing.T) {
+	rt := newRT(t)
+	to := rt.Spawn("never receives", func(c *discoro.Coro) (any, error) {
+		<-c.Done()
+		return nil, nil
+	})
+	asked := make(chan error, 2)
+	for range 2 {
+		go func() {
+			_, err := discoro.Ask[int](context.Background(), to, 1)
+			asked <- err
+		}()
+	}
+	watched(t, to, 2)
+	terminate(t, to)
+	for range 2 {
+		if err := until(t, asked); !errors.Is(err, discoro.ErrNotFound) {
+			t.Errorf("%v", err)
+		}
+	}
+}
+
+// TestAskGivenUp leaves nothing behind when who asks has given up; the late reply is nobody's.
+func TestAskGivenUp(t *testing.T) {
+	rt := newRT(t)
+	late := make(chan error, 1)
+	to := rt.Spawn("late", func(c *discoro.Coro) (any, error) {
+		r, err := discoro.ReceiveAs[*discoro.Request](c)
+		if err == nil {
+			_, err = c.Receive()
+		}
+		if err == nil {
+			late <- r.Reply(1)
+		}
+		return nil, err
+	})
+	ctx, cancel := context.WithCancel(t.Context())
+	asked := make(chan error, 1)
+	go func() {
+		_, err := discoro.Ask[int](ctx, to, 1)
+		asked <- err
+	}()
+	watched(t, to, 1)
+	cancel()
+	if err := until(t, asked); !errors.Is(err, context.Canceled) {
+		t.Errorf("Ask: %v", err)
+	}
+	watched(t, to, 0)
+	send(t, to, "now")
+	if err := until(t, late); err != nil {
+		t.Errorf("Reply: %v", err)
+	}
+	if err := to.Wait(soon(t)); err != nil {
+		t.Error(err)
+	}
+}

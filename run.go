@@ -1,0 +1,380 @@
+package discoro
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"net"
+	"slices"
+	"time"
+
+	"github.com/discoro/discoro/wire"
+)
+
+// Place says where a run is to take place: a [Location], that server, or a [NodeAddr], the least loaded server there.
+type Place interface{ place() wire.Where }
+
+// NodeAddr names a node by its location, "host:port", or all the nodes at a host, "host".
+type NodeAddr string
+
+func (n NodeAddr) place() wire.Where { return wire.Where{Node: string(n)} }
+
+func (l Location) place() wire.Where { return wire.Where{Host: l.Addr, Port: l.Port} }
+
+// job is one run of a function, at its client.
+type job struct {
+	id   wire.JobID   // immutable
+	comp *Computation // immutable
+	fn   string       // immutable
+	arg  any          // immutable: for CoroInfo
+
+	started future // its value is the *Coro
+	done    future
+	coro    *Coro // once it has started; guarded by the computation's mu
+	ended   bool  // guarded by the computation's mu
+
+	// server is where it runs, once it has started; guarded by the runtime's mu.
+	server wire.Peer
+}
+
+// Run runs t at the least loaded server of the least loaded node, and returns its coroutine once it has started there. It
+// waits while there is no server, at most until ctx ends: then the error is ErrNoServer with a report of the nodes, and
+// ctx's error; it logs that report meanwhile. ctx does not bind the coroutine once it has started. ErrNotRegistered: that
+// server's program does not have the function; ErrTooLarge; ErrClosed: the computation is not scheduled, or over.
+func (p *Computation) Run(ctx context.Context, t Task) (*Coro, error) {
+	return p.run(ctx, wire.Where{}, t)
+}
+
+// RunAt is Run at a given place. ErrNotFound: no such server or node serves the computation.
+func (p *Computation) RunAt(ctx context.Context, where Place, t Task) (*Coro, error) {
+	if where == nil {
+		return nil, fmt.Errorf("discoro: run at: the place is nil")
+	}
+	return p.run(ctx, where.place(), t)
+}
+
+func (p *Computation) run(ctx context.Context, where wire.Where, t Task) (*Coro, error) {
+	j, err := p.post(where, t)
+	if err != nil {
+		return nil, err
+	}
+	return p.awaitStart(ctx, j)
+}
+
+// post sends a run to the scheduler.
+func (p *Computation) post(where wire.Where, t Task) (*job, error) {
+	s, err := specOf(p.rt, t)
+	if err != nil {
+		return nil, err
+	}
+	l, err := p.active("run " + s.fn)
+	if err != nil {
+		return nil, err
+	}
+	j := p.newJob(s)
+	if err := l.post(&wire.Run{Token: p.token, Job: j.id, Where: where, Call: s.wire()}); err != nil {
+		j.finish(outcome{err: err})
+		return nil, fmt.Errorf("discoro: run %s: %w", s.fn, err)
+	}
+	return j, nil
+}
+
+// newJob enters a job in the runtime's table.
+func (p *Computation) newJob(s *callSpec) *job {
+	rt := p.rt
+	j := &job{id: wire.JobID{Client: rt.id, Seq: rt.lastJob.Add(1)}, comp: p, fn: s.fn, arg: s.arg}
+	rt.mu.Lock()
+	rt.jobs[j.id.Seq] = j
+	rt.mu.Unlock()
+	return j
+}
+
+// awaitStart waits until j has started.
+func (p *Computation) awaitStart(ctx context.Context, j *job) (*Coro, error) {
+	k := &call{}
+	stop := j.started.onDone(k.finish)
+	out, ok := k.result()
+	if !ok {
+		stopTelling := p.explain(p.sched, "run "+j.fn)
+		var err error
+		out, err = p.rt.wait(ctx, k)
+		stopTelling()
+		if err != nil {
+			stop()
+			return nil, p.unrun(j, err)
+		}
+	}
+	if out.err != nil {
+		return nil, out.err
+	}
+	c, _ := out.val.(*Coro)
+	return c, nil
+}
+
+// unrun gives up a job whose start was waited for until ctx ended. Should it start all the same, it is terminated.
+func (p *Computation) unrun(j *job, cause error) error {
+	p.sched.tell(&wire.Unrun{Token: p.token, Job: j.id})
+	report := p.report(p.sched) // asked behind the Unrun: by now a job that had no server has ended
+	waited := j.done.isDone()
+	j.started.onDone(func(out outcome) {
+		if c, ok := out.val.(*Coro); ok {
+			_ = c.Terminate() // nobody has its handle
+		}
+	})
+	if !waited {
+		return fmt.Errorf("discoro: run %s: it was sent to a server, which has not started it: %w", j.fn, cause)
+	}
+	return &textError{text: fmt.Sprintf("discoro: run %s: %v: no server: %s", j.fn, cause, report), is: []error{ErrNoServer, cause}}
+}
+
+// finish ends the job at the client; only the first end counts.
+func (j *job) finish(out outcome) {
+	rt, p := j.comp.rt, j.comp
+	rt.mu.Lock()
+	delete(rt.jobs, j.id.Seq)
+	rt.mu.Unlock()
+	p.mu.Lock()
+	if j.ended {
+		p.mu.Unlock()
+		return
+	}
+	j.ended = true
+	c := j.coro
+	if c != nil && p.status != nil {
+		p.told.putJob(p.known, c.loc, Exit{Coro: c, Err: out.err, out: out})
+	}
+	p.mu.Unlock()
+	if c != nil {
+		p.flush()
+		j.started.set(outcome{val: c})
+	} else {
+		j.started.set(out)
+	}
+	j.done.set(out)
+}
+
+// startedAs returns the job's coroutine, nil when it has not started.
+func (j *job) startedAs() *Coro {
+	j.comp.mu.Lock()
+	defer j.comp.mu.Unlock()
+	return j.coro
+}
+
+// jobStarted takes a server's word that a job has started.
+func (rt *Runtime) jobStarted(f *wire.Started) {
+	if f.Job.Client != rt.id {
+		return
+	}
+	rt.mu.Lock()
+	j := rt.jobs[f.Job.Seq]
+	if j != nil {
+		j.server = f.Server
+	}
+	rt.mu.Unlock()
+	if j == nil {
+		return
+	}
+	c := rt.jobHandle(j, f.Coro)
+	p := j.comp
+	p.mu.Lock()
+	if j.coro != nil || j.ended {
+		p.mu.Unlock()
+		return
+	}
+	j.coro = c
+	if p.status != nil {
+		p.told.putJob(p.known, c.loc, Status{
+			Kind: CoroCreated, Node: p.known[c.loc], Server: c.loc,
+			Coro: CoroInfo{Coro: c, Func: j.fn, Arg: j.arg, Start: time.Unix(0, f.At)},
+		})
+	}
+	p.mu.Unlock()
+	p.flush()
+	j.started.set(outcome{val: c})
+}
+
+// nodeOf returns the node of a server that can be used, empty when there is none.
+func (p *Computation) nodeOf(server Location) string {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.servers[server]
+}
+
+// jobHandle makes the handle of a job's coroutine.
+func (rt *Runtime) jobHandle(j *job, hv wire.HandleValue) *Coro {
+	key := handleKey{hv.ID, hv.Seq}
+	rt.mu.Lock()
+	defer rt.mu.Unlock()
+	if c := rt.handles[key].Value(); c != nil {
+		return c
+	}
+	c := &Coro{rt: rt, home: hv.ID, loc: Location{Addr: hv.Host, Port: hv.Port}, seq: hv.Seq, name: hv.Name, job: j}
+	rt.keepHandleLocked(key, c)
+	return c
+}
+
+// jobDone takes word of how a job ended, from its server or from the scheduler.
+func (rt *Runtime) jobDone(f *wire.Done) {
+	if f.Job.Client != rt.id {
+		return
+	}
+	rt.mu.Lock()
+	j := rt.jobs[f.Job.Seq]
+	rt.mu.Unlock()
+	if j == nil {
+		return
+	}
+	c := j.startedAs()
+	out := rt.outcomeOf(&f.Outcome, c)
+	j.finish(out)
+}
+
+// loseJobsAt ends the jobs that run at a runtime to which the link broke, and the computations scheduled there.
+func (rt *Runtime) loseJobsAt(id wire.ID, cause error) {
+	rt.mu.Lock()
+	var lost []*job
+	for _, j := range rt.jobs {
+		if j.server.ID == id {
+			lost = append(lost, j)
+		}
+	}
+	var comps []*Computation
+	for _, p := range rt.comps {
+		comps = append(comps, p)
+	}
+	rt.mu.Unlock()
+	for _, j := range lost {
+		j.finish(outcome{err: &ServerLostError{Server: peerLocation(j.server), Func: j.fn, Cause: cause}})
+	}
+	for _, p := range comps {
+		if l := p.scheduler(); l != nil && l.id == id {
+			p.end(cause)
+		}
+	}
+}
+
+func (p *Computation) scheduler() *link {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.sched
+}
+
+// Each says where [Computation.RunEach] runs.
+type Each int
+
+// The values of Each.
+const (
+	EachNode   Each = 1 // at the least loaded server of every node
+	EachServer Each = 2 // at every server
+)
+
+// RunEach runs t at each node or each server that serves the computation now, and returns the coroutines that started.
+// It blocks until all have started, or ctx ends. The error joins those of the runs that did not start.
+func (p *Computation) RunEach(ctx context.Context, where Each, t Task) ([]*Coro, error) {
+	if where != EachNode && where != EachServer {
+		return nil, fmt.Errorf("discoro: run each: %d is neither EachNode nor EachServer", where)
+	}
+	return p.runEach(ctx, p.targets(where, ""), t)
+}
+
+// RunNodes runs t at the least loaded server of every node; see RunEach.
+func (p *Computation) RunNodes(ctx context.Context, t Task) ([]*Coro, error) {
+	return p.RunEach(ctx, EachNode, t)
+}
+
+// RunServers runs t at every server; see RunEach.
+func (p *Computation) RunServers(ctx context.Context, t Task) ([]*Coro, error) {
+	return p.RunEach(ctx, EachServer, t)
+}
+
+// RunNodeServers runs t at every server of a node, "host:port", or of all the nodes at a host; see RunEach. ErrNotFound: no
+// such node serves the computation.
+func (p *Computation) RunNodeServers(ctx context.Context, node string, t Task) ([]*Coro, error) {
+	where := p.targets(EachServer, node)
+	if len(where) == 0 {
+		return nil, fmt.Errorf("discoro: run: no server of node %q serves the computation: %w", node, ErrNotFound)
+	}
+	return p.runEach(ctx, where, t)
+}
+
+// targets lists where a run at each node or server is to take place.
+func (p *Computation) targets(each Each, node string) []wire.Where {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	nodes := map[string]bool{}
+	var where []wire.Where
+	for server, n := range p.servers {
+		switch {
+		case node != "" && !isNode(n, node):
+		case each == EachServer:
+			where = append(where, server.place())
+		case !nodes[n]:
+			nodes[n] = true
+			where = append(where, wire.Where{Node: n})
+		}
+	}
+	slices.SortFunc(where, func(a, b wire.Where) int {
+		return cmp.Or(cmp.Compare(a.Node, b.Node), cmp.Compare(a.Host, b.Host), cmp.Compare(a.Port, b.Port))
+	})
+	return where
+}
+
+func (p *Computation) runEach(ctx context.Context, where []wire.Where, t Task) ([]*Coro, error) {
+	var errs []error
+	jobs := make([]*job, 0, len(where))
+	for _, w := range where {
+		j, err := p.post(w, t)
+		if err != nil {
+			errs = append(errs, err)
+			continue
+		}
+		jobs = append(jobs, j)
+	}
+	coros := make([]*Coro, 0, len(jobs))
+	for _, j := range jobs {
+		c, err := p.awaitStart(ctx, j)
+		if err != nil {
+			errs = append(errs, err)
+			continue
+		}
+		coros = append(coros, c)
+	}
+	return coros, errors.Join(errs...)
+}
+
+// Nodes returns the nodes that serve the computation now: those with an initialized server, sorted. It does not block.
+func (p *Computation) Nodes(ctx context.Context) ([]string, error) {
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
+	if _, err := p.active("nodes"); err != nil {
+		return nil, err
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return slices.Compact(slices.Sorted(maps.Values(p.servers))), nil
+}
+
+// Servers returns the servers that can be used now, sorted. It does not block.
+func (p *Computation) Servers(ctx context.Context) ([]Location, error) {
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
+	if _, err := p.active("servers"); err != nil {
+		return nil, err
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return slices.SortedFunc(maps.Keys(p.servers), compareLocations), nil
+}
+
+// isNode reports whether name, "host:port" or "host", names the node at addr.
+func isNode(addr, name string) bool {
+	if addr == name {
+		return true
+	}
+	host, _, err := net.SplitHostPort(addr)
+	return err == nil && host == name
+}

@@ -1,0 +1,164 @@
+package discoro
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/discoro/discoro/wire"
+)
+
+// Computations at a scheduler: they queue, one is active, and it closes when all its nodes have.
+
+// submitted queues a computation.
+func (s *schedState) submitted(from wire.Peer, f *wire.Submit) {
+	known := func(c *schedComp) bool { return c.submit.Token == f.Token }
+	if s.active != nil && known(s.active) || slices.ContainsFunc(s.queue, known) {
+		s.reply(from, f.Call, outcome{err: fmt.Errorf("the computation is there already: %w", ErrExists)})
+		return
+	}
+	s.queue = append(s.queue, &schedComp{submit: *f, client: from})
+	s.next()
+}
+
+// next makes the first of the queue active when nothing is.
+func (s *schedState) next() {
+	if s.active != nil || len(s.queue) == 0 {
+		return
+	}
+	c := s.queue[0]
+	s.queue = slices.Delete(s.queue, 0, 1)
+	s.active = c
+	s.status(ComputationScheduled, nil, nil, "")
+	s.reply(c.client, c.submit.Call, outcome{})
+	for _, n := range s.known {
+		s.reserve(n)
+	}
+}
+
+// closeAsked closes a computation for its client.
+func (s *schedState) closeAsked(from wire.Peer, f *wire.CloseJob) {
+	for i, c := range s.queue {
+		if c.submit.Token == f.Token {
+			s.queue = slices.Delete(s.queue, i, i+1)
+			s.tell(c, &wire.Status{Token: f.Token, What: uint8(ComputationClosed)})
+			s.reply(c.client, c.submit.Call, outcome{err: fmt.Errorf("closed while it was queued: %w", ErrClosed)})
+			s.reply(from, f.Call, outcome{})
+			return
+		}
+	}
+	c := s.active
+	if c == nil || c.submit.Token != f.Token {
+		s.reply(from, f.Call, outcome{})
+		return
+	}
+	if f.Call != 0 {
+		c.closers = append(c.closers, closer{from, f.Call})
+	}
+	s.closeActive("")
+}
+
+// closeActive tells every node to end the active computation.
+func (s *schedState) closeActive(reason string) {
+	c := s.active
+	if c.closing {
+		return
+	}
+	c.closing, c.reason = true, reason
+	for i := range c.waiting {
+		s.refuse(&c.waiting[i], fmt.Errorf("the computation is closed: %w", ErrClosed))
+	}
+	c.waiting = nil
+	for _, n := range s.known {
+		if n.state == nodeReserved {
+			n.state = nodeReleased
+			s.closing++
+			s.send(n.offer.Node, &wire.Release{Token: c.submit.Token})
+		}
+	}
+	s.closedIfReleased()
+}
+
+// closedIfReleased ends the active computation once every node has released it, and goes on with the next.
+func (s *schedState) closedIfReleased() {
+	c := s.active
+	if c == nil || !c.closing || s.closing > 0 {
+		return
+	}
+	s.status(ComputationClosed, nil, nil, c.reason)
+	for _, by := range c.closers {
+		s.reply(by.peer, by.call, outcome{})
+	}
+	s.active = nil
+	s.next()
+}
+
+// loseClient ends the computations of a client that is gone.
+func (s *schedState) loseClient(id wire.ID, reason string) {
+	s.queue = slices.DeleteFunc(s.queue, func(c *schedComp) bool { return c.client.ID == id })
+	c := s.active
+	if c == nil {
+		return
+	}
+	c.closers = slices.DeleteFunc(c.closers, func(by closer) bool { return by.peer.ID == id })
+	if c.client.ID == id {
+		c.gone = true
+		s.closeActive("the client is gone: " + reason)
+	}
+}
+
+// report says in words what a computation waits for: its turn, or servers.
+func (s *schedState) report(token wire.Token) string {
+	c := s.active
+	if c == nil || c.submit.Token != token {
+		i := slices.IndexFunc(s.queue, func(c *schedComp) bool { return c.submit.Token == token })
+		if i < 0 {
+			return "the scheduler does not know the computation"
+		}
+		return fmt.Sprintf("it is number %d in the scheduler's queue, behind a computation of %s", i+1, c.name())
+	}
+	if len(s.known) == 0 {
+		return "no node is known to the scheduler: start one, with the scheduler's location among its Peers"
+	}
+	var parts []string
+	for _, n := range s.known {
+		parts = append(parts, "node "+n.addr+": "+n.describe())
+	}
+	return strings.Join(parts, "; ")
+}
+
+// name says whose computation c is.
+func (c *schedComp) name() string {
+	name := peerLocation(c.client).String()
+	if c.submit.Name != "" {
+		name = c.submit.Name + "@" + name
+	}
+	if c.closing {
+		name += " that is closing"
+	}
+	return name
+}
+
+func (n *schedNode) describe() string {
+	trouble := ""
+	if n.trouble != "" {
+		trouble = " (" + n.trouble + ")"
+	}
+	switch n.state {
+	case nodeReserved:
+		if len(n.servers) == 0 {
+			return "reserved, its servers are starting" + trouble
+		}
+		return fmt.Sprintf("%d of %d servers ready", n.usable, len(n.servers)) + trouble
+	case nodeReleased:
+		return "closing"
+	case nodeIdle:
+	}
+	switch {
+	case n.why != "":
+		return "not used: " + n.why
+	case n.offer.Reason != "":
+		return "not used: " + n.offer.Reason
+	}
+	return "not used yet"
+}

@@ -1,0 +1,190 @@
+package discoro
+
+import (
+	"pgregory.net/rapid"
+
+	"github.com/discoro/discoro/wire"
+)
+
+// What the peers of a schedWorld do, one move a method.
+
+func (w *schedWorld) nodeComes(*rapid.T) {
+	n := &worldNode{peer: schedNodePeer(w.next())}
+	w.nodes[n.peer.ID] = n
+	w.feed(n.peer, schedOffer())
+}
+
+func (w *schedWorld) nodeOffers(t *rapid.T) {
+	n, ok := pickFrom(w, w.nodes, always)
+	if !ok {
+		return
+	}
+	free := rapid.Bool().Draw(t, "free") && len(n.asks) == 0 || n.ending && len(n.asks) > 0 // a stale one
+	w.feed(n.peer, &wire.Offer{Free: free, Reason: "busy"})
+}
+
+func (w *schedWorld) nodeReleases(t *rapid.T) {
+	n, ok := pickFrom(w, w.nodes, func(n *worldNode) bool { return len(n.asks) > 0 })
+	if !ok {
+		return
+	}
+	token, reason := n.asks[0], ""
+	if !n.ending {
+		reason = "its own decision"
+	}
+	n.asks, n.ending = nil, false
+	for id, sv := range w.servers {
+		if sv.node == n && rapid.Bool().Draw(t, "server's link ends") {
+			delete(w.servers, id)
+			w.state.down(id, "closed")
+			w.book()
+		}
+	}
+	w.feed(n.peer, &wire.Released{Token: token, Reason: reason})
+	if rapid.Bool().Draw(t, "offers") && w.nodes[n.peer.ID] == n && len(n.asks) == 0 {
+		w.feed(n.peer, schedOffer())
+	}
+}
+
+func (w *schedWorld) nodeGoes(*rapid.T) {
+	n, ok := pickFrom(w, w.nodes, always)
+	if !ok {
+		return
+	}
+	w.cut(n.peer)
+	for id, sv := range w.servers {
+		if sv.node == n {
+			delete(w.servers, id)
+			w.state.down(id, "its node is gone")
+			w.book()
+		}
+	}
+}
+
+func (w *schedWorld) serverComes(t *rapid.T) {
+	n, ok := pickFrom(w, w.nodes, func(n *worldNode) bool { return len(n.asks) > 0 })
+	if !ok {
+		return
+	}
+	sv := &worldServer{peer: schedServerPeer(w.next()), node: n, token: n.asks[0]}
+	w.servers[sv.peer.ID] = sv
+	if rapid.Bool().Draw(t, "node says so first") {
+		w.nodeSaysUp(sv)
+	}
+}
+
+func (w *schedWorld) nodeSaysUp(sv *worldServer) {
+	w.feed(sv.node.peer, &wire.Servers{Token: sv.token, Up: []wire.ServerInfo{{Peer: sv.peer}}})
+}
+
+func (w *schedWorld) serverReady(t *rapid.T) {
+	sv, ok := pickFrom(w, w.servers, func(sv *worldServer) bool { return !sv.said })
+	if !ok {
+		return
+	}
+	sv.said = true
+	f := &wire.Ready{Token: sv.token, Node: sv.node.peer.ID, Info: wire.ServerInfo{Peer: sv.peer}}
+	if rapid.IntRange(0, 5).Draw(t, "fails") == 0 {
+		f.Err = encodeError(ErrDisconnected)
+	}
+	w.feed(sv.peer, f)
+	if w.nodes[sv.node.peer.ID] == sv.node && rapid.Bool().Draw(t, "node says so late") {
+		w.nodeSaysUp(sv)
+	}
+}
+
+func (w *schedWorld) serverGoes(t *rapid.T) {
+	sv, ok := pickFrom(w, w.servers, always)
+	if !ok {
+		return
+	}
+	gone := &wire.Servers{Token: sv.token, Gone: []wire.ServerInfo{{Peer: sv.peer}}, Reason: "killed"}
+	said := w.nodes[sv.node.peer.ID] == sv.node
+	delete(w.servers, sv.peer.ID)
+	if said && rapid.Bool().Draw(t, "node says so first") {
+		w.feed(sv.node.peer, gone)
+		said = false
+	}
+	w.cut(sv.peer)
+	if said {
+		w.feed(sv.node.peer, gone)
+	}
+}
+
+func (w *schedWorld) submit(*rapid.T) {
+	n := w.next()
+	c := &worldClient{peer: schedClientPeer(n), token: wire.Token{byte(n >> 8), byte(n)}, seen: map[string]int{}}
+	w.clients[c.peer.ID] = c
+	w.feed(c.peer, &wire.Submit{Call: 1, Token: c.token})
+}
+
+func (w *schedWorld) closes(*rapid.T) {
+	c, ok := pickFrom(w, w.clients, always)
+	if !ok {
+		return
+	}
+	c.asked = true
+	w.feed(c.peer, &wire.CloseJob{Call: 2, Token: c.token})
+}
+
+func (w *schedWorld) clientGoes(*rapid.T) {
+	c, ok := pickFrom(w, w.clients, always)
+	if !ok {
+		return
+	}
+	w.cut(c.peer)
+}
+
+func (w *schedWorld) run(t *rapid.T) {
+	c, ok := pickFrom(w, w.clients, always)
+	if !ok {
+		return
+	}
+	j := &worldJob{client: c}
+	switch rapid.IntRange(0, 5).Draw(t, "where") {
+	case 0:
+		if sv, ok := pickFrom(w, w.servers, always); ok {
+			j.where = wire.Where{Host: "h", Port: sv.peer.Port}
+		}
+	case 1:
+		if n, ok := pickFrom(w, w.nodes, always); ok {
+			j.where = wire.Where{Node: peerLocation(n.peer).String()}
+		}
+	}
+	id := wire.JobID{Client: c.peer.ID, Seq: uint64(w.next())}
+	w.jobs[id] = j
+	w.feed(c.peer, &wire.Run{Token: c.token, Job: id, Where: j.where})
+}
+
+func (w *schedWorld) unrun(*rapid.T) {
+	c, ok := pickFrom(w, w.clients, always)
+	if !ok {
+		return
+	}
+	for id, j := range w.jobs {
+		if j.client == c && j.server == nil && j.ends == 0 {
+			w.feed(c.peer, &wire.Unrun{Token: c.token, Job: id})
+			if j.ends != 1 {
+				w.t.Fatalf("job %v was taken back, and has not ended", id.Seq)
+			}
+			return
+		}
+	}
+}
+
+func (w *schedWorld) jobEnds(*rapid.T) {
+	sv, ok := pickFrom(w, w.servers, func(sv *worldServer) bool { return len(sv.jobs) > 0 })
+	if !ok {
+		return
+	}
+	id := sv.jobs[0]
+	sv.jobs = sv.jobs[1:]
+	j := w.jobs[id]
+	if j.ends == 0 { // else the scheduler has given it up, and the server comes late
+		j.ends++
+		if _, ok := w.usable[sv.peer.ID]; ok {
+			w.usable[sv.peer.ID]--
+		}
+	}
+	w.feed(sv.peer, &wire.Freed{Token: sv.token, Job: id})
+}

@@ -1,0 +1,253 @@
+package discoro
+
+import (
+	"container/heap"
+	"fmt"
+
+	"github.com/discoro/discoro/wire"
+)
+
+// Which server a run goes to: the least loaded server of the least loaded node, in time that grows with the logarithm
+// of their number. Load is counted when a run is sent, not when the answer comes.
+
+// run places a run, or lets it wait for a server.
+func (s *schedState) run(from wire.Peer, f *wire.Run) {
+	c := s.active
+	if c == nil || c.submit.Token != f.Token || c.client.ID != from.ID || c.closing {
+		s.send(from, refused(f, fmt.Errorf("the computation is not active: %w", ErrClosed)))
+		return
+	}
+	if f.Job.Client != from.ID || s.jobs[f.Job] != nil {
+		s.send(from, refused(f, fmt.Errorf("the job's number is not the client's to give, or was given before: %w", ErrRejected)))
+		return
+	}
+	s.place(f)
+}
+
+// place sends a run of the active computation to a server.
+func (s *schedState) place(f *wire.Run) {
+	sv, err := s.pick(&f.Where)
+	switch {
+	case err != nil:
+		s.refuse(f, err)
+	case sv == nil:
+		s.active.waiting = append(s.active.waiting, *f)
+	default:
+		s.book(&schedJob{id: f.Job, fn: f.Call.Func, server: sv})
+		s.send(sv.info.Peer, &wire.Start{Token: f.Token, Job: f.Job, Call: f.Call})
+	}
+}
+
+// placeWaiting looks again at the runs that wait, when servers came or went in this step.
+func (s *schedState) placeWaiting() {
+	moved := s.moved
+	s.moved = false
+	if !moved || s.active == nil || len(s.active.waiting) == 0 {
+		return
+	}
+	waiting := s.active.waiting
+	s.active.waiting = nil
+	for i := range waiting {
+		s.place(&waiting[i])
+	}
+}
+
+// book counts a job at its server, and forget no longer.
+func (s *schedState) book(j *schedJob) {
+	s.jobs[j.id] = j
+	if j.next = j.server.jobs; j.next != nil {
+		j.next.prev = j
+	}
+	j.server.jobs = j
+	s.active.nodes.addLoad(j.server, 1)
+}
+
+func (s *schedState) forget(j *schedJob) {
+	delete(s.jobs, j.id)
+	if j.next != nil {
+		j.next.prev = j.prev
+	}
+	if j.prev != nil {
+		j.prev.next = j.next
+	} else {
+		j.server.jobs = j.next
+	}
+	s.active.nodes.addLoad(j.server, -1)
+}
+
+func (s *schedState) refuse(f *wire.Run, err error) { s.tell(s.active, refused(f, err)) }
+
+// refused is how a run ends that never starts.
+func refused(f *wire.Run, err error) *wire.Done {
+	return &wire.Done{Job: f.Job, Outcome: *failed(fmt.Errorf("discoro: run %s: %w", f.Call.Func, err))}
+}
+
+// pick chooses the server for a run; nil when it has to wait.
+func (s *schedState) pick(w *wire.Where) (*schedServer, error) {
+	switch {
+	case w.Port != 0:
+		return s.pickServer(w)
+	case w.Node != "":
+		return s.pickNode(w.Node)
+	case len(s.active.nodes) == 0:
+		return nil, nil //nolint:nilnil // it has to wait
+	}
+	return s.active.nodes[0].ready[0], nil
+}
+
+// pickServer finds the server at a location.
+func (s *schedState) pickServer(w *wire.Where) (*schedServer, error) {
+	sv := s.places[Location{Addr: w.Host, Port: w.Port}]
+	switch {
+	case sv == nil:
+	case sv.state == serverReady:
+		return sv, nil
+	case sv.state == serverSettingUp:
+		return nil, nil //nolint:nilnil // it has to wait
+	}
+	return nil, fmt.Errorf("no server %v serves the computation: %w", Location{Addr: w.Host, Port: w.Port}, ErrNotFound)
+}
+
+// pickNode finds the least loaded server of the nodes that name stands for.
+func (s *schedState) pickNode(name string) (*schedServer, error) {
+	var best *schedNode
+	found := false
+	for _, n := range s.known {
+		if n.state != nodeReserved || name != n.addr && name != n.host {
+			continue
+		}
+		found = true
+		if n.usable > 0 && (best == nil || lessLoaded(n, best)) {
+			best = n
+		}
+	}
+	switch {
+	case best != nil:
+		return best.ready[0], nil
+	case found:
+		return nil, nil //nolint:nilnil // it has to wait
+	}
+	return nil, fmt.Errorf("no node %q serves the computation: %w", name, ErrNotFound)
+}
+
+// unrun takes back a run that waits.
+func (s *schedState) unrun(from wire.Peer, f *wire.Unrun) {
+	c := s.active
+	if c == nil || c.submit.Token != f.Token || c.client.ID != from.ID {
+		return
+	}
+	for i := range c.waiting {
+		if c.waiting[i].Job == f.Job {
+			s.refuse(&c.waiting[i], ErrNoServer)
+			c.waiting = append(c.waiting[:i], c.waiting[i+1:]...)
+			return
+		}
+	}
+}
+
+// freed takes a server's word that a job has ended there.
+func (s *schedState) freed(server wire.ID, id wire.JobID) {
+	if j := s.jobs[id]; j != nil && j.server.info.Peer.ID == server {
+		s.forget(j)
+	}
+}
+
+// nodeHeap holds the nodes with usable servers, the least loaded first.
+type nodeHeap []*schedNode
+
+// lessLoaded compares the jobs a usable server, without dividing.
+func lessLoaded(a, b *schedNode) bool {
+	return a.load*b.usable < b.load*a.usable
+}
+
+func (h nodeHeap) Len() int           { return len(h) }
+func (h nodeHeap) Less(i, j int) bool { return lessLoaded(h[i], h[j]) }
+func (h nodeHeap) Swap(i, j int) {
+	h[i], h[j] = h[j], h[i]
+	h[i].index, h[j].index = i, j
+}
+
+// Push is for package heap.
+func (h *nodeHeap) Push(x any) {
+	n, _ := x.(*schedNode)
+	n.index = len(*h)
+	*h = append(*h, n)
+}
+
+// Pop is for package heap.
+func (h *nodeHeap) Pop() any {
+	old := *h
+	n := old[len(old)-1]
+	old[len(old)-1] = nil
+	*h = old[:len(old)-1]
+	n.index = -1
+	return n
+}
+
+// add makes a server usable.
+func (h *nodeHeap) add(sv *schedServer) {
+	n := sv.node
+	heap.Push(&n.ready, sv)
+	n.usable++
+	if n.index < 0 {
+		heap.Push(h, n)
+	} else {
+		heap.Fix(h, n.index)
+	}
+}
+
+// remove makes a server unusable.
+func (h *nodeHeap) remove(sv *schedServer) {
+	n := sv.node
+	if sv.index < 0 {
+		return
+	}
+	heap.Remove(&n.ready, sv.index)
+	n.usable--
+	switch {
+	case n.index < 0:
+	case n.usable == 0:
+		heap.Remove(h, n.index)
+	default:
+		heap.Fix(h, n.index)
+	}
+}
+
+// addLoad counts jobs at a server.
+func (h *nodeHeap) addLoad(sv *schedServer, jobs int) {
+	sv.load += jobs
+	sv.node.load += jobs
+	if sv.index >= 0 {
+		heap.Fix(&sv.node.ready, sv.index)
+	}
+	if sv.node.index >= 0 {
+		heap.Fix(h, sv.node.index)
+	}
+}
+
+// serverHeap holds the usable servers of a node, the least loaded first.
+type serverHeap []*schedServer
+
+func (h serverHeap) Len() int           { return len(h) }
+func (h serverHeap) Less(i, j int) bool { return h[i].load < h[j].load }
+func (h serverHeap) Swap(i, j int) {
+	h[i], h[j] = h[j], h[i]
+	h[i].index, h[j].index = i, j
+}
+
+// Push is for package heap.
+func (h *serverHeap) Push(x any) {
+	sv, _ := x.(*schedServer)
+	sv.index = len(*h)
+	*h = append(*h, sv)
+}
+
+// Pop is for package heap.
+func (h *serverHeap) Pop() any {
+	old := *h
+	sv := old[len(old)-1]
+	old[len(old)-1] = nil
+	*h = old[:len(old)-1]
+	sv.index = -1
+	return sv
+}

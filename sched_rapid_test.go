@@ -1,0 +1,359 @@
+package discoro
+
+import (
+	"maps"
+	"slices"
+	"testing"
+
+	"pgregory.net/rapid"
+
+	"github.com/discoro/discoro/wire"
+)
+
+// schedWorld plays every peer of a scheduler at random: nodes, servers and clients whose links know no order among each
+// other. It books what the state decides, and holds that against what is promised.
+type schedWorld struct {
+	t       *rapid.T
+	state   *schedState
+	last    int // number of the last peer, job or token
+	nodes   map[wire.ID]*worldNode
+	servers map[wire.ID]*worldServer
+	clients map[wire.ID]*worldClient
+	jobs    map[wire.JobID]*worldJob
+	active  *worldClient    // whose turn it is, until it goes
+	usable  map[wire.ID]int // jobs at each server that it was told can be used
+}
+
+type worldNode struct {
+	peer   wire.Peer
+	asks   []wire.Token // reserved, and not released by the node
+	ending bool         // a Release came for the first of them
+}
+
+type worldServer struct {
+	peer  wire.Peer
+	node  *worldNode
+	token wire.Token
+	said  bool // Ready
+	jobs  []wire.JobID
+}
+
+type worldClient struct {
+	peer  wire.Peer
+	token wire.Token
+	asked bool           // to close
+	told  []Status       // in order
+	seen  map[string]int // what was told of each node and server
+	over  bool
+}
+
+type worldJob struct {
+	client *worldClient
+	where  wire.Where
+	server *worldServer // where it was started
+	ends   int
+}
+
+func newSchedWorld(t *rapid.T) *schedWorld {
+	return &schedWorld{
+		t: t, state: newSchedState(), nodes: map[wire.ID]*worldNode{}, servers: map[wire.ID]*worldServer{},
+		clients: map[wire.ID]*worldClient{}, jobs: map[wire.JobID]*worldJob{}, usable: map[wire.ID]int{},
+	}
+}
+
+func (w *schedWorld) next() int { w.last++; return w.last }
+
+// pickFrom draws one of those that are ok, when there are any.
+func pickFrom[V any](w *schedWorld, m map[wire.ID]V, ok func(V) bool) (v V, found bool) {
+	keys := slices.SortedFunc(maps.Keys(m), wire.ID.Compare)
+	keys = slices.DeleteFunc(keys, func(k wire.ID) bool { return !ok(m[k]) })
+	if len(keys) == 0 {
+		return v, false
+	}
+	return m[rapid.SampledFrom(keys).Draw(w.t, "which")], true
+}
+
+func always[V any](V) bool { return true }
+
+// feed gives the state a frame and books what it decides.
+func (w *schedWorld) feed(from wire.Peer, f wire.Frame) {
+	w.state.frame(from, f)
+	w.book()
+}
+
+func (w *schedWorld) cut(p wire.Peer) {
+	delete(w.nodes, p.ID)
+	delete(w.servers, p.ID)
+	if w.active != nil && w.active.peer.ID == p.ID {
+		w.rest()
+	}
+	delete(w.clients, p.ID)
+	w.state.down(p.ID, "cut")
+	w.book()
+}
+
+// rest books that nobody is told of servers any more.
+func (w *schedWorld) rest() {
+	w.active = nil
+	clear(w.usable)
+}
+
+func (w *schedWorld) book() {
+	for _, e := range w.state.take() {
+		switch f := e.frame.(type) {
+		case nil:
+			if w.clients[e.to.ID] == nil {
+				w.t.Fatalf("an answer to %v, who is gone", schedPeerName(e.to))
+			}
+		case *wire.Reserve:
+			n := w.nodes[e.to.ID]
+			if n == nil || n.ending {
+				w.t.Fatalf("a Reserve for %v, which is gone or has not closed", schedPeerName(e.to))
+			}
+			n.asks = append(n.asks, f.Token)
+			if len(n.asks) > 1 {
+				w.t.Fatalf("%v is reserved twice", schedPeerName(e.to))
+			}
+		case *wire.Release:
+			n := w.nodes[e.to.ID]
+			if n == nil || len(n.asks) != 1 || n.asks[0] != f.Token || n.ending {
+				w.t.Fatalf("a Release for %v, which does not serve", schedPeerName(e.to))
+			}
+			n.ending = true
+		case *wire.Start:
+			w.bookStart(e.to, f)
+		case *wire.Done:
+			w.bookDone(e.to, f)
+		case *wire.Status:
+			w.bookStatus(e.to, f)
+		default:
+			w.t.Fatalf("unexpected %T", f)
+		}
+	}
+}
+
+func (w *schedWorld) bookStart(to wire.Peer, f *wire.Start) {
+	j, sv := w.jobs[f.Job], w.servers[to.ID]
+	switch {
+	case sv == nil:
+		w.t.Fatalf("job %v is started at %v, which is gone", f.Job.Seq, schedPeerName(to))
+		return
+	case j.server != nil || j.ends > 0:
+		w.t.Fatalf("job %v is started at %v, a second time", f.Job.Seq, schedPeerName(to))
+	}
+	if _, ok := w.usable[to.ID]; !ok {
+		w.t.Fatalf("job %v is started at %v, which was not initialized", f.Job.Seq, schedPeerName(to))
+	}
+	w.checkChoice(j, sv)
+	j.server = sv
+	sv.jobs = append(sv.jobs, f.Job)
+	w.usable[to.ID]++
+}
+
+// checkChoice holds the choice of a server against a naive one.
+func (w *schedWorld) checkChoice(j *worldJob, chosen *worldServer) {
+	load, servers := map[*worldNode]int{}, map[*worldNode]int{}
+	for id, n := range w.usable {
+		node := w.servers[id].node
+		load[node] += n
+		servers[node]++
+	}
+	ratio := func(n *worldNode) float64 { return float64(load[n]) / float64(servers[n]) }
+	for id, n := range w.usable {
+		sv := w.servers[id]
+		switch {
+		case j.where.Port != 0:
+			if chosen.peer.Port != j.where.Port {
+				w.t.Fatalf("started at %v, not at port %d", schedPeerName(chosen.peer), j.where.Port)
+			}
+		case j.where.Node != "" && peerLocation(chosen.node.peer).String() != j.where.Node:
+			w.t.Fatalf("started at a server of %v, not of %v", schedPeerName(chosen.node.peer), j.where.Node)
+		case sv.node == chosen.node && n < w.usable[chosen.peer.ID]:
+			w.t.Fatalf("%v has %d jobs, %v has %d and was chosen", schedPeerName(sv.peer), n, schedPeerName(chosen.peer), w.usable[chosen.peer.ID])
+		case j.where.Node == "" && ratio(sv.node) < ratio(chosen.node)-1e-9:
+			w.t.Fatalf("node %v has %v jobs a server, %v has %v and was chosen", schedPeerName(sv.node.peer), ratio(sv.node), schedPeerName(chosen.node.peer), ratio(chosen.node))
+		}
+	}
+}
+
+func (w *schedWorld) bookDone(to wire.Peer, f *wire.Done) {
+	j := w.jobs[f.Job]
+	if w.clients[to.ID] == nil || j.client.peer.ID != to.ID {
+		w.t.Fatalf("the end of job %v is told to %v", f.Job.Seq, schedPeerName(to))
+	}
+	if j.ends++; j.ends > 1 {
+		w.t.Fatalf("job %v ended twice", f.Job.Seq)
+	}
+	if j.server != nil {
+		if _, ok := w.usable[j.server.peer.ID]; ok {
+			w.usable[j.server.peer.ID]--
+		}
+	}
+}
+
+func (w *schedWorld) bookStatus(to wire.Peer, f *wire.Status) {
+	c := w.clients[to.ID]
+	s := statusOf(f)
+	if c == nil || c.token != f.Token || c.over {
+		w.t.Fatalf("%v is told to %v, who is gone or through", s, schedPeerName(to))
+	}
+	c.told = append(c.told, s)
+	key := s.Node
+	if !s.Server.IsZero() {
+		key = s.Server.String()
+	}
+	bad := ""
+	switch s.Kind {
+	case ComputationScheduled:
+		if len(c.told) > 1 {
+			bad = "first"
+		}
+		w.active = c
+	case NodeDiscovered, ServerDiscovered:
+		if s.Kind == ServerDiscovered && c.seen[s.Node] != 1 && c.seen[s.Node] != 2 {
+			bad = "after its node is discovered, and before that is closed"
+		}
+		c.seen[key] = 1
+	case NodeInitialized, ServerInitialized:
+		if c.seen[key] != 1 || s.Kind == ServerInitialized && c.seen[s.Node] != 2 {
+			bad = "after discovered, and after its node is initialized"
+		}
+		c.seen[key] = 2
+		if s.Kind == ServerInitialized {
+			w.usable[w.serverAt(s.Server)] = 0
+		}
+	case NodeIgnore, ServerIgnore:
+		if c.seen[key] == 0 {
+			bad = "after discovered"
+		}
+	case NodeClosed, NodeDisconnected:
+		for _, sv := range w.state.servers {
+			if sv.node.addr == s.Node {
+				bad = "after its servers"
+			}
+		}
+		c.seen[key] = 1 // it may come back
+	case ServerClosed, ServerDisconnected:
+		if c.seen[key] == 0 {
+			bad = "after discovered"
+		}
+		c.seen[key] = 0
+		maps.DeleteFunc(w.usable, func(id wire.ID, _ int) bool { return schedPort(id) == s.Server.Port })
+	case ComputationClosed:
+		c.over = true
+		if c == w.active {
+			w.rest()
+		}
+	case CoroCreated:
+		bad = "never from a scheduler"
+	default:
+		bad = "never"
+	}
+	if bad != "" {
+		w.t.Fatalf("told %v, which must come %s; before that: %v", s, bad, c.told)
+	}
+}
+
+// schedPort is the port of a server by its identity.
+func schedPort(id wire.ID) int { return schedPeer('s', int(id[1])<<8|int(id[2])).Port }
+
+func (w *schedWorld) serverAt(loc Location) wire.ID { return schedServerPeer(loc.Port - 2000).ID }
+
+// check holds the state's books against the world's.
+func (w *schedWorld) check(t *rapid.T) {
+	s := w.state
+	jobs, closing := 0, 0
+	for _, n := range s.known {
+		load, usable := 0, 0
+		for _, sv := range n.servers {
+			count := 0
+			for j := sv.jobs; j != nil; j = j.next {
+				count++
+				if s.jobs[j.id] != j || j.server != sv {
+					t.Fatalf("job %v is booked at the wrong server", j.id.Seq)
+				}
+			}
+			if sv.load != count || count < 0 {
+				t.Fatalf("%v has load %d, and %d jobs", schedPeerName(sv.info.Peer), sv.load, count)
+			}
+			if want, ok := w.usable[sv.info.Peer.ID]; ok && want != count {
+				t.Fatalf("%v has %d jobs, want %d", schedPeerName(sv.info.Peer), count, want)
+			}
+			if (sv.index >= 0) != (sv.state == serverReady) {
+				t.Fatalf("%v is in state %d, with index %d", schedPeerName(sv.info.Peer), sv.state, sv.index)
+			}
+			load += count
+			if sv.state == serverReady {
+				usable++
+			}
+		}
+		if n.load != load || n.usable != usable || len(n.ready) != usable || (n.index >= 0) != (usable > 0) {
+			t.Fatalf("node %v: load %d, want %d; usable %d, want %d; index %d", n.addr, n.load, load, n.usable, usable, n.index)
+		}
+		if n.state == nodeReleased {
+			closing++
+		}
+		jobs += load
+	}
+	if len(s.jobs) != jobs || s.closing != closing {
+		t.Fatalf("%d jobs, %d at servers; %d nodes closing, want %d", len(s.jobs), jobs, s.closing, closing)
+	}
+	if s.active == nil && (len(s.queue) > 0 || len(s.servers) > 0 || jobs > 0) {
+		t.Fatal("nothing is active, and something is left")
+	}
+}
+
+// finish lets everybody do what is still owed, and checks that nothing is left.
+func (w *schedWorld) finish() {
+	for range 2 * (len(w.clients) + 1) {
+		for _, c := range w.clients {
+			w.feed(c.peer, &wire.CloseJob{Call: 2, Token: c.token})
+		}
+		for _, n := range w.nodes {
+			if n.ending {
+				token := n.asks[0]
+				n.asks, n.ending = nil, false
+				w.feed(n.peer, &wire.Released{Token: token})
+			}
+		}
+	}
+	if w.state.active != nil || len(w.state.queue) > 0 || len(w.state.jobs) > 0 {
+		w.t.Fatalf("computations or jobs are left: %+v", w.state)
+	}
+	for _, c := range w.clients {
+		if !c.over {
+			w.t.Fatalf("%v was never told that its computation is closed: %v", schedPeerName(c.peer), c.told)
+		}
+	}
+	for id, j := range w.jobs {
+		if j.ends != 1 && w.clients[j.client.peer.ID] != nil {
+			w.t.Fatalf("job %v ended %d times", id.Seq, j.ends)
+		}
+	}
+}
+
+func TestSchedStateRapid(t *testing.T) {
+	t.Parallel()
+	rapid.Check(t, func(t *rapid.T) {
+		w := newSchedWorld(t)
+		w.submit(t)
+		for range rapid.IntRange(0, 3).Draw(t, "nodes") {
+			w.nodeComes(t)
+			for range rapid.IntRange(0, 3).Draw(t, "its servers") {
+				w.serverComes(t)
+				w.serverReady(t)
+			}
+		}
+		t.Repeat(map[string]func(*rapid.T){
+			"": func(t *rapid.T) { w.t = t; w.check(t) }, "node comes": w.nodeComes, "node offers": w.nodeOffers,
+			"node releases": w.nodeReleases, "node goes": w.nodeGoes,
+			"server comes": w.serverComes, "server comes too": w.serverComes, "server is ready": w.serverReady,
+			"server is ready too": w.serverReady, "server goes": w.serverGoes,
+			"submit": w.submit, "close": w.closes, "client goes": w.clientGoes,
+			"run": w.run, "run too": w.run, "run as well": w.run, "run again": w.run, "run more": w.run,
+			"unrun": w.unrun, "job ends": w.jobEnds, "job ends too": w.jobEnds,
+		})
+		w.t = t
+		w.finish()
+	})
+}

@@ -1,0 +1,360 @@
+package discoro
+
+import (
+	"bytes"
+	"encoding/binary"
+	"encoding/hex"
+	"errors"
+	"io"
+	"net"
+	"os"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/hashicorp/yamux"
+
+	"github.com/discoro/discoro/wire"
+)
+
+// hostile is a peer that has proven itself and then says what it likes.
+type hostile struct {
+	t       *testing.T
+	id      wire.ID
+	conn    net.Conn       // below yamux
+	session *yamux.Session // nil: it speaks yamux by hand
+	frames  net.Conn
+}
+
+// newHostile greets rt as a peer. With bare it speaks yamux by hand.
+func newHostile(t *testing.T, rt *Runtime, bare bool) *hostile {
+	t.Helper()
+	raw, err := net.Dial("tcp", rt.loc.String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	h, err := greetHostile(t, raw, rt.cfg.protect, bare)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return h
+}
+
+func greetHostile(t *testing.T, raw net.Conn, p *wire.Protection, bare bool) (*hostile, error) {
+	t.Helper()
+	h := &hostile{t: t, id: wire.NewID()}
+	hello := wire.Hello{ID: h.id, Name: "hostile", Host: "127.0.0.1", Port: 9, Epoch: 1, Roles: 7, Pulse: time.Hour}
+	var err error
+	if h.conn, _, err = wire.Dial(t.Context(), raw, p, hello, nil); err != nil {
+		return nil, err
+	}
+	t.Cleanup(func() { h.conn.Close() })
+	if bare {
+		return h, nil
+	}
+	if h.session, err = yamux.Client(h.conn, yamuxConfig()); err != nil {
+		return nil, err
+	}
+	t.Cleanup(func() { h.session.Close() })
+	h.frames, err = h.session.OpenStream()
+	return h, err
+}
+
+// link returns rt's link to it, once that is up.
+func (h *hostile) link(rt *Runtime) *link {
+	h.t.Helper()
+	var l *link
+	eventually(h.t, "the hostile peer has a link", func() bool {
+		l = rt.linkIf(h.id)
+		return l != nil && l.stateNow() == linkUp
+	})
+	return l
+}
+
+func (h *hostile) send(frames ...wire.Frame) {
+	h.t.Helper()
+	var buf []byte
+	for _, f := range frames {
+		var err error
+		if buf, err = wire.AppendFrame(buf, f); err != nil {
+			h.t.Fatal(err)
+		}
+	}
+	_, _ = h.frames.Write(buf) // it may have been thrown out
+}
+
+// sendRaw sends a frame of any kind with any payload.
+func (h *hostile) sendRaw(kind wire.Kind, payload []byte) {
+	head := append(binary.BigEndian.AppendUint32(nil, uint32(len(payload)+1)), byte(kind))
+	_, _ = h.frames.Write(append(head, payload...))
+}
+
+// stillServes shows that a runtime works.
+func stillServes(t *testing.T, rt *Runtime) {
+	t.Helper()
+	cfg := Config{Name: "honest", Secret: rt.cfg.Secret}
+	honest := testRuntime(t, cfg)
+	connect(t, honest, rt.loc)
+}
+
+// TestGarbageEndsTheLink sends what is no frame, after a good hello.
+func TestGarbageEndsTheLink(t *testing.T) {
+	t.Parallel()
+	head := func(size uint32, kind byte) []byte { return append(binary.BigEndian.AppendUint32(nil, size), kind) }
+	tests := map[string][]byte{
+		"text":             []byte("GET / HTTP/1.1\r\nHost: x\r\n\r\n"),
+		"no length":        head(0, 3),
+		"claims 2^31":      head(1<<31, 3),
+		"claims 2^32":      head(1<<32-1, 3),
+		"unknown kind":     append(head(2, 99), 0x80),
+		"unknown kind, 0":  append(head(2, 0), 0x80),
+		"null":             append(head(2, byte(wire.KindWait)), 0xf6),
+		"wrong cbor":       append(head(4, byte(wire.KindWait)), 0x82, 0x61, 0x61),
+		"without an end":   append(head(3, byte(wire.KindLocate)), 0x9f, 0x01),
+		"claims 2^63 cbor": append(head(11, byte(wire.KindLocate)), 0x82, 0x9b, 0x80, 0, 0, 0, 0, 0, 0, 0),
+	}
+	log := &logBuffer{}
+	rt := testRuntime(t, Config{Logger: log.logger()})
+	for name, garbage := range tests {
+		h := newHostile(t, rt, false)
+		l := h.link(rt)
+		_, _ = h.frames.Write(garbage) // it may be thrown out before this returns
+		if err := waitEnded(t, l); !strings.Contains(err.Error(), "malformed") {
+			t.Errorf("%s: the link ended with %v", name, err)
+		}
+	}
+	if n := log.count("broke the protocol"); n != 1 {
+		t.Errorf("%d lines of one address in one second:\n%s", n, log)
+	}
+	stillServes(t, rt)
+}
+
+// TestEveryKindFromAnybody sends every kind of frame, empty, zero and senseless, to a runtime that has every role or none.
+// Whatever they do to the link, nothing panics.
+func TestEveryKindFromAnybody(t *testing.T) {
+	t.Parallel()
+	log := (&logBuffer{}).logger()
+	sched, err := NewScheduler(SchedulerConfig{Config: Config{Logger: log}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer sched.Close()
+	node, err := NewNode(NodeConfig{Config: Config{Logger: log}, Servers: 1})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer node.Close()
+	plain := testRuntime(t, Config{Logger: log})
+	targets := map[string]func() Location{
+		"scheduler": sched.Location, "node": node.Location, "none": plain.Location,
+		"server": func() Location { // another one when it has served
+			for {
+				if locs := node.Servers(); len(locs) == 1 {
+					return locs[0]
+				}
+				waitFor(t.Context(), time.Millisecond, nil)
+			}
+		},
+	}
+	meet := func(target func() Location) *hostile {
+		var h *hostile
+		eventually(t, "it takes a peer", func() bool { // a server may be about to be replaced
+			raw, err := net.Dial("tcp", target().String())
+			if err == nil {
+				h, err = greetHostile(t, raw, nil, false)
+			}
+			return err == nil
+		})
+		return h
+	}
+	zeros := func(n int) []byte { return append([]byte{0x80 | byte(n)}, bytes.Repeat([]byte{0}, n)...) }
+	nulls := func(n int) []byte { return append([]byte{0x80 | byte(n)}, bytes.Repeat([]byte{0xf6}, n)...) }
+	for kind := range 48 {
+		for _, target := range targets {
+			h := meet(target)
+			for n := range 12 { // until one is malformed
+				h.sendRaw(wire.Kind(kind), nulls(n))
+				h.sendRaw(wire.Kind(kind), zeros(n))
+			}
+			h.session.Close()
+		}
+	}
+	for _, f := range golden(t) {
+		for _, target := range targets {
+			h := meet(target)
+			h.sendRaw(f.kind, f.payload)
+			h.sendRaw(f.kind, f.payload) // once more, and it has been seen
+			h.send(&wire.Bye{Reason: "enough"})
+			_ = h.frames.SetReadDeadline(time.Now().Add(patience))
+			_, _ = io.Copy(io.Discard, h.frames) // until it is thrown out, or heard
+		}
+	}
+	for _, rt := range []*Runtime{sched.Runtime, node.rt, plain} {
+		stillServes(t, rt)
+	}
+}
+
+// TestFramesAboutNothing: replies to nobody and other frames that refer to what is not there do nothing.
+func TestFramesAboutNothing(t *testing.T) {
+	t.Parallel()
+	rt := testRuntime(t, Config{})
+	h := newHostile(t, rt, false)
+	l := h.link(rt)
+	h.send(
+		&wire.Reply{Call: 77, Outcome: wire.Outcome{Type: "no such type", Body: []byte("no cbor")}},
+		&wire.Cancel{Call: 78},
+		&wire.Message{To: 1 << 40, Body: []byte("x")},
+		&wire.Terminate{Of: 1 << 40},
+		&wire.Exit{To: 1 << 40},
+		&wire.Pulse{Every: -1},
+		&wire.Locate{Call: 1, Name: strings.Repeat("n", 100_000)},
+	)
+	r := wire.NewReader(h.frames, 1<<20)
+	kind, payload, err := r.Next()
+	if err != nil {
+		t.Fatal(err)
+	}
+	f, err := wire.DecodeFrame(kind, payload)
+	if reply, ok := f.(*wire.Reply); err != nil || !ok || reply.Call != 1 || reply.Outcome.Err == nil {
+		t.Errorf("%+v, %v: want the answer to what can be answered", f, err)
+	}
+	if l.cause() != nil {
+		t.Errorf("the link has ended: %v", l.cause())
+	}
+}
+
+// TestBye ends a link in the middle of other frames: what came before counts, and what comes behind does not.
+func TestBye(t *testing.T) {
+	t.Parallel()
+	rt := testRuntime(t, Config{})
+	got := collect(t, rt, "collect")
+	to := rt.named("collect").seq
+	body, err := rt.encodeMessage("before")
+	if err != nil {
+		t.Fatal(err)
+	}
+	h := newHostile(t, rt, false)
+	l := h.link(rt)
+	long := strings.Repeat("so \x1b[31m long\n", 10_000)
+	h.send(&wire.Message{To: to, Body: body}, &wire.Bye{Reason: long}, &wire.Message{To: to, Body: body})
+	if msg := next(t, got); msg != "before" {
+		t.Errorf("received %v", msg)
+	}
+	err = waitEnded(t, l)
+	if text := err.Error(); len(text) > 1000 || strings.ContainsAny(text, "\x1b\n") || !strings.Contains(text, "so ") {
+		t.Errorf("the reason is told as %q", text[:min(len(text), 2000)])
+	}
+	select {
+	case msg := <-got:
+		t.Errorf("received %v behind a bye", msg)
+	default:
+	}
+}
+
+// TestCallsOfOnePeerAreLimited shows that calls which wait for an answer can neither be doubled nor pile up.
+func TestCallsOfOnePeerAreLimited(t *testing.T) {
+	t.Parallel()
+	rt := testRuntime(t, Config{})
+	c := rt.Spawn("waits", func(c *Coro) (any, error) { return nil, c.Sleep(time.Hour) })
+	watches := func() int {
+		c.local.mu.Lock()
+		defer c.local.mu.Unlock()
+		return len(c.local.watches)
+	}
+	h := newHostile(t, rt, false)
+	l := h.link(rt)
+	h.send(&wire.Wait{Call: 1, Of: c.seq}, &wire.Ask{Call: 2, To: c.seq}, &wire.Cancel{Call: 2}, &wire.Ask{Call: 2, To: c.seq})
+	eventually(t, "both wait", func() bool { return watches() == 2 })
+	h.send(&wire.Ask{Call: 1, To: c.seq})
+	if err := waitEnded(t, l); !strings.Contains(err.Error(), errCallTwice.Error()) {
+		t.Errorf("ended with %v", err)
+	}
+	eventually(t, "nobody waits any more", func() bool { return watches() == 0 })
+
+	full := rt.newLink(wire.NewID(), Location{}, linkUp)
+	for i := range maxServed {
+		if err := full.serve(uint64(i), func() {}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := full.serve(maxServed, func() {}); !errors.Is(err, ErrRejected) {
+		t.Errorf("one call too many: %v, want ErrRejected", err)
+	}
+	full.unserve(7)
+	if err := full.serve(maxServed, func() {}); err != nil {
+		t.Errorf("one call fewer: %v", err)
+	}
+}
+
+// TestPeerThatAsksAndDoesNotRead is thrown out when its answers have piled up, and what they took is given back.
+func TestPeerThatAsksAndDoesNotRead(t *testing.T) {
+	t.Parallel()
+	rt := testRuntime(t, Config{MaxMessage: 1 << 20})
+	h := newHostile(t, rt, false)
+	l := h.link(rt)
+	limit := maxQueue + maxAnswers*rt.maxFrame()
+	c := rt.Spawn("large", func(c *Coro) (any, error) {
+		_, err := c.Receive()
+		return strings.Repeat("x", 1<<20-10), err
+	})
+	const asked = 40
+	for i := range asked {
+		h.send(&wire.Wait{Call: uint64(i), Of: c.seq})
+	}
+	eventually(t, "all wait", func() bool {
+		l.mu.Lock()
+		defer l.mu.Unlock()
+		return len(l.served) == asked
+	})
+	most := 0
+	watched := make(chan struct{})
+	go func() {
+		defer close(watched)
+		for l.cause() == nil {
+			l.mu.Lock()
+			most = max(most, len(l.queue))
+			l.mu.Unlock()
+		}
+	}()
+	if err := c.Send("end"); err != nil {
+		t.Fatal(err)
+	}
+	if err := waitEnded(t, l); !strings.Contains(err.Error(), "wait for it to read") {
+		t.Errorf("ended with %v", err)
+	}
+	<-watched
+	if most > limit {
+		t.Errorf("%d bytes were held, of at most %d", most, limit)
+	}
+	l.mu.Lock()
+	held := cap(l.queue) + cap(l.spare) + len(l.served)
+	l.mu.Unlock()
+	if held != 0 {
+		t.Errorf("%d are still held", held)
+	}
+}
+
+// goldenFrame is a frame as it stands in wire's golden file.
+type goldenFrame struct {
+	kind    wire.Kind
+	payload []byte
+}
+
+// golden returns one frame of every kind, every field set.
+func golden(t *testing.T) []goldenFrame {
+	t.Helper()
+	text, err := os.ReadFile("wire/testdata/frames.txt")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var frames []goldenFrame
+	for line := range strings.Lines(string(text)) {
+		fields := strings.Fields(line)
+		b, err := hex.DecodeString(fields[len(fields)-1])
+		if err != nil {
+			t.Fatal(err)
+		}
+		frames = append(frames, goldenFrame{wire.Kind(b[4]), b[5:]})
+	}
+	return frames
+}

@@ -1,0 +1,356 @@
+package discoro
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/discoro/discoro/wire"
+)
+
+// ServerConfig configures a [Server].
+type ServerConfig struct {
+	Config
+	// Node is the location of the node whose server it is to be, "host:port".
+	Node string
+
+	index int        // of the node's slot; -1: the node makes one
+	nonce wire.Token // proves that the node started it
+}
+
+// Server runs the coroutines of computations; it answers to one server process of the seed's discoronode. Nodes start
+// their servers themselves: a program needs NewServer only to add itself to a node as one more. Its methods are safe for
+// concurrent use.
+type Server struct {
+	rt    *Runtime      // immutable
+	loop  *serverLoop   // immutable; its fields belong to the loop
+	ended chan struct{} // closed by Close
+	once  sync.Once
+}
+
+// NewServer returns a server of the node at cfg.Node, beside those that the node starts. It blocks until the link to the
+// node is up, at most Config.MsgTimeout. When that link breaks the server is of no use any more: see Wait.
+func NewServer(cfg ...ServerConfig) (*Server, error) {
+	c, err := one(cfg)
+	if err != nil {
+		return nil, err
+	}
+	c.index = -1
+	return newServer(c)
+}
+
+func newServer(c ServerConfig) (*Server, error) {
+	node, err := ParseLocation(c.Node)
+	if err != nil {
+		return nil, fmt.Errorf("discoro: ServerConfig.Node: %w", err)
+	}
+	rt, err := newRuntime(c.Config, roleServer)
+	if err != nil {
+		return nil, err
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), rt.cfg.MsgTimeout)
+	defer cancel()
+	l, err := rt.linkAt(ctx, node)
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("discoro: server of node %v: %w", node, err), rt.Close())
+	}
+	s := &Server{rt: rt, ended: make(chan struct{})}
+	s.loop = &serverLoop{rt: rt, node: l, owned: c.index >= 0, over: make(chan struct{})}
+	s.loop.box.handle = s.loop.step
+	rt.stuckTo.Store(&s.loop.box)
+	rt.addRole(&s.loop.box, func(r *roleInboxes, box roleBox) { r.server = box })
+	l.tell(&wire.ServerUp{
+		Index: c.index, Nonce: c.nonce,
+		Info: rt.serverInfo(), Functions: registry.names(),
+	})
+	return s, nil
+}
+
+// Location returns where the server can be reached.
+func (s *Server) Location() Location { return s.rt.Location() }
+
+// Close ends the server: what it runs is terminated, given the grace period to end, and its folder removed. It blocks until
+// that is done. To their client the jobs that it ran are lost.
+func (s *Server) Close() error {
+	var err error
+	s.once.Do(func() {
+		defer close(s.ended)
+		err = s.rt.Close()
+		if s.loop.owned {
+			err = errors.Join(err, os.RemoveAll(s.rt.DestPath()))
+		} else if dir := s.loop.dir.Load(); dir != nil {
+			err = errors.Join(err, os.RemoveAll(*dir))
+		}
+	})
+	<-s.ended
+	return err
+}
+
+// Wait blocks until the server is closed, or is of no use any more because its node is gone; then it closes the server.
+func (s *Server) Wait() error {
+	select {
+	case <-s.loop.over:
+	case <-s.ended:
+	}
+	return s.Close()
+}
+
+// serverLoop is a server's loop and what it owns.
+type serverLoop struct {
+	rt    *Runtime               // immutable
+	node  *link                  // immutable
+	owned bool                   // immutable: the node started it, and will start another
+	over  chan struct{}          // closed by leave
+	dir   atomic.Pointer[string] // the last computation's folder; written by the loop, read by Close
+	box   actor[roleEvent]       // has what follows to itself
+
+	comp    *servedComp // nil: none
+	leaving bool        // over is closed
+}
+
+// leave says that the server is to be closed.
+func (l *serverLoop) leave() {
+	if !l.leaving {
+		l.leaving = true
+		close(l.over)
+	}
+}
+
+// servedComp is the computation that the server serves.
+type servedComp struct {
+	token     wire.Token
+	name      string // for logs
+	client    *link
+	scheduler *link
+	dir       string
+	ready     bool
+	closing   bool
+	running   map[wire.JobID]*localCoro
+}
+
+// serverJob is what a coroutine runs for a computation.
+type serverJob struct {
+	fn   string // immutable
+	comp string // immutable: for logs
+}
+
+func (l *serverLoop) step(e roleEvent) {
+	switch f := e.frame.(type) {
+	case nil:
+		switch {
+		case e.done != nil:
+			l.ended(*e.done)
+		case e.stuck != "":
+			l.stuck(e.stuck)
+		case e.stranded != nil:
+			if e.stranded == l.comp && !l.comp.closing {
+				l.leave()
+			}
+		default:
+			l.linkChanged(e)
+		}
+	case *wire.Setup:
+		l.setUp(e.link, f)
+	case *wire.CloseServer:
+		if l.comp != nil && l.comp.token == f.Token {
+			l.closeComp()
+		}
+	case *wire.Start:
+		l.startJob(f)
+	}
+}
+
+// setUp makes the server serve a computation, once it has links to the client and the scheduler.
+func (l *serverLoop) setUp(from *link, f *wire.Setup) {
+	if from != l.node || l.comp != nil {
+		return
+	}
+	c := &servedComp{
+		token: f.Token, name: fmt.Sprintf("%x", f.Token[:4]), running: map[wire.JobID]*localCoro{},
+		client:    l.rt.linkTo(f.Client.ID, peerLocation(f.Client)),
+		scheduler: l.rt.linkTo(f.Scheduler.ID, peerLocation(f.Scheduler)),
+		dir:       filepath.Join(l.rt.DestPath(), fmt.Sprintf("%x", f.Token[4:12])),
+	}
+	l.comp = c
+	l.dir.Store(&c.dir)
+	l.rt.resetVars()
+	if err := os.MkdirAll(c.dir, 0o700); err != nil {
+		l.tellReady(fmt.Errorf("no folder for the computation's files: %w", err))
+		return
+	}
+	for _, link := range []*link{c.client, c.scheduler} {
+		if _, up := link.isUp(); !up {
+			l.rt.start(func() {
+				<-link.ready
+				l.box.put(roleEvent{link: link, up: true})
+			})
+		}
+	}
+	l.readyIfLinked()
+}
+
+// readyIfLinked tells the scheduler that the server can be used, once.
+func (l *serverLoop) readyIfLinked() {
+	c := l.comp
+	_, client := c.client.isUp()
+	_, scheduler := c.scheduler.isUp()
+	if client && scheduler && !c.ready && !c.closing {
+		c.ready = true
+		l.tellReady(nil)
+	}
+}
+
+// tellReady tells the scheduler that the server can be used, or why it cannot.
+func (l *serverLoop) tellReady(err error) {
+	f := &wire.Ready{Token: l.comp.token, Node: l.node.id, Info: l.rt.serverInfo()}
+	if err != nil {
+		f.Err = encodeError(err)
+	}
+	l.comp.scheduler.tell(f)
+}
+
+func (rt *Runtime) serverInfo() wire.ServerInfo {
+	return wire.ServerInfo{Peer: rt.peer(), Name: rt.cfg.Name, PID: os.Getpid()}
+}
+
+// strandedFor is how long a server whose client or scheduler is gone waits to be told to close, before it makes room for
+// another.
+const strandedFor = time.Second
+
+func (l *serverLoop) linkChanged(e roleEvent) {
+	c := l.comp
+	if e.link == l.node && e.down != nil {
+		l.leave()
+	}
+	if c == nil || c.closing || e.link != c.client && e.link != c.scheduler {
+		return
+	}
+	if e.up {
+		l.readyIfLinked()
+		return
+	}
+	// Jobs cannot tell of their end any more: nothing can run here for this computation.
+	l.rt.log.Debug("the client or the scheduler is gone; what runs here is ended", slog.Any("err", e.down))
+	l.endJobs()
+	if e.link == c.client {
+		l.tellReady(fmt.Errorf("no link to the client: %w", e.down))
+	}
+	if l.owned {
+		time.AfterFunc(strandedFor, func() { l.box.put(roleEvent{stranded: c}) })
+	}
+}
+
+// startJob starts a coroutine for a run.
+func (l *serverLoop) startJob(f *wire.Start) {
+	c := l.comp
+	if c == nil || c.token != f.Token {
+		l.rt.log.Debug("a job came for another computation", slog.String("func", f.Call.Func))
+		return
+	}
+	fn, err := registry.find(f.Call.Func, l.rt.build)
+	if err == nil && c.closing {
+		err = fmt.Errorf("discoro: run %s: the computation is closing: %w", f.Call.Func, ErrClosed)
+	}
+	if err != nil {
+		l.tellDone(c, f.Job, failed(err))
+		return
+	}
+	call := &f.Call
+	body := func(co *Coro) (any, error) { return fn.run(co, call) }
+	l.rt.spawn(fn.name, body, func(co *localCoro) {
+		co.job = &serverJob{fn: fn.name, comp: c.name}
+		co.dir = c.dir
+		c.running[f.Job] = co
+		c.client.tell(&wire.Started{Job: f.Job, Coro: l.rt.handleValue(&co.Coro), Server: l.rt.peer(), At: time.Now().UnixNano()})
+		co.onEnd(func() { l.jobEnded(c, f.Job, co) })
+	})
+}
+
+// jobEnded tells how a job ended. It runs where the coroutine ended.
+func (l *serverLoop) jobEnded(c *servedComp, id wire.JobID, co *localCoro) {
+	out := co.outcomeNow()
+	failure := out.err != nil && !errors.Is(out.err, ErrTerminated)
+	if (errors.Is(out.err, ErrTerminated) || errors.Is(out.err, ErrClosed)) && l.rt.isClosing() {
+		// The server ended it, or did not start it any more; its client may want to run it elsewhere.
+		failure = false
+		out.err = &ServerLostError{Server: l.rt.loc, Func: co.job.fn, Cause: fmt.Errorf("the server is closing: %w", ErrClosed)}
+	}
+	o, err := encodeOutcome(l.rt, out)
+	if err != nil {
+		o = failed(fmt.Errorf("discoro: result of %s: %w", co.job.fn, err))
+		out.err, failure = err, true
+	}
+	nameRun(o.Err, out.err, co.job.fn, l.rt.loc)
+	if failure {
+		co.logger().Info("a function failed", slog.Any("err", out.err))
+	}
+	l.tellDone(c, id, o)
+	l.box.put(roleEvent{done: &id})
+}
+
+func (rt *Runtime) isClosing() bool {
+	rt.mu.Lock()
+	defer rt.mu.Unlock()
+	return rt.closing
+}
+
+// tellDone tells the client how a job ended, and the scheduler that it did; once when they are one runtime.
+func (l *serverLoop) tellDone(c *servedComp, id wire.JobID, o *wire.Outcome) {
+	c.client.tell(&wire.Done{Job: id, Outcome: *o})
+	if c.client != c.scheduler {
+		c.scheduler.tell(&wire.Freed{Token: c.token, Job: id})
+	}
+}
+
+func (l *serverLoop) ended(id wire.JobID) {
+	if l.comp == nil {
+		return
+	}
+	delete(l.comp.running, id)
+	l.closedIfIdle()
+}
+
+// stuckPause lets word of an abandoned coroutine's end leave before the node kills the server.
+const stuckPause = 100 * time.Millisecond
+
+// stuck tells the node that a function will not end, so that the server is replaced.
+func (l *serverLoop) stuck(fn string) {
+	if c := l.comp; c != nil && !c.closing {
+		time.AfterFunc(stuckPause, func() { l.node.tell(&wire.ServerDone{Token: c.token, Stuck: []string{fn}}) })
+	}
+}
+
+// closeComp ends the computation: its coroutines are terminated and, when they have ended, the node is told.
+func (l *serverLoop) closeComp() {
+	l.comp.closing = true
+	l.endJobs()
+	l.closedIfIdle()
+}
+
+// endJobs terminates every coroutine but those that have ended: the computation's, and those that they spawned.
+func (l *serverLoop) endJobs() {
+	for _, co := range l.rt.allCoros() {
+		co.terminate()
+	}
+}
+
+func (l *serverLoop) closedIfIdle() {
+	c := l.comp
+	if !c.closing || len(c.running) > 0 {
+		return
+	}
+	l.comp = nil
+	l.rt.resetVars()
+	l.rt.start(func() {
+		if err := os.RemoveAll(c.dir); err != nil {
+			l.rt.log.Warn("cannot remove a computation's folder", slog.Any("err", err))
+		}
+		l.node.tell(&wire.ServerDone{Token: c.token})
+	})
+}

@@ -1,0 +1,37 @@
+package discoro
+
+import "sync/atomic"
+
+// Traffic counts what went over a runtime's links since its start.
+type Traffic struct {
+	FramesSent, FramesReceived uint64
+	BytesSent, BytesReceived   uint64 // of frames; yamux and TLS add to that
+	Writes                     uint64 // each carries all the frames that were queued then
+}
+
+// Traffic returns what went over the links so far; what goes from the runtime to itself is not counted.
+func (rt *Runtime) Traffic() Traffic {
+	return Traffic{
+		FramesSent: rt.traffic.framesSent.Load(), FramesReceived: rt.traffic.framesReceived.Load(),
+		BytesSent: rt.traffic.bytesSent.Load(), BytesReceived: rt.traffic.bytesReceived.Load(),
+		Writes: rt.traffic.writes.Load(),
+	}
+}
+
+// traffic is Traffic while it is counted.
+type traffic struct {
+	framesSent, framesReceived, bytesSent, bytesReceived, writes atomic.Uint64
+}
+
+// sent counts a frame that was queued, received one that was read, wrote a Write.
+func (t *traffic) sent(bytes int) {
+	t.framesSent.Add(1)
+	t.bytesSent.Add(uint64(bytes))
+}
+
+func (t *traffic) received(bytes int) {
+	t.framesReceived.Add(1)
+	t.bytesReceived.Add(uint64(bytes))
+}
+
+func (t *traffic) wrote() { t.writes.Add(1) }

@@ -1,0 +1,100 @@
+package discoro
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log"
+	"net"
+	"time"
+
+	"github.com/hashicorp/yamux"
+)
+
+// transport is one connection to a peer after the greeting: a yamux session with one long-lived stream for frames.
+type transport struct {
+	session *yamux.Session // immutable
+	frames  net.Conn       // immutable: the stream of frames
+	conn    *watchedConn   // immutable
+}
+
+// openTimeout bounds the time from the end of the greeting until the stream of frames is there.
+const openTimeout = 5 * time.Second
+
+// yamuxConfig is set as measured; see ARCHITECTURE.md. Liveness is ours: any byte read counts.
+func yamuxConfig() *yamux.Config {
+	cfg := yamux.DefaultConfig()
+	cfg.EnableKeepAlive = false
+	cfg.ConnectionWriteTimeout = time.Hour // must never fire: the stream would be out of step
+	cfg.StreamOpenTimeout = 0
+	cfg.StreamCloseTimeout = 5 * time.Minute
+	cfg.AcceptBacklog = 64
+	cfg.MaxStreamWindowSize = 1 << 20
+	cfg.LogOutput = nil
+	cfg.Logger = log.New(io.Discard, "", 0) // what it has to say comes back as errors
+	return cfg
+}
+
+// newTransport starts yamux on conn, which it owns from now on. The side that dialled opens the stream of frames; the
+// other waits for it, at most openTimeout or until ctx ends.
+func newTransport(ctx context.Context, conn net.Conn, dialled bool) (*transport, error) {
+	streams := 0 // that the peer may open
+	start := yamux.Client
+	if !dialled {
+		streams, start = 1, yamux.Server
+	}
+	t := &transport{conn: newWatchedConn(conn, streams)}
+	var err error
+	if t.session, err = start(t.conn, yamuxConfig()); err != nil {
+		return nil, errors.Join(fmt.Errorf("start yamux: %w", err), t.conn.Close())
+	}
+	if t.frames, err = t.openFrames(ctx, dialled); err != nil {
+		t.close()
+		return nil, fmt.Errorf("open the stream of frames: %w", t.explain(err))
+	}
+	return t, nil
+}
+
+func (t *transport) openFrames(ctx context.Context, dialled bool) (net.Conn, error) {
+	if dialled {
+		return t.session.OpenStream() // writes a dozen bytes, which a new connection always takes
+	}
+	ctx, cancel := context.WithTimeout(ctx, openTimeout)
+	defer cancel()
+	return t.session.AcceptStreamWithContext(ctx)
+}
+
+// writeChunk is how much is written at once: larger batches gain nothing, and yamux keeps a copy of the largest.
+const writeChunk = 64 << 10
+
+// write writes frames. After an error nothing is known about what arrived: the link is dead.
+func (t *transport) write(b []byte) error {
+	for len(b) > 0 {
+		n, err := t.frames.Write(b[:min(len(b), writeChunk)])
+		if err != nil {
+			return err
+		}
+		b = b[n:]
+	}
+	return nil
+}
+
+// explain turns what yamux says into why the connection ended, where that is known: yamux says EOF whatever happened.
+func (t *transport) explain(err error) error {
+	if fault := t.conn.fault.Load(); fault != nil {
+		return *fault
+	}
+	if errors.Is(err, io.EOF) {
+		return errors.New("the connection ended")
+	}
+	return err
+}
+
+// close ends the connection at once; reads and writes return. It does not wait for the peer.
+func (t *transport) close() { _ = t.session.Close() }
+
+// silentFor tells how long no byte has come from the peer.
+func (t *transport) silentFor(now time.Time) time.Duration {
+	return now.Sub(t.conn.start) - time.Duration(t.conn.lastRead.Load())
+}

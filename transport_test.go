@@ -1,0 +1,207 @@
+package discoro
+
+import (
+	"bytes"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"runtime"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/discoro/discoro/wire"
+)
+
+// yamuxFrame is a header of yamux, made by hand.
+func yamuxFrame(kind byte, flags uint16, stream, length uint32) []byte {
+	b := binary.BigEndian.AppendUint16([]byte{0, kind}, flags)
+	return binary.BigEndian.AppendUint32(binary.BigEndian.AppendUint32(b, stream), length)
+}
+
+// TestYamuxIsNoWayAround shows what a proven peer can do below our frames: floods of pings and of streams cost nothing.
+func TestYamuxIsNoWayAround(t *testing.T) {
+	t.Parallel()
+	const open, update = 1, 1
+	frames := yamuxFrame(update, open, 1, 0)
+	tests := []struct {
+		name string
+		send []byte
+		want string
+	}{
+		{"pings", bytes.Repeat(yamuxFrame(yamuxTypePing, 1, 0, 1), 50_000), errPinged.Error()},
+		{"answers to pings", bytes.Repeat(yamuxFrame(yamuxTypePing, 2, 0, 1), 50_000), errPinged.Error()},
+		{"a second stream", yamuxFrame(update, open, 3, 0), errOpened.Error()},
+		{"the same stream", yamuxFrame(update, open, 1, 0), errOpened.Error()},
+		{"a stream with data", append(yamuxFrame(yamuxTypeData, open, 3, 5), "hello"...), errOpened.Error()},
+		{"another version", []byte("\x07 not yamux at all"), ""},
+		{"no such type", yamuxFrame(9, 0, 1, 0), ""},
+		{"more than the window", append(yamuxFrame(yamuxTypeData, 0, 1, 1<<31), make([]byte, 1<<16)...), ""},
+		{"the end of the stream", yamuxFrame(update, 4, 1, 0), ""},
+		{"a reset of the stream", yamuxFrame(update, 8, 1, 0), ""},
+	}
+	rt := testRuntime(t, Config{})
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			h := newHostile(t, rt, true)
+			if _, err := h.conn.Write(frames); err != nil {
+				t.Fatal(err)
+			}
+			l := h.link(rt)
+			before := runtime.NumGoroutine() // others' come and go, but not by the thousand
+			sent := make(chan struct{})
+			go func() {
+				_, _ = h.conn.Write(tt.send)
+				close(sent)
+			}()
+			if err := waitEnded(t, l); !strings.Contains(err.Error(), tt.want) {
+				t.Errorf("ended with %v, want %q", err, tt.want)
+			}
+			next(t, sent)
+			if more := runtime.NumGoroutine() - before; more > 1000 {
+				t.Errorf("%d goroutines more", more)
+			}
+		})
+	}
+}
+
+// TestDataForNoStream is read and dropped: it costs time alone.
+func TestDataForNoStream(t *testing.T) {
+	t.Parallel()
+	rt := testRuntime(t, Config{})
+	h := newHostile(t, rt, true)
+	if _, err := h.conn.Write(yamuxFrame(1, 1, 1, 0)); err != nil {
+		t.Fatal(err)
+	}
+	l := h.link(rt)
+	send := append(yamuxFrame(yamuxTypeData, 0, 99, 1000), bytes.Repeat(yamuxFrame(yamuxTypePing, 1, 0, 1), 1000/yamuxHeader+1)[:1000]...) // a body that looks like pings
+	bye, err := wire.AppendFrame(nil, &wire.Bye{Reason: "heard"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	send = append(append(send, yamuxFrame(yamuxTypeData, 0, 1, uint32(len(bye)))...), bye...)
+	go func() {
+		for i := range send { // byte by byte, so that headers come in pieces
+			if _, err := h.conn.Write(send[i : i+1]); err != nil {
+				return
+			}
+		}
+	}()
+	if err := waitEnded(t, l); !strings.Contains(err.Error(), "heard") {
+		t.Errorf("ended with %v", err)
+	}
+}
+
+// TestPeerThatOpensNothing proves itself and then never opens the stream of frames.
+func TestPeerThatOpensNothing(t *testing.T) {
+	t.Parallel()
+	rt := testRuntime(t, Config{})
+	h := newHostile(t, rt, true)
+	eventually(t, "it is being greeted", func() bool { return rt.linkIf(h.id) != nil })
+	l := rt.linkIf(h.id)
+	start := time.Now()
+	if err := waitEnded(t, l); !errors.Is(err, ErrDisconnected) {
+		t.Errorf("ended with %v", err)
+	}
+	if took := time.Since(start); took > 2*openTimeout {
+		t.Errorf("it was waited for %v", took)
+	}
+	h = newHostile(t, rt, true)
+	eventually(t, "another is being greeted", func() bool { return rt.linkIf(h.id) != nil })
+	// The runtime's Close, at the end, does not wait for it.
+	start = time.Now()
+	if err := rt.Close(); err != nil {
+		t.Error(err)
+	}
+	if took := time.Since(start); took > time.Second {
+		t.Errorf("Close took %v", took)
+	}
+}
+
+// TestWatchedConnJoins shows what goes over the wire for everything that yamux writes.
+func TestWatchedConnJoins(t *testing.T) {
+	t.Parallel()
+	head := func(kind byte, length uint32) []byte { return yamuxFrame(kind, 0, 1, length) }
+	body := func(n int) []byte { return bytes.Repeat([]byte{7}, n) }
+	likeHead := head(yamuxTypeData, 5) // a body that looks like a header
+	tests := []struct {
+		name   string
+		writes [][]byte
+		want   []int // sizes of the writes below
+	}{
+		{"header and body", [][]byte{head(yamuxTypeData, 10), body(10)}, []int{22}},
+		{"twice", [][]byte{head(yamuxTypeData, 1), body(1), head(yamuxTypeData, 2), body(2)}, []int{13, 14}},
+		{"a window update", [][]byte{head(1, 1000)}, []int{12}},
+		{"a ping", [][]byte{head(yamuxTypePing, 1)}, []int{12}},
+		{"going away", [][]byte{head(3, 0)}, []int{12}},
+		{"no data", [][]byte{head(yamuxTypeData, 0), head(1, 5)}, []int{12, 12}},
+		{"a body like a header", [][]byte{head(yamuxTypeData, 12), likeHead, head(1, 1)}, []int{24, 12}},
+		{"a large body", [][]byte{head(yamuxTypeData, writeChunk+1), body(writeChunk + 1)}, []int{12, writeChunk + 1}},
+		{"the largest joined", [][]byte{head(yamuxTypeData, writeChunk), body(writeChunk)}, []int{12 + writeChunk}},
+	}
+	for _, tt := range tests {
+		below := &recordConn{}
+		c := newWatchedConn(below, 0)
+		for i, p := range tt.writes {
+			if n, err := c.Write(p); n != len(p) || err != nil {
+				t.Errorf("%s: write %d: %d, %v", tt.name, i, n, err)
+			}
+		}
+		var sizes []int
+		for _, w := range below.writes {
+			sizes = append(sizes, len(w))
+		}
+		if fmt.Sprint(sizes) != fmt.Sprint(tt.want) || !bytes.Equal(bytes.Join(below.writes, nil), bytes.Join(tt.writes, nil)) {
+			t.Errorf("%s: written as %v, want %v", tt.name, sizes, tt.want)
+		}
+	}
+}
+
+// TestWatchedConnErrors shows that the first error or short write below is told, and how much of the body was written.
+func TestWatchedConnErrors(t *testing.T) {
+	t.Parallel()
+	for _, tt := range []struct {
+		body, room, want int
+		err              error
+	}{
+		{10, 0, 0, io.ErrClosedPipe},
+		{10, 5, 0, io.ErrClosedPipe},
+		{10, 12, 0, io.ErrClosedPipe},
+		{10, 15, 3, io.ErrClosedPipe},
+		{10, 15, 3, nil}, // short
+		{writeChunk + 1, 5, 0, io.ErrClosedPipe},
+		{writeChunk + 1, 20, 8, io.ErrClosedPipe},
+	} {
+		c := newWatchedConn(&recordConn{limited: true, room: tt.room, err: tt.err}, 0)
+		if _, err := c.Write(yamuxFrame(yamuxTypeData, 0, 1, uint32(tt.body))); err != nil {
+			t.Fatal(err)
+		}
+		n, err := c.Write(make([]byte, tt.body))
+		if n != tt.want || err == nil || tt.err != nil && !errors.Is(err, tt.err) || tt.err == nil && !errors.Is(err, io.ErrShortWrite) {
+			t.Errorf("%+v: %d, %v", tt, n, err)
+		}
+	}
+}
+
+// recordConn keeps what is written.
+type recordConn struct {
+	net.Conn
+	writes  [][]byte
+	limited bool
+	room    int
+	err     error
+}
+
+func (c *recordConn) Write(p []byte) (int, error) {
+	if c.limited && len(p) > c.room {
+		n := c.room
+		c.room = 0
+		return n, c.err
+	}
+	c.room -= len(p)
+	c.writes = append(c.writes, bytes.Clone(p))
+	return len(p), nil
+}
