@@ -98,11 +98,10 @@ func (c *Coro) Monitor(ctx context.Context, watcher *Coro) error {
 		return nil
 	}
 	l := c.rt.linkOf(c)
-	err := l.waitRoom(ctx)
+	wait := func(call uint64) wire.Frame { return &wire.Wait{Call: call, Of: c.seq} }
+	err := l.waitRoom(ctx, wait(0))
 	if err == nil {
-		_, err = l.ask(answerFunc(func(out outcome) { c.rt.sendExit(watcher, c, out) }), func(call uint64) wire.Frame {
-			return &wire.Wait{Call: call, Of: c.seq}
-		})
+		_, err = l.ask(answerFunc(func(out outcome) { c.rt.sendExit(watcher, c, out) }), wait)
 	}
 	if errors.Is(err, ErrDisconnected) {
 		c.rt.sendExit(watcher, c, outcome{err: err})

@@ -35,9 +35,9 @@ type link struct {
 	dialled  Location   // where this side reached it, when it did
 	peer     wire.Hello // what the other runtime said of itself
 	t        *transport // when up
-	queue    []byte     // frames to be written
+	queue    linkQueue  // frames to be written
 	spare    []byte     // the buffer that the writer does not use
-	room     []*call    // senders that wait for room in queue
+	room     roomCalls  // senders that wait for room in queue
 	calls    map[uint64]answerer
 	nextCall uint64
 	served   map[uint64]func() // calls of the other side that wait here, and how to stop waiting
@@ -48,7 +48,8 @@ type link struct {
 
 // Bounds of what a link holds.
 const (
-	// maxQueue is how many bytes wait for a link's writer before senders wait.
+	// maxQueue is how many bytes of small frames, and as many of large ones and what is behind them, wait for a link's
+	// writer before senders wait.
 	maxQueue = 4 << 20
 	// maxAnswers is how many of the largest messages wait beyond that, as answers and as frames of discoro's own, which
 	// cannot wait: with more the peer asks and does not read, and the link ends.
@@ -82,12 +83,12 @@ func (l *link) post(f wire.Frame) error {
 	}
 	buf := frameBuffers.Get().(*[]byte)
 	defer putBuffer(buf)
-	b, err := wire.AppendFrame((*buf)[:0], f)
-	*buf = b
+	head, body, err := wire.AppendHead((*buf)[:0], f)
+	*buf = head
 	if err != nil {
 		return err
 	}
-	return l.enqueue(b)
+	return l.enqueue(keyOf(f), head, body)
 }
 
 // tell is post for frames whose loss shows in the link's end.
@@ -97,8 +98,9 @@ func (l *link) tell(f wire.Frame) {
 	}
 }
 
-// enqueue appends encoded frames to what the writer will write. A peer that lets too much pile up loses the link.
-func (l *link) enqueue(b []byte) error {
+// enqueue adds an encoded frame to what the writer will write. A peer that lets too much pile up loses the link. body may
+// be kept, head is copied.
+func (l *link) enqueue(key laneKey, head, body []byte) error {
 	limit := maxQueue + maxAnswers*l.rt.maxFrame()
 	l.mu.Lock()
 	if l.state == linkDown {
@@ -106,16 +108,16 @@ func (l *link) enqueue(b []byte) error {
 		l.mu.Unlock()
 		return err
 	}
-	over := len(l.queue)+len(b) > limit
+	over := l.queue.size()+len(head)+len(body) > limit
 	if !over {
-		l.queue = append(l.queue, b...)
+		l.queue.add(key, head, body)
 	}
 	l.mu.Unlock()
 	if over {
 		l.fail(fmt.Errorf("more than %d bytes wait for it to read", limit))
 		return l.cause()
 	}
-	l.queued(len(b))
+	l.queued(len(head) + len(body))
 	return nil
 }
 
@@ -128,21 +130,20 @@ func (l *link) queued(bytes int) {
 	}
 }
 
-// offer is enqueue for what can wait: when the queue is full it returns a call that is finished when there may be room.
-func (l *link) offer(b []byte) (full *call, err error) {
+// offer is enqueue for what can wait: when there is no room it returns a call that is finished when there may be.
+func (l *link) offer(key laneKey, frame []byte) (full *call, err error) {
 	l.mu.Lock()
 	switch {
 	case l.state == linkDown:
 		err = l.err
-	case len(l.queue) >= maxQueue:
-		full = &call{}
-		l.room = append(l.room, full)
+	case l.queue.full(key, len(frame)):
+		full = l.room.wait(l.queue.goesInLane(key, len(frame)))
 	default:
-		l.queue = append(l.queue, b...)
+		l.queue.add(key, nil, frame)
 	}
 	l.mu.Unlock()
-	if full == nil && err == nil && len(b) > 0 {
-		l.queued(len(b))
+	if full == nil && err == nil {
+		l.queued(len(frame))
 	}
 	return full, err
 }
@@ -156,7 +157,7 @@ func putBuffer(b *[]byte) {
 	}
 }
 
-// sendMessage encodes msg for coroutine to and queues it, waiting for room when the queue is full.
+// sendMessage encodes msg for coroutine to and queues it, waiting for room when there is none.
 func (l *link) sendMessage(to uint64, msg any) error {
 	buf := frameBuffers.Get().(*[]byte)
 	defer putBuffer(buf)
@@ -164,17 +165,21 @@ func (l *link) sendMessage(to uint64, msg any) error {
 		return l.rt.appendMessage(dst, msg)
 	})
 	*buf = b
+	if len(b) > wire.PartSize {
+		*buf = nil // it goes into the queue as it is
+	}
 	if err != nil {
 		return err
 	}
 	if l.isSelf() {
 		return fmt.Errorf("discoro: send: coroutine %d has ended: %w", to, ErrNotFound)
 	}
-	full, err := l.offer(b)
+	key := laneKey{kind: laneCoro, num: to}
+	full, err := l.offer(key, b)
 	if err == nil && full != nil {
 		ctx, cancel := context.WithTimeoutCause(context.Background(), l.rt.cfg.MsgTimeout, ErrTimeout)
 		defer cancel()
-		err = l.untilRoom(ctx, full, func() (*call, error) { return l.offer(b) })
+		err = l.untilRoom(ctx, full, func() (*call, error) { return l.offer(key, b) })
 	}
 	if err != nil {
 		return fmt.Errorf("discoro: not sent to %v: %w", l.location(), err)
@@ -182,13 +187,25 @@ func (l *link) sendMessage(to uint64, msg any) error {
 	return nil
 }
 
-// waitRoom waits while the queue is full, until ctx ends.
-func (l *link) waitRoom(ctx context.Context) error {
-	full, err := l.offer(nil)
+// waitRoom waits while there is no room for f, until ctx ends.
+func (l *link) waitRoom(ctx context.Context, f wire.Frame) error {
+	key, size := keyOf(f), wire.BodySize(f)
+	again := func() (full *call, err error) {
+		l.mu.Lock()
+		defer l.mu.Unlock()
+		switch {
+		case l.state == linkDown:
+			return nil, l.err
+		case l.queue.full(key, size):
+			return l.room.wait(l.queue.goesInLane(key, size)), nil
+		}
+		return nil, nil
+	}
+	full, err := again()
 	if err != nil || full == nil {
 		return err
 	}
-	return l.untilRoom(ctx, full, func() (*call, error) { return l.offer(nil) })
+	return l.untilRoom(ctx, full, again)
 }
 
 // untilRoom tries again and again whenever there may be room, until ctx ends.
@@ -213,12 +230,7 @@ func (l *link) untilRoom(ctx context.Context, full *call, again func() (*call, e
 func (l *link) dropRoom(k *call) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	for i, other := range l.room {
-		if other == k {
-			l.room = append(l.room[:i], l.room[i+1:]...)
-			return
-		}
-	}
+	l.room.drop(k)
 }
 
 // location returns where the other runtime is.
@@ -257,42 +269,45 @@ func (l *link) write() {
 		case <-l.ended:
 			return
 		}
-		l.mu.Lock()
-		buf := l.queue
-		l.queue, l.spare = l.spare[:0], nil
-		room := l.room
-		l.room = nil
-		l.lastSent = time.Now()
-		l.mu.Unlock()
-		for _, k := range room {
-			k.finish(outcome{})
-		}
-		if len(buf) > 0 {
-			if err := l.t.write(buf); err != nil {
-				l.fail(fmt.Errorf("write: %w", l.t.explain(err)))
-				return
-			}
-			l.rt.traffic.wrote()
-		}
-		if cap(buf) <= keepQueue {
-			l.mu.Lock()
-			l.spare = buf[:0]
-			l.mu.Unlock()
+		for l.writeSome() {
 		}
 	}
+}
+
+// writeSome writes what waits, of large frames one part; it reports whether there is more.
+func (l *link) writeSome() bool {
+	l.mu.Lock()
+	buf, p := l.queue.take(l.spare[:0])
+	l.spare = nil
+	room := l.room.take(&l.queue)
+	l.lastSent = time.Now()
+	more := l.queue.size() > 0
+	l.mu.Unlock()
+	for _, k := range room {
+		k.finish(outcome{})
+	}
+	if buf = p.appendTo(buf); len(buf) > 0 {
+		if err := l.t.write(buf); err != nil {
+			l.fail(fmt.Errorf("write: %w", l.t.explain(err)))
+			return false
+		}
+		l.rt.traffic.wrote()
+	}
+	if cap(buf) <= keepQueue {
+		l.mu.Lock()
+		l.spare = buf[:0]
+		l.mu.Unlock()
+	}
+	return more
 }
 
 // read owns the read half: it finds the owner of each frame, hands it over, and never waits. It ends with the link.
 func (l *link) read() {
 	r := wire.NewReader(l.t.frames, l.rt.maxFrame())
 	for {
-		kind, payload, err := r.Next()
-		var f wire.Frame
+		f, size, err := r.Next()
 		if err == nil {
-			l.rt.traffic.received(len(payload))
-			f, err = wire.DecodeFrame(kind, payload)
-		}
-		if err == nil {
+			l.rt.traffic.received(size)
 			if bye, ok := f.(*wire.Bye); ok {
 				l.fail(fmt.Errorf("the peer closed it: %s", printable(bye.Reason)))
 				return

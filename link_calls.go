@@ -19,7 +19,7 @@ func (f answerFunc) finish(out outcome) { f(out) }
 // request sends the frame that build makes for a call number, and waits for its answer or for ctx to end.
 func (l *link) request(ctx context.Context, build func(call uint64) wire.Frame) (outcome, error) {
 	if !l.isSelf() {
-		if err := l.waitRoom(ctx); err != nil {
+		if err := l.waitRoom(ctx, build(0)); err != nil {
 			return outcome{}, err
 		}
 	}

@@ -166,9 +166,10 @@ func (l *link) failWhen(cause error, when func() bool) {
 	l.state, l.claim = linkDown, nil
 	l.err = errDown(l.loc, cause)
 	err, t := l.err, l.t
-	calls, served, room := l.calls, l.served, l.room
-	l.calls, l.served, l.room = nil, nil, nil
-	l.queue, l.spare = nil, nil
+	calls, served := l.calls, l.served
+	l.calls, l.served = nil, nil
+	l.queue, l.spare = linkQueue{}, nil
+	room := l.room.take(&l.queue)
 	close(l.ended)
 	if !wasUp {
 		close(l.ready)

@@ -30,7 +30,7 @@ func (rt *Runtime) pulses() {
 func (l *link) checkPulse(now time.Time) {
 	l.mu.Lock()
 	up, t, theirs := l.state == linkUp, l.t, l.peer.Pulse
-	due := len(l.queue) == 0 && now.Sub(l.lastSent) >= l.rt.pulse // what is queued is a sign of life
+	due := l.queue.size() == 0 && now.Sub(l.lastSent) >= l.rt.pulse // what is queued is a sign of life
 	suspected := l.suspect
 	l.mu.Unlock()
 	if !up {

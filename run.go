@@ -162,20 +162,26 @@ func (j *job) startedAs() *Coro {
 	return j.coro
 }
 
+// jobOf returns a job that has not ended; nil, too, for a peer that does not know the token of its computation.
+func (rt *Runtime) jobOf(id wire.JobID, token wire.Token) *job {
+	rt.mu.Lock()
+	defer rt.mu.Unlock()
+	j := rt.jobs[id.Seq]
+	if j == nil || id.Client != rt.id || j.comp.token != token {
+		return nil
+	}
+	return j
+}
+
 // jobStarted takes a server's word that a job has started.
 func (rt *Runtime) jobStarted(f *wire.Started) {
-	if f.Job.Client != rt.id {
-		return
-	}
-	rt.mu.Lock()
-	j := rt.jobs[f.Job.Seq]
-	if j != nil {
-		j.server = f.Server
-	}
-	rt.mu.Unlock()
+	j := rt.jobOf(f.Job, f.Token)
 	if j == nil {
 		return
 	}
+	rt.mu.Lock()
+	j.server = f.Server
+	rt.mu.Unlock()
 	c := rt.jobHandle(j, f.Coro)
 	p := j.comp
 	p.mu.Lock()
@@ -217,12 +223,7 @@ func (rt *Runtime) jobHandle(j *job, hv wire.HandleValue) *Coro {
 
 // jobDone takes word of how a job ended, from its server or from the scheduler.
 func (rt *Runtime) jobDone(f *wire.Done) {
-	if f.Job.Client != rt.id {
-		return
-	}
-	rt.mu.Lock()
-	j := rt.jobs[f.Job.Seq]
-	rt.mu.Unlock()
+	j := rt.jobOf(f.Job, f.Token)
 	if j == nil {
 		return
 	}

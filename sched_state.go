@@ -357,7 +357,7 @@ func (s *schedState) dropServer(sv *schedServer, kind StatusKind, reason string)
 	for sv.jobs != nil {
 		j := sv.jobs
 		s.forget(j)
-		s.tell(s.active, &wire.Done{Job: j.id, Outcome: *failed(j.endedWith(kind, reason))})
+		s.tell(s.active, &wire.Done{Token: s.active.submit.Token, Job: j.id, Outcome: *failed(j.endedWith(kind, reason))})
 	}
 	if sv.state != serverIgnored {
 		s.status(kind, n, sv, reason)

@@ -267,7 +267,7 @@ func (l *serverLoop) startJob(f *wire.Start) {
 		co.job = &serverJob{fn: fn.name, comp: c.name}
 		co.dir = c.dir
 		c.running[f.Job] = co
-		c.client.tell(&wire.Started{Job: f.Job, Coro: l.rt.handleValue(&co.Coro), Server: l.rt.peer(), At: time.Now().UnixNano()})
+		c.client.tell(&wire.Started{Token: c.token, Job: f.Job, Coro: l.rt.handleValue(&co.Coro), Server: l.rt.peer(), At: time.Now().UnixNano()})
 		co.onEnd(func() { l.jobEnded(c, f.Job, co) })
 	})
 }
@@ -302,7 +302,7 @@ func (rt *Runtime) isClosing() bool {
 
 // tellDone tells the client how a job ended, and the scheduler that it did; once when they are one runtime.
 func (l *serverLoop) tellDone(c *servedComp, id wire.JobID, o *wire.Outcome) {
-	c.client.tell(&wire.Done{Job: id, Outcome: *o})
+	c.client.tell(&wire.Done{Token: c.token, Job: id, Outcome: *o})
 	if c.client != c.scheduler {
 		c.scheduler.tell(&wire.Freed{Token: c.token, Job: id})
 	}

@@ -78,7 +78,7 @@ func (rt *Runtime) decodeMessage(body []byte) (any, error) {
 	return msg, nil
 }
 
-// encodeAs encodes a value for a receiver who knows its type t, in a buffer that is just large enough.
+// encodeAs encodes a value for a receiver who knows its type t, a small one in a buffer that is just large enough.
 func encodeAs(t reflect.Type, v any, rt *Runtime) ([]byte, error) {
 	buf, _ := frameBuffers.Get().(*[]byte)
 	defer putBuffer(buf)
@@ -90,6 +90,10 @@ func encodeAs(t reflect.Type, v any, rt *Runtime) ([]byte, error) {
 	*buf = b
 	if err != nil {
 		return nil, err
+	}
+	if len(b) > wire.PartSize { // not worth a copy
+		*buf = nil
+		return b, nil
 	}
 	return bytes.Clone(b), nil
 }

@@ -179,6 +179,7 @@ type Start struct {
 // Started tells the client which coroutine runs its job.
 type Started struct {
 	_      struct{} `cbor:",toarray"`
+	Token  Token
 	Job    JobID
 	Coro   HandleValue
 	Server Peer
@@ -188,6 +189,7 @@ type Started struct {
 // Done tells the client how its job ended.
 type Done struct {
 	_       struct{} `cbor:",toarray"`
+	Token   Token
 	Job     JobID
 	Outcome Outcome
 }

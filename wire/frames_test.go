@@ -117,16 +117,12 @@ func TestFramesRoundTrip(t *testing.T) {
 	}
 	r := NewReader(iotest.OneByteReader(bytes.NewReader(stream)), 1<<20)
 	for _, want := range frames {
-		kind, payload, err := r.Next()
+		got, _, err := r.Next()
 		if err != nil {
-			t.Fatal(err)
-		}
-		got, err := DecodeFrame(kind, payload)
-		if err != nil {
-			t.Fatalf("kind %d: %v", kind, err)
+			t.Fatalf("kind %d: %v", want.Kind(), err)
 		}
 		if diff := cmp.Diff(want, got, ignoreBlank, cmp.Exporter(func(reflect.Type) bool { return true })); diff != "" {
-			t.Errorf("kind %d (-sent +got):\n%s", kind, diff)
+			t.Errorf("kind %d (-sent +got):\n%s", want.Kind(), diff)
 		}
 	}
 	if _, _, err := r.Next(); !errors.Is(err, io.EOF) {
@@ -224,11 +220,11 @@ func (e *endless) Read(p []byte) (int, error) {
 
 func TestReaderRefusesClaims(t *testing.T) {
 	t.Parallel()
-	for _, size := range []uint32{0, 1<<20 + 2, 1 << 31, math.MaxUint32} {
+	for _, size := range []uint32{0, readBuffer + 2, 1<<20 + 2, 1 << 31, math.MaxUint32} {
 		rest := &endless{}
 		head := binary.BigEndian.AppendUint32(nil, size)
 		r := NewReader(io.MultiReader(bytes.NewReader(append(head, byte(KindMessage))), rest), 1<<20)
-		if _, _, err := r.Next(); !errors.Is(err, ErrMalformed) || !strings.Contains(err.Error(), "MaxMessage") {
+		if _, _, err := r.Next(); !errors.Is(err, ErrMalformed) {
 			t.Errorf("size %d: %v, want ErrMalformed", size, err)
 		}
 		if rest.n > readBuffer {
@@ -237,12 +233,61 @@ func TestReaderRefusesClaims(t *testing.T) {
 	}
 }
 
-// TestReaderGrowsWithBytes shows that a claim alone costs nothing.
+// inParts encodes a frame in parts of that size.
+func inParts(tb testing.TB, f Frame, number uint64, size int) [][]byte {
+	tb.Helper()
+	whole, err := AppendFrame(nil, f)
+	if err != nil {
+		tb.Fatal(err)
+	}
+	var parts [][]byte
+	for chunk := range slices.Chunk(whole, size) {
+		parts = append(parts, append(AppendPart(nil, number, len(chunk)), chunk...))
+	}
+	return parts
+}
+
+// TestPartsRefused holds what a peer can do wrong with parts, each at the price of the link and of bounded memory.
+func TestPartsRefused(t *testing.T) {
+	t.Parallel()
+	const limit = 1 << 20
+	claim := func(size uint32, kind Kind) []byte {
+		return append(binary.BigEndian.AppendUint32(nil, size), byte(kind), 7)
+	}
+	part := func(number uint64, b []byte) []byte { return append(AppendPart(nil, number, len(b)), b...) }
+	small := inParts(t, &Message{To: 1, Body: make([]byte, 100)}, 1, 60)
+	for name, tt := range map[string]struct {
+		stream []byte
+		want   string
+	}{
+		"no number":       {[]byte{0, 0, 0, 1, byte(KindPart)}, "without a number"},
+		"no bytes":        {part(1, nil), "without a number or bytes"},
+		"short first":     {part(1, []byte{0, 0, 0, 9}), "first part of 4 bytes"},
+		"too large":       {part(1, claim(limit+2, KindMessage)), "MaxMessage"},
+		"2 GiB":           {part(1, claim(math.MaxUint32, KindMessage)), "MaxMessage"},
+		"no kind":         {part(1, claim(0, KindMessage)), "claims -1 bytes"},
+		"parts in parts":  {part(1, claim(100, KindPart)), "claims"},
+		"too many bytes":  {slices.Concat(small[0], small[0]), "more"},
+		"too many frames": {slices.Concat(part(1, claim(100, 3)), part(2, claim(100, 3)), part(3, claim(100, 3)), part(4, claim(100, 3)), part(5, claim(100, 3))), "at the same time"},
+		"no such kind":    {part(1, []byte{0, 0, 0, 2, 200, 7}), "kind 200"},
+		"in one piece":    {append(claim(readBuffer+2, KindPart), make([]byte, readBuffer+2)...), "in one piece"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			_, _, err := NewReader(bytes.NewReader(tt.stream), limit).Next()
+			if !errors.Is(err, ErrMalformed) || !strings.Contains(err.Error(), tt.want) {
+				t.Errorf("%v, want ErrMalformed with %q", err, tt.want)
+			}
+		})
+	}
+}
+
+// TestReaderGrowsWithBytes shows that a claim alone costs little.
 func TestReaderGrowsWithBytes(t *testing.T) {
 	t.Parallel()
 	const claim = 1 << 30
-	head := append(binary.BigEndian.AppendUint32(nil, claim), byte(KindMessage))
-	sent := slices.Concat(head, make([]byte, 200<<10))
+	first := append(binary.BigEndian.AppendUint32(nil, claim), byte(KindMessage))
+	sent := append(AppendPart(nil, 1, len(first)), first...)
 	var err error
 	allocated := testing.Benchmark(func(b *testing.B) { //nolint:thelper // no helper, the thing measured
 		b.ReportAllocs()
@@ -253,43 +298,60 @@ func TestReaderGrowsWithBytes(t *testing.T) {
 	if !errors.Is(err, io.ErrUnexpectedEOF) {
 		t.Errorf("a frame that is cut: %v, want unexpected EOF", err)
 	}
-	if allocated > 2<<20 {
-		t.Errorf("a claim of 1 GiB with 200 KiB behind it took %d bytes", allocated)
+	if allocated > maxGuess+1<<20 {
+		t.Errorf("a claim of 1 GiB with nothing behind it took %d bytes", allocated)
 	}
 }
 
-func TestReaderLargeFrames(t *testing.T) {
+// TestPartsInterleave sends frames in parts, in turns, with whole frames between them.
+func TestPartsInterleave(t *testing.T) {
 	t.Parallel()
+	var turns [MaxParted][][]byte
+	sizes := [MaxParted]int{1, PartSize, 3*PartSize + 1, maxGuess + 5}
+	for i := range turns {
+		turns[i] = inParts(t, &Message{To: uint64(i), Body: bytes.Repeat([]byte{byte(i)}, sizes[i])}, uint64(i+1), PartSize)
+	}
+	whole, err := AppendFrame(nil, &Message{To: 99})
+	if err != nil {
+		t.Fatal(err)
+	}
 	var stream []byte
-	sizes := []int{1, readBuffer - 2, readBuffer - 1, readBuffer, readBuffer + 1, 3 * readBuffer, 20 * readBuffer, 7}
-	for i, n := range sizes {
-		var err error
-		if stream, err = AppendFrame(stream, &Message{To: uint64(i), Body: bytes.Repeat([]byte{byte(i)}, n)}); err != nil {
-			t.Fatal(err)
+	wholes := 0
+	for more := true; more; {
+		more = false
+		for i := range turns {
+			if len(turns[i]) > 0 {
+				stream = append(append(stream, turns[i][0]...), whole...)
+				turns[i] = turns[i][1:]
+				wholes++
+				more = true
+			}
 		}
 	}
 	r := NewReader(iotest.HalfReader(bytes.NewReader(stream)), 1<<30)
-	for i, n := range sizes {
-		kind, payload, err := r.Next()
+	for range wholes + MaxParted {
+		f, _, err := r.Next()
 		if err != nil {
 			t.Fatal(err)
 		}
-		f, err := DecodeFrame(kind, payload)
-		m, ok := f.(*Message)
-		if err != nil || !ok || m.To != uint64(i) || !bytes.Equal(m.Body, bytes.Repeat([]byte{byte(i)}, n)) {
-			t.Fatalf("frame %d of %d bytes came wrong: %v", i, n, err)
+		m := f.(*Message)
+		switch {
+		case m.To == 99:
+			wholes--
+		case !bytes.Equal(m.Body, bytes.Repeat([]byte{byte(m.To)}, sizes[m.To])):
+			t.Errorf("frame %d came wrong, with %d bytes", m.To, len(m.Body))
 		}
+	}
+	if _, _, err := r.Next(); !errors.Is(err, io.EOF) || wholes != 0 {
+		t.Errorf("at the end %d whole frames are missing, and the error is %v", wholes, err)
 	}
 }
 
 // TestReaderKeepsErrors shows that what ended the connection is told.
 func TestReaderKeepsErrors(t *testing.T) {
 	t.Parallel()
-	whole, err := AppendFrame(nil, &Message{To: 1, Body: make([]byte, 3*readBuffer)})
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, n := range []int{0, 1, frameHead, frameHead + 1, readBuffer + 1} {
+	whole := slices.Concat(inParts(t, &Message{To: 1, Body: make([]byte, 3*readBuffer)}, 1, PartSize)...)
+	for _, n := range []int{0, 1, frameHead, frameHead + 1, PartSize, 2*PartSize + 1, len(whole) - 1} {
 		for _, cause := range []error{io.ErrClosedPipe, io.EOF} {
 			r := NewReader(io.MultiReader(bytes.NewReader(whole[:n]), iotest.ErrReader(cause)), 1<<20)
 			want := cause
@@ -346,15 +408,18 @@ func FuzzReader(f *testing.F) {
 	f.Add([]byte{0, 0, 0, 0, 1})
 	f.Add([]byte{0xff, 0xff, 0xff, 0xff, 3})
 	f.Add([]byte{0, 1, 0, 3, 3, 0})
+	parts := inParts(f, &Message{To: 1, Body: make([]byte, 100)}, 1, 30)
+	f.Add(slices.Concat(append(parts, stream)...))
+	f.Add(slices.Concat(append(parts[:2], inParts(f, &Deliver{Call: 1, To: 1, Body: make([]byte, 100)}, 2, 30)...)...))
 	f.Fuzz(func(t *testing.T, stream []byte) {
 		r := NewReader(bytes.NewReader(stream), 1<<20)
 		total := 0
 		for {
-			_, payload, err := r.Next()
+			_, size, err := r.Next()
 			if err != nil {
 				break
 			}
-			total += frameHead + len(payload)
+			total += size
 		}
 		if total > len(stream) {
 			t.Fatalf("%d bytes came out of %d", total, len(stream))

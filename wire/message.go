@@ -1,6 +1,7 @@
 package wire
 
 import (
+	"bytes"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -24,6 +25,7 @@ const (
 	KindLocate    Kind = 9  // asks for a coroutine by its registered name
 	KindReply     Kind = 10 // the answer to a frame that carried a call number
 	KindCancel    Kind = 11 // the caller has stopped waiting for an answer
+	KindPart      Kind = 12 // a part of a frame that is too large to go at once
 
 	KindOffer    Kind = 20 // node to scheduler: what it is, and whether it is free
 	KindReserve  Kind = 21 // scheduler to node: serve this computation
@@ -237,27 +239,32 @@ func mustEnvelope() envelopeModes {
 
 // AppendFrame appends f, ready to be written, to dst.
 func AppendFrame(dst []byte, f Frame) ([]byte, error) {
+	dst, body, err := AppendHead(dst, f)
+	return append(dst, body...), err
+}
+
+// AppendHead appends f to dst but for its body, the user's encoded value, which belongs right behind.
+func AppendHead(dst []byte, f Frame) (head, body []byte, err error) {
 	start := len(dst)
 	dst = append(dst, 0, 0, 0, 0, byte(f.Kind()))
 	if m, ok := f.(*Message); ok {
-		dst = binary.AppendUvarint(dst, m.To)
-		dst = append(dst, m.Body...)
+		dst, body = binary.AppendUvarint(dst, m.To), m.Body
 	} else {
-		head, err := envelope.enc.Marshal(f)
+		array, err := envelope.enc.Marshal(f)
 		if err != nil {
-			return dst[:start], fmt.Errorf("encode frame %d: %w", f.Kind(), err)
+			return dst[:start], nil, fmt.Errorf("encode frame %d: %w", f.Kind(), err)
 		}
-		dst = append(dst, head...)
-		if body := bodyOf(f); body != nil {
-			dst = append(dst, *body...)
+		dst = append(dst, array...)
+		if b := bodyOf(f); b != nil {
+			body = *b
 		}
 	}
-	size := len(dst) - start - 4
+	size := len(dst) - start - 4 + len(body)
 	if size > maxFrameSize {
-		return dst[:start], fmt.Errorf("encode frame %d: %d bytes do not fit a frame", f.Kind(), size)
+		return dst[:start], nil, fmt.Errorf("encode frame %d: %d bytes do not fit a frame", f.Kind(), size)
 	}
 	binary.BigEndian.PutUint32(dst[start:], uint32(size))
-	return dst, nil
+	return dst, body, nil
 }
 
 // AppendMessage appends the frame of a message to coroutine to, whose body encode appends.
@@ -278,13 +285,16 @@ func AppendMessage(dst []byte, to uint64, encode func(dst []byte) ([]byte, error
 }
 
 // DecodeFrame decodes the payload of a frame of kind k. Nothing in the result refers to payload.
-func DecodeFrame(k Kind, payload []byte) (Frame, error) {
+func DecodeFrame(k Kind, payload []byte) (Frame, error) { return decodeFrame(k, payload, bytes.Clone) }
+
+// decodeFrame is DecodeFrame with what is done to a body before the result refers to it.
+func decodeFrame(k Kind, payload []byte, keep func([]byte) []byte) (Frame, error) {
 	if k == KindMessage {
 		to, n := binary.Uvarint(payload)
 		if n <= 0 {
 			return nil, fmt.Errorf("%w: message without a recipient", ErrMalformed)
 		}
-		return &Message{To: to, Body: append([]byte(nil), payload[n:]...)}, nil
+		return &Message{To: to, Body: keep(payload[n:])}, nil
 	}
 	f := newFrame(k)
 	if f == nil {
@@ -299,7 +309,7 @@ func DecodeFrame(k Kind, payload []byte) (Frame, error) {
 		return nil, fmt.Errorf("%w: kind %d: %v", ErrMalformed, k, err) //nolint:errorlint // cbor's error is for reading only
 	}
 	if body := bodyOf(f); body != nil {
-		*body = append([]byte(nil), rest...)
+		*body = keep(rest)
 	} else if len(rest) > 0 {
 		return nil, fmt.Errorf("%w: kind %d has %d bytes too many", ErrMalformed, k, len(rest))
 	}
@@ -326,6 +336,17 @@ func bodyOf(f Frame) *[]byte {
 		return &f.Outcome.Body
 	}
 	return nil
+}
+
+// BodySize returns how many bytes of the user's encoded value f carries.
+func BodySize(f Frame) int {
+	if m, ok := f.(*Message); ok {
+		return len(m.Body)
+	}
+	if b := bodyOf(f); b != nil {
+		return len(*b)
+	}
+	return 0
 }
 
 // newFrame returns an empty frame of kind k, nil when there is no such kind.

@@ -19,30 +19,52 @@ import (
 
 // batch is what a server counts at once: the contents of some files.
 type batch struct {
-	Paths []string
 	Texts [][]byte
+	All   bool // return the rare words too
 }
 
 // counts are the words of a batch.
 type counts struct {
+	Files int
 	Words int
 	Freq  map[string]int
+	Rest  int // no word that Freq lacks is more frequent than that
 }
 
 var countWords = discoro.Register("wordcount.count", func(_ *discoro.Coro, b batch) (counts, error) {
 	return countBatch(b), nil
 })
 
-// countBatch is the work itself; words are what strings.Fields takes for one.
+// countBatch is the work itself; words are what strings.Fields takes for one. Most words in a text are rare, and would
+// cost more to send and to add up than to count: unless it is asked for all, it leaves out those that make up less than
+// a 20,000th of the batch.
 func countBatch(b batch) counts {
-	c := counts{Freq: map[string]int{}}
+	c := counts{Files: len(b.Texts), Freq: map[string]int{}}
 	for _, text := range b.Texts {
-		for word := range bytes.FieldsSeq(text) {
-			c.Words++
-			c.Freq[string(word)]++
-		}
+		c.count(text)
+	}
+	if !b.All {
+		c.leaveOut(c.Words / 20_000)
 	}
 	return c
+}
+
+func (c *counts) count(text []byte) {
+	for word := range bytes.FieldsSeq(text) {
+		c.Words++
+		c.Freq[string(word)]++
+	}
+}
+
+// leaveOut drops the words that are not more frequent than rest.
+func (c *counts) leaveOut(rest int) {
+	kept := map[string]int{}
+	for word, n := range c.Freq {
+		if n > rest {
+			kept[word] = n
+		}
+	}
+	c.Freq, c.Rest = kept, rest
 }
 
 // count is the whole job.
@@ -71,35 +93,81 @@ func countOn(ctx context.Context, rt *discoro.Runtime, files []file, opt options
 	if err != nil {
 		return err
 	}
-	var readErr error
-	total := counts{Freq: map[string]int{}}
-	servers := map[discoro.Location]bool{}
-	show := progress(len(files))
-	done := 0
-	sizes := map[int]int{} // batch index to number of files
-	for out := range discoro.AsCompleted(ctx, rcs, countWords, batches(files, sizes, &readErr)) {
-		if out.Err != nil {
-			return out.Err
+	var total sum
+	var top []string
+	for _, all := range []bool{false, true} {
+		if total, err = countAll(ctx, rcs, files, all); err != nil {
+			return err
 		}
-		total.Words += out.Value.Words
-		for word, n := range out.Value.Freq {
-			total.Freq[word] += n
+		var sure bool
+		if top, sure = total.top(10); sure {
+			break
 		}
-		servers[out.Server] = true
-		done += sizes[out.Index]
-		show(done, total.Words)
-	}
-	if readErr != nil {
-		return readErr
 	}
 	if err := rcs.Finish(ctx, true); err != nil {
 		return err
 	}
-	for _, word := range mostFrequent(total.Freq, 10) {
+	for _, word := range top {
 		fmt.Printf("%9d %s\n", total.Freq[word], word)
 	}
-	fmt.Printf("files=%d words=%d servers=%d\n", done, total.Words, len(servers))
+	fmt.Printf("files=%d words=%d servers=%d\n", total.Files, total.Words, len(total.servers))
 	return nil
+}
+
+// countAll gives the servers every file once.
+func countAll(ctx context.Context, rcs *discoro.RemoteCoroScheduler, files []file, all bool) (sum, error) {
+	total := sum{
+		counts:  counts{Freq: map[string]int{}},
+		seen:    map[string]int{},
+		servers: map[discoro.Location]bool{},
+	}
+	var readErr error
+	show := progress(len(files))
+	for out := range discoro.AsCompleted(ctx, rcs, countWords, batches(files, all, &readErr)) {
+		if out.Err != nil {
+			return total, out.Err
+		}
+		total.add(out.Value)
+		total.servers[out.Server] = true
+		show(total.Files, total.Words)
+	}
+	return total, readErr
+}
+
+// sum is the counts of several batches; its Rest is that of all of them.
+type sum struct {
+	counts
+	seen    map[string]int // for each word, the Rest of the batches whose Freq has it
+	servers map[discoro.Location]bool
+}
+
+func (s *sum) add(c counts) {
+	s.Files += c.Files
+	s.Words += c.Words
+	s.Rest += c.Rest
+	for word, n := range c.Freq {
+		s.Freq[word] += n
+		s.seen[word] += c.Rest
+	}
+}
+
+// top returns the n most frequent words, and whether that is sure: whether the words that batches left out cannot
+// change anything about it.
+func (s *sum) top(n int) (words []string, sure bool) {
+	words = mostFrequent(s.Freq, n)
+	least := 0
+	if len(words) == n {
+		least = s.Freq[words[n-1]]
+	}
+	if s.Rest > 0 && s.Rest >= least {
+		return words, false
+	}
+	for word, count := range s.Freq {
+		if missed := s.Rest - s.seen[word]; missed > 0 && count+missed >= least {
+			return words, false
+		}
+	}
+	return words, true
 }
 
 // file is one file to be counted.
@@ -150,10 +218,10 @@ func goroot() (string, error) {
 const batchSize = 4 << 20
 
 // batches reads the files, a batch at a time, as they are asked for.
-func batches(files []file, sizes map[int]int, failed *error) iter.Seq[batch] {
+func batches(files []file, all bool, failed *error) iter.Seq[batch] {
 	return func(yield func(batch) bool) {
-		for index := 0; len(files) > 0; index++ {
-			var b batch
+		for len(files) > 0 {
+			b := batch{All: all}
 			for size := int64(0); len(files) > 0 && size < batchSize; files = files[1:] {
 				text, err := os.ReadFile(files[0].path)
 				if err != nil {
@@ -161,10 +229,8 @@ func batches(files []file, sizes map[int]int, failed *error) iter.Seq[batch] {
 					return
 				}
 				size += int64(len(text))
-				b.Paths = append(b.Paths, files[0].path)
 				b.Texts = append(b.Texts, text)
 			}
-			sizes[index] = len(b.Paths)
 			if !yield(b) {
 				return
 			}

@@ -242,6 +242,31 @@ func large(t *testing.T) (dir string, files, words int) {
 	return dir, files, files * perFile
 }
 
+// TestNoWordStandsOut counts a folder in which every word is rare: the servers have to count it again, in full.
+func TestNoWordStandsOut(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	var text strings.Builder
+	for i := range 2_000_000 {
+		fmt.Fprintf(&text, "%d ", i%50_000)
+	}
+	for _, name := range []string{"a.go", "b.go", "c.go"} {
+		if err := os.WriteFile(filepath.Join(dir, name), []byte(text.String()+strings.Repeat(name+" ", 50)), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	b := newBed(t)
+	p := b.start(dir, ".")
+	p.end(0)
+	if got := p.lastLine(); !strings.HasPrefix(got, "files=3 words=6000150 ") {
+		t.Errorf("last line %q", got)
+	}
+	if got, want := p.out.String(), "      120 0\n      120 1\n      120 10\n      120 100\n      120 1000\n      120 10000\n"; !strings.HasPrefix(got, want) {
+		t.Errorf("printed\n%s\nwant first\n%s", got, want)
+	}
+	b.clean()
+}
+
 func TestSmallFolder(t *testing.T) {
 	t.Parallel()
 	dir := small(t)
