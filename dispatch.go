@@ -96,7 +96,7 @@ func (rt *Runtime) putAsk(l *link, f *wire.Ask) error {
 		}
 	}
 	var w stopper
-	if err := l.serve(f.Call, func() { r.answered.Store(true); w.stop() }); err != nil {
+	if err := l.serve(f.Call, w.stop); err != nil {
 		return l.refuseCall(f.Call, err)
 	}
 	w.set(c.onEnd(func() { r.fail(errEnded(&c.Coro)) }))

@@ -48,6 +48,9 @@ func NewNode(cfg ...NodeConfig) (*Node, error) {
 		return nil, fmt.Errorf("discoro: NodeConfig.Processes: main must call discoro.Init first, " +
 			"for server processes to become servers; without it each would start a node of its own")
 	}
+	if c.Processes && c.TLS != nil {
+		return nil, errors.New("discoro: NodeConfig: TLS cannot be given to server processes; use CertFile, KeyFile and CAFile, or no Processes")
+	}
 	rt, err := newRuntime(c.Config, roleNode)
 	if err != nil {
 		return nil, err

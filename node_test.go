@@ -2,6 +2,7 @@ package discoro_test
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"os"
 	"path/filepath"
@@ -28,6 +29,7 @@ func TestNodeConfigs(t *testing.T) {
 	for says, cfg := range map[string]discoro.NodeConfig{
 		"NodeConfig.Servers":       {Servers: -1000},
 		"Config.Peers":             {Config: discoro.Config{Peers: []string{"nowhere"}}},
+		"TLS cannot be given":      {Processes: true, Config: discoro.Config{TLS: &tls.Config{MinVersion: tls.VersionTLS13}}},
 		"no folder for its server": {Config: discoro.Config{DestPath: filepath.Join(file, "below")}},
 	} {
 		if n, err := discoro.NewNode(cfg); err == nil || !strings.Contains(err.Error(), says) {

@@ -192,9 +192,6 @@ func (l *nodeLoop) startProcess(cfg Config, index int, nonce wire.Token, ended f
 	if err != nil {
 		return nil, err
 	}
-	if cfg.TLS != nil {
-		return nil, errors.New("discoro: NodeConfig.TLS cannot be given to a server process: use CertFile, KeyFile and CAFile")
-	}
 	cmd := exec.Command(exe, "discoro-server", cfg.Name)
 	cmd.Env = append(os.Environ(), serverEnv+"=1")
 	cmd.Stdout, cmd.Stderr = os.Stdout, os.Stderr

@@ -8,7 +8,7 @@ import (
 	"github.com/discoro/discoro/wire"
 )
 
-// Exit is what a watcher receives when a coroutine that it monitors has ended; it answers to the seed's
+// Exit is what a watcher receives when a coroutine that it monitors has ended, the seed's
 // MonitorException.
 type Exit struct {
 	Coro *Coro
@@ -67,8 +67,8 @@ func (c *Coro) ask(ctx context.Context, msg any) (outcome, error) {
 	})
 }
 
-// Request is a message that was sent with [Ask] and is to be replied to, by this coroutine or by another of the same
-// runtime. When the coroutine that received it ends first, Ask fails.
+// Request is a message that was sent with [Ask] and is to be replied to, by the coroutine that received it or by another of the
+// same runtime. When the coroutine that received it ends first, Ask fails.
 type Request struct {
 	Msg any
 
@@ -79,8 +79,9 @@ type Request struct {
 	answered atomic.Bool
 }
 
-// Reply answers the request; an error value makes Ask return it as its error. It does not wait. ErrExists: it was
-// answered already, or the coroutine that received it has ended; ErrTypeNotRegistered: v cannot travel to where the request came from, and the request is still open.
+// Reply answers the request; an error value makes Ask return it as its error. It does not wait. Nothing comes of it when
+// Ask no longer waits. ErrExists: it was answered already, or the coroutine that received it has ended;
+// ErrTypeNotRegistered: v cannot travel to where the request came from, and the request is still open.
 func (r *Request) Reply(v any) error {
 	out := outcome{val: v}
 	if err, ok := v.(error); ok {

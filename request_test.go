@@ -163,3 +163,45 @@ func TestAskGivenUp(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// TestReplyTooLate replies when Ask no longer waits: that is no mistake of the one who replies, here and elsewhere.
+func TestReplyTooLate(t *testing.T) {
+	t.Parallel()
+	for _, remote := range []bool{false, true} {
+		t.Run(fmt.Sprintf("remote=%v", remote), func(t *testing.T) {
+			t.Parallel()
+			home := newRT(t)
+			here := home
+			if remote {
+				here = newRT(t)
+			}
+			received := make(chan struct{})
+			late := home.Spawn("late", func(c *discoro.Coro) (any, error) {
+				r, err := discoro.ReceiveAs[*discoro.Request](c)
+				if err != nil {
+					return nil, err
+				}
+				close(received)
+				if _, err := c.Receive(); err != nil {
+					return nil, err
+				}
+				return nil, r.Reply(1)
+			})
+			to := handleAt(t, here, late)
+			ctx, cancel := context.WithCancel(t.Context())
+			go func() {
+				<-received
+				cancel()
+			}()
+			if _, err := discoro.Ask[int](ctx, to, "?"); !errors.Is(err, context.Canceled) {
+				t.Errorf("ask: %v", err)
+			}
+			if err := to.Send("go on"); err != nil { // behind the news that nobody waits
+				t.Fatal(err)
+			}
+			if err := late.Wait(soon(t)); err != nil {
+				t.Errorf("reply: %v", err)
+			}
+		})
+	}
+}
