@@ -45,6 +45,7 @@ func newTransport(ctx context.Context, conn net.Conn, dialled bool) (*transport,
 		streams, start = 1, yamux.Server
 	}
 	t := &transport{conn: newWatchedConn(conn, streams)}
+	limitUnsent(t.conn.raw)
 	var err error
 	if t.session, err = start(t.conn, yamuxConfig()); err != nil {
 		return nil, errors.Join(fmt.Errorf("start yamux: %w", err), t.conn.Close())

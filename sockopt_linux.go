@@ -1,0 +1,28 @@
+package discoro
+
+import (
+	"net"
+	"syscall"
+)
+
+// tcpNotSentLowat is TCP_NOTSENT_LOWAT, which package syscall does not name.
+const tcpNotSentLowat = 25
+
+// maxUnsent is how many bytes the kernel takes that it cannot send yet. What is written later, such as a small message
+// between the parts of a large one, waits behind these on a slow link: here they are 4 s at 256 kbit/s, not minutes.
+const maxUnsent = 128 << 10
+
+// limitUnsent bounds what the kernel holds of a connection's unsent bytes. Without it the link works all the same.
+func limitUnsent(conn net.Conn) {
+	tcp, ok := conn.(*net.TCPConn)
+	if !ok {
+		return
+	}
+	raw, err := tcp.SyscallConn()
+	if err != nil {
+		return
+	}
+	_ = raw.Control(func(fd uintptr) {
+		_ = syscall.SetsockoptInt(int(fd), syscall.IPPROTO_TCP, tcpNotSentLowat, maxUnsent)
+	})
+}
