@@ -126,7 +126,7 @@ func TestContract(t *testing.T) {
 		Kind: discoro.NodeDiscovered, Node: "", Server: discoro.Location{}, Reason: "",
 		Coro: discoro.CoroInfo{Coro: nil, Func: "", Arg: nil, Start: time.Time{}},
 	}
-	kinds := map[discoro.StatusKind]int{ // the seed's numbers
+	kinds := map[discoro.StatusKind]int{ // asyncoro's numbers
 		discoro.NodeDiscovered: 1, discoro.NodeInitialized: 2, discoro.NodeClosed: 3, discoro.NodeIgnore: 4, discoro.NodeDisconnected: 5,
 		discoro.ServerDiscovered: 11, discoro.ServerInitialized: 12, discoro.ServerClosed: 13, discoro.ServerIgnore: 14,
 		discoro.ServerDisconnected: 15, discoro.CoroCreated: 20, discoro.ComputationScheduled: 23, discoro.ComputationClosed: 25,

@@ -20,6 +20,9 @@
 // Either side may dial: nodes have the scheduler among their Peers, or the scheduler has them. Servers dial the client
 // and the scheduler, and whoever has a handle of a coroutine dials its runtime.
 //
+// The model and most names are those of asyncoro and its discoro module, later called pycos, for Python. Types and methods
+// that have a counterpart there say so.
+//
 // # Coroutines and the turn
 //
 // A coroutine is a function with a mailbox. At most one coroutine of a runtime runs at a time: it has the turn until it

@@ -8,7 +8,7 @@ import (
 	"github.com/discoro/discoro/wire"
 )
 
-// Exit is what a watcher receives when a coroutine that it monitors has ended, the seed's
+// Exit is what a watcher receives when a coroutine that it monitors has ended, asyncoro's
 // MonitorException.
 type Exit struct {
 	Coro *Coro

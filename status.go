@@ -8,7 +8,7 @@ import (
 	"github.com/discoro/discoro/wire"
 )
 
-// StatusKind says what a [Status] tells. The numbers are the seed's.
+// StatusKind says what a [Status] tells. The numbers are asyncoro's.
 type StatusKind uint8
 
 // What a Status can tell, in the order in which it happens.
@@ -62,7 +62,7 @@ func (k StatusKind) String() string {
 }
 
 // Status is what a computation's status coroutine receives when a node, a server or the computation changes state, or a
-// run has started; it answers to the seed's DiscoroStatus. The order can be relied upon: a node is discovered before its
+// run has started. It is asyncoro's DiscoroStatus. The order can be relied upon: a node is discovered before its
 // servers, each is discovered before it is initialized, CoroCreated comes before that coroutine's [Exit], servers close
 // before their node, and ComputationClosed comes last.
 type Status struct {
