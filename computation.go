@@ -24,7 +24,7 @@ type ComputationConfig struct {
 }
 
 // Computation is what a client runs functions through: it is queued at a scheduler, has every server to itself while its
-// turn lasts, and Close ends what still runs. It is asyncoro's Computation. Its methods are safe for concurrent use.
+// turn lasts, and Close ends what still runs. In asyncoro: Computation. Its methods are safe for concurrent use.
 type Computation struct {
 	rt      *Runtime          // immutable
 	cfg     ComputationConfig // immutable

@@ -11,7 +11,7 @@ import (
 	"github.com/discoro/discoro/wire"
 )
 
-// Coro is a handle of a coroutine, here or at another runtime. It is asyncoro's Coro. It can be passed in any
+// Coro is a handle of a coroutine, here or at another runtime. In asyncoro: Coro. It can be passed in any
 // message, argument or result and arrives as a live handle; within a runtime there is one handle a coroutine, so
 // handles can be compared and be map keys.
 //

@@ -17,7 +17,7 @@ import (
 )
 
 // Runtime is one participant: it has a location, runs coroutines, and has links to other runtimes. Its methods are safe
-// for concurrent use. It is asyncoro's AsynCoro.
+// for concurrent use. In asyncoro: AsynCoro.
 type Runtime struct {
 	cfg   settled       // immutable
 	id    wire.ID       // immutable: of this start

@@ -8,8 +8,8 @@ import (
 	"strings"
 )
 
-// Location is where a runtime can be reached: a host, by name or address, and a TCP port. It is comparable. It is
-// asyncoro's Location.
+// Location is where a runtime can be reached: a host, by name or address, and a TCP port. It is comparable.
+// In asyncoro: Location.
 type Location struct {
 	Addr string // host name or IP address, IPv6 without brackets
 	Port int

@@ -26,7 +26,7 @@ type NodeConfig struct {
 }
 
 // Node offers its servers to schedulers: those among its Peers, and those that dial it. It serves one computation at a
-// time; each gets fresh servers. It is asyncoro's discoronode. Its methods are safe for concurrent use.
+// time; each gets fresh servers. In asyncoro: discoronode. Its methods are safe for concurrent use.
 type Node struct {
 	rt    *Runtime      // immutable
 	loop  *nodeLoop     // immutable; its fields belong to its goroutine
@@ -127,8 +127,8 @@ func (n *Node) CloseComputation(ctx context.Context) error {
 	})
 }
 
-// Drain takes no new computation, waits until the one that is served has ended, and closes the node. It is discoronode's
-// quit. It blocks until then, or until ctx ends: the node then goes on draining.
+// Drain takes no new computation, waits until the one that is served has ended, and closes the node. In asyncoro:
+// discoronode's quit. It blocks until then, or until ctx ends: the node then goes on draining.
 func (n *Node) Drain(ctx context.Context) error {
 	err := n.loop.await(ctx, n.rt, func(l *nodeLoop, done func()) {
 		l.draining = true
@@ -142,7 +142,7 @@ func (n *Node) Drain(ctx context.Context) error {
 }
 
 // Close ends the node at once: what its servers run is terminated, given the grace period to end, and its server
-// processes and folders are gone when Close returns. It is discoronode's terminate.
+// processes and folders are gone when Close returns. In asyncoro: discoronode's terminate.
 func (n *Node) Close() error {
 	var err error
 	n.close.Do(func() {

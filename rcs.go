@@ -24,7 +24,7 @@ type RCSConfig struct {
 	Retries int
 }
 
-// RemoteCoroScheduler runs CPU-bound functions: at most one at a server at a time. It is asyncoro's class of that
+// RemoteCoroScheduler runs CPU-bound functions: at most one at a server at a time. In asyncoro it has the same
 // name. Its methods are safe for concurrent use.
 type RemoteCoroScheduler struct {
 	rt     *Runtime     // immutable

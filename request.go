@@ -8,7 +8,7 @@ import (
 	"github.com/discoro/discoro/wire"
 )
 
-// Exit is what a watcher receives when a coroutine that it monitors has ended, asyncoro's
+// Exit is what a watcher receives when a coroutine that it monitors has ended. In asyncoro:
 // MonitorException.
 type Exit struct {
 	Coro *Coro

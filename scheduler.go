@@ -13,7 +13,7 @@ type SchedulerConfig struct {
 }
 
 // Scheduler hands servers to computations: one computation at a time has all of them, the others wait in the order in
-// which they came. It is private when the program that starts it is its only client. It is asyncoro's Scheduler.
+// which they came. It is private when the program that starts it is its only client. In asyncoro: Scheduler.
 //
 // Its Runtime is the client's too: NewComputation(sched.Runtime).
 type Scheduler struct {

@@ -24,7 +24,7 @@ type ServerConfig struct {
 	nonce wire.Token // proves that the node started it
 }
 
-// Server runs the coroutines of computations: it is one server process of asyncoro's discoronode. Nodes start
+// Server runs the coroutines of computations. In asyncoro: one server process of discoronode. Nodes start
 // their servers themselves: a program needs NewServer only to add itself to a node as one more. Its methods are safe for
 // concurrent use.
 type Server struct {

@@ -62,7 +62,7 @@ func (k StatusKind) String() string {
 }
 
 // Status is what a computation's status coroutine receives when a node, a server or the computation changes state, or a
-// run has started. It is asyncoro's DiscoroStatus. The order can be relied upon: a node is discovered before its
+// run has started. In asyncoro: DiscoroStatus. The order can be relied upon: a node is discovered before its
 // servers, each is discovered before it is initialized, CoroCreated comes before that coroutine's [Exit], servers close
 // before their node, and ComputationClosed comes last.
 type Status struct {
