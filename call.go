@@ -20,6 +20,8 @@ type call struct {
 	mu   sync.Mutex // guards following; leaf
 	done bool
 	out  outcome
+	why  string        // immutable: what is waited for, as in CoroState.State; empty: something else
+	of   *Coro         // immutable: and of which coroutine; nil: of none
 	coro *localCoro    // waits, parked
 	seq  uint64        // of coro's wait
 	ch   chan struct{} // made by a goroutine that waits, closed by finish
@@ -114,6 +116,7 @@ func (l *localCoro) await(ctx context.Context, k *call) (outcome, error) {
 		return outcome{}, ErrTerminated
 	}
 	seq := l.parkLocked(inCall)
+	l.call = k
 	l.mu.Unlock()
 	if !k.attach(l, seq) {
 		l.wake(seq) // finished meanwhile; one way through the queue is simplest
@@ -190,9 +193,9 @@ func (f *future) isDone() bool {
 	return f.done
 }
 
-// wait waits until f is set or ctx ends; see Runtime.wait.
-func (f *future) wait(ctx context.Context, rt *Runtime) (outcome, error) {
-	k := &call{}
+// wait waits until f is set or ctx ends; see Runtime.wait. why says what is waited for.
+func (f *future) wait(ctx context.Context, rt *Runtime, why string, of *Coro) (outcome, error) {
+	k := &call{why: why, of: of}
 	stop := f.onDone(k.finish)
 	out, err := rt.wait(ctx, k)
 	if err != nil {

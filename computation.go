@@ -17,8 +17,10 @@ import (
 type ComputationConfig struct {
 	// Functions are the names that every server must have registered; a node without one is ignored, with that reason.
 	Functions []string
-	// Status receives Status and Exit messages; see [Status] for their order.
+	// Status receives [Status], [Exit] and [NodeAvail] messages; see Status for their order.
 	Status *Coro
+	// NodeFilters say which nodes are used, in order; see [NodeFilter]. None: all.
+	NodeFilters []NodeFilter
 	// Timeout bounds control messages of the computation; 0: Config.MsgTimeout.
 	Timeout time.Duration
 }
@@ -67,6 +69,9 @@ func NewComputation(rt *Runtime, cfg ...ComputationConfig) (*Computation, error)
 	}
 	if slices.Contains(c.Functions, "") {
 		return nil, errors.New("discoro: ComputationConfig.Functions: a name is empty")
+	}
+	if _, err := compileFilters(c.NodeFilters); err != nil {
+		return nil, err
 	}
 	p := &Computation{rt: rt, cfg: c, status: c.Status, timeout: c.Timeout, servers: map[Location]string{}, known: map[Location]string{}}
 	if p.timeout == 0 {
@@ -120,6 +125,7 @@ func (p *Computation) submit(ctx context.Context, l *link) error {
 	out, err := l.request(ctx, func(call uint64) wire.Frame {
 		return &wire.Submit{
 			Call: call, Token: p.token, Client: p.rt.peer(), Name: p.rt.cfg.Name, Functions: p.cfg.Functions,
+			Filters: filtersToWire(p.cfg.NodeFilters),
 		}
 	})
 	if err == nil {
@@ -282,7 +288,7 @@ func (p *Computation) Close(ctx context.Context) error {
 	if state != compClosing {
 		l.tell(&wire.CloseJob{Token: p.token})
 	}
-	if _, err := p.over.wait(ctx, p.rt); err != nil {
+	if _, err := p.over.wait(ctx, p.rt, waitClose, nil); err != nil {
 		return fmt.Errorf("discoro: close: not all servers have closed: %s: %w", p.report(l), err)
 	}
 	return nil

@@ -34,6 +34,7 @@ const (
 	defaultGrace = 5 * time.Second // for a terminated coroutine to end
 	goodSecret   = 16              // characters of a secret, at least
 	maxName      = 256             // bytes of a runtime's or coroutine's registered name
+	maxMailbox   = 1 << 30         // messages
 )
 
 // Config says how a [Runtime] is reached and how it protects its links. The zero Config is a runtime that this machine
@@ -49,6 +50,10 @@ type Config struct {
 	ExtAddr string
 	// TCPPort to listen on; 0: any free port.
 	TCPPort int
+	// UDPPort is where runtimes ask for each other on the local network, the same everywhere: 0 is DefaultUDPPort, less
+	// than 0 turns discovery off. A runtime that listens on loopback asks, and answers, this machine only. When the port
+	// cannot be listened on, others do not discover this runtime, and the log tells; one that is given here is an error.
+	UDPPort int
 	// Secret protects every link: both sides must have the same, links are encrypted and each side proves to the other
 	// that it knows it. At least 16 characters are advised. It is never logged.
 	Secret string
@@ -65,14 +70,25 @@ type Config struct {
 	DestPath string
 	// MaxMessage bounds the encoded size of one message, argument or result, in bytes; 0: DefaultMaxMessage.
 	MaxMessage int
-	// MsgTimeout bounds control messages, and a Send's wait for room in a link's queue; 0: DefaultMsgTimeout.
+	// MaxMailbox bounds how many messages wait in the mailbox of each coroutine of the runtime; 0: no limit. At a full
+	// mailbox [Coro.Send] from the same runtime waits for room as it does for a full link, [Coro.Deliver] and [Ask] wait until
+	// their context ends, wherever they come from, and a Send from another runtime, which nobody waits for, is refused:
+	// counted in [CoroState], and logged, one line a coroutine and 10 s. [Exit], [Status] and [PeerStatus] messages from the same
+	// runtime, every Exit from elsewhere, and what a [Channel] brings are always taken.
+	MaxMailbox int
+	// MsgTimeout bounds control messages, and a Send's wait for room in a link's queue or a mailbox; 0: DefaultMsgTimeout.
 	MsgTimeout time.Duration
 	// Peers are kept connected: dialled at the start and redialled, ever more rarely up to twice a minute, whenever the
 	// link is down. "host:port"; a DNS name stands for all its addresses and is looked up anew at each dial.
 	Peers []string
+	// DiscoverPeers looks for peers on the local network at the start, once, as [Runtime.Discover] does, without waiting
+	// for it. Answering others needs no option. With a secret nobody else can read, or make, the questions and answers;
+	// without, whoever is on the local network can tell that a runtime is here, and at which port.
+	DiscoverPeers bool
 	// Logger takes what the runtime has to say; nil: slog.Default(). Its handler must not call into discoro.
 	Logger *slog.Logger
 
+	deaf  bool          // does not answer on the local network: a server of a node, which is found through that
 	pulse time.Duration // between signs of life on a link; 0: MinPulseInterval; tests set it
 }
 
@@ -150,8 +166,14 @@ func (s *settled) checkFields() error {
 		return badField("Name", "%.40q: want at most %d bytes of printable text", s.Name, maxName)
 	case s.TCPPort < 0 || s.TCPPort > 65535:
 		return badField("TCPPort", "%d is not a port", s.TCPPort)
+	case s.UDPPort > 65535:
+		return badField("UDPPort", "%d is not a port", s.UDPPort)
+	case s.UDPPort < 0 && s.DiscoverPeers:
+		return badField("DiscoverPeers", "UDPPort is %d, which turns discovery off: leave one of them out", s.UDPPort)
 	case s.MaxMessage < 0 || s.MaxMessage > 1<<30:
 		return badField("MaxMessage", "%d is not between 0 and 1 GiB", s.MaxMessage)
+	case s.MaxMailbox < 0 || s.MaxMailbox > maxMailbox:
+		return badField("MaxMailbox", "%d is not between 0, which is no limit, and %d messages", s.MaxMailbox, maxMailbox)
 	case s.MsgTimeout < 0:
 		return badField("MsgTimeout", "%v is negative", s.MsgTimeout)
 	}

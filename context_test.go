@@ -41,7 +41,8 @@ func TestCoroIsContext(t *testing.T) {
 			end(t, c)
 			until(t, c.Done())
 			until(t, after)
-			if err := derived.Err(); !errors.Is(err, context.Canceled) { // at once: Done is closed behind it
+			until(t, derived.Done()) // package context cancels what is derived after it has closed Done
+			if err := derived.Err(); !errors.Is(err, context.Canceled) {
 				t.Errorf("derived: %v", err)
 			}
 			for what, err := range map[string]error{

@@ -30,6 +30,8 @@ var (
 	_ func(*discoro.Runtime, context.Context, string) (discoro.Location, error)                        = (*discoro.Runtime).Connect
 	_ func(*discoro.Runtime, discoro.Location) error                                                   = (*discoro.Runtime).Disconnect
 	_ func(*discoro.Runtime) []discoro.Location                                                        = (*discoro.Runtime).Peers
+	_ func(*discoro.Runtime, *discoro.Coro)                                                            = (*discoro.Runtime).WatchPeers
+	_ func(*discoro.Runtime, context.Context) error                                                    = (*discoro.Runtime).Discover
 	_ func(*discoro.Runtime) error                                                                     = (*discoro.Runtime).Close
 	_ func(string) (discoro.Location, error)                                                           = discoro.ParseLocation
 	_ func(discoro.Location) string                                                                    = discoro.Location.String
@@ -56,6 +58,13 @@ var (
 	_ func(*discoro.Coro) *discoro.Runtime                                                             = (*discoro.Coro).Runtime
 	_ func(*discoro.Coro) string                                                                       = (*discoro.Coro).Dir
 	_ func(*discoro.Coro) *slog.Logger                                                                 = (*discoro.Coro).Logger
+	_ func(*discoro.Runtime, string) (*discoro.Channel, error)                                         = (*discoro.Runtime).NewChannel
+	_ func(*discoro.Runtime, context.Context, string, ...discoro.Location) (*discoro.Channel, error)   = (*discoro.Runtime).LocateChannel
+	_ func(*discoro.Channel, context.Context, *discoro.Coro) error                                     = (*discoro.Channel).Subscribe
+	_ func(*discoro.Channel, context.Context, *discoro.Coro) error                                     = (*discoro.Channel).Unsubscribe
+	_ func(*discoro.Channel, any) error                                                                = (*discoro.Channel).Send
+	_ func(*discoro.Channel, context.Context, any, int) (int, error)                                   = (*discoro.Channel).Deliver
+	_ func(*discoro.Channel) error                                                                     = (*discoro.Channel).Close
 	_ func(discoro.Exit) (int, error)                                                                  = discoro.ExitResult[int]
 	_ func(*discoro.Request, any) error                                                                = (*discoro.Request).Reply
 	_ func(*discoro.Var[int], *discoro.Coro, int)                                                      = (*discoro.Var[int]).Set
@@ -109,12 +118,14 @@ func TestContract(t *testing.T) {
 	t.Parallel()
 	cfg := discoro.Config{
 		Name: "", Addr: "", ExtAddr: "", TCPPort: 0, Secret: "", CertFile: "", KeyFile: "", CAFile: "", TLS: nil, Insecure: false,
-		DestPath: "", MaxMessage: 0, MsgTimeout: 0, Peers: nil, Logger: nil,
+		DestPath: "", MaxMessage: 0, MaxMailbox: 0, MsgTimeout: 0, Peers: nil, Logger: nil,
+		UDPPort: 0, DiscoverPeers: false,
 	}
 	_ = discoro.NodeConfig{Config: cfg, Servers: 0, Processes: false}
 	_ = discoro.ServerConfig{Config: cfg}
 	_ = discoro.SchedulerConfig{Config: cfg}
-	_ = discoro.ComputationConfig{Functions: nil, Status: nil, Timeout: 0}
+	_ = discoro.ComputationConfig{Functions: nil, Status: nil, Timeout: 0, NodeFilters: []discoro.NodeFilter{{Addr: "", Platform: "", CPUs: 0, Memory: 0, Disk: 0}}}
+	_ = discoro.NodeAvail{Node: "", CPU: 0, Memory: 0, Disk: 0, Swap: 0}
 	_ = discoro.RCSConfig{
 		ProcStatus:    func(*discoro.Coro, discoro.Status) error { return nil },
 		ProcAvailable: func(*discoro.Coro, discoro.Location) error { return nil },
@@ -139,6 +150,7 @@ func TestContract(t *testing.T) {
 	if got := s.String(); got != "NodeDiscovered" {
 		t.Errorf("a status reads %q", got)
 	}
+	_ = discoro.PeerStatus{Location: discoro.Location{}, Name: "", Online: false, Err: nil}
 	_ = discoro.Exit{Coro: nil, Err: nil}
 	_ = discoro.Request{Msg: nil}
 	if discoro.EachNode == discoro.EachServer {

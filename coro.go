@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"strconv"
+	"sync/atomic"
 	"time"
 
 	"github.com/discoro/discoro/wire"
@@ -33,6 +34,8 @@ type Coro struct {
 	name  string     // immutable
 	local *localCoro // immutable: the coroutine itself, when it runs in rt
 	job   *job       // immutable: set when the coroutine runs a job of this client
+
+	link atomic.Pointer[link] // the one that was used last
 }
 
 // Name returns the name that the coroutine was spawned with, or that of the function it runs.
@@ -52,25 +55,40 @@ func (c *Coro) String() string {
 // Send puts msg into the coroutine's mailbox and does not wait for it to get there. Messages from one sender arrive in
 // the order sent. A message to a coroutine of the same runtime is shared, not copied. One to another runtime is encoded
 // here: one that cannot travel is an error here (ErrTypeNotRegistered, ErrTooLarge). Send waits only while the link's
-// queue is full, at most Config.MsgTimeout; then the error is ErrTimeout and the message was not sent.
+// queue is full, or the mailbox of a coroutine of the same runtime (Config.MaxMailbox), at most Config.MsgTimeout; then the
+// error is ErrTimeout and the message was not sent. ErrRejected: a coroutine sends to itself and its mailbox is full.
 func (c *Coro) Send(msg any) error {
-	if c.local != nil {
-		return c.local.put(msg)
+	var err error
+	switch {
+	case c.local == nil:
+		err = c.rt.linkOf(c).sendMessage(c.seq, msg)
+	case c.rt.cfg.MaxMailbox == 0:
+		err = c.local.put(msg)
+	default:
+		err = c.local.send(msg)
 	}
-	return c.rt.linkOf(c).sendMessage(c.seq, msg)
+	if err == nil {
+		c.rt.countSent()
+	}
+	return err
 }
 
-// Deliver is Send that returns when msg is in the mailbox. It blocks until then or until ctx ends. ErrNotFound: the
-// coroutine has ended; ErrDisconnected: the link broke, and msg may or may not have arrived.
+// Deliver is Send that returns when msg is in the mailbox, waiting for room in a full one. It blocks until then or until ctx
+// ends. ErrNotFound: the coroutine has ended; ErrRejected: its mailbox is full, and too much waits for room there, or it is
+// the sender itself; ErrDisconnected: the link broke, and msg may or may not have arrived.
 func (c *Coro) Deliver(ctx context.Context, msg any) error {
 	if c.local != nil {
-		return c.local.put(msg)
+		err := c.local.sendUntil(ctx, msg, waitDeliver)
+		if err == nil {
+			c.rt.countSent()
+		}
+		return err
 	}
 	body, err := c.rt.encodeMessage(msg)
 	if err != nil {
 		return err
 	}
-	out, err := c.rt.linkOf(c).request(ctx, func(call uint64) wire.Frame {
+	out, err := c.rt.linkOf(c).requestOf(ctx, waitDeliver, c, func(call uint64) wire.Frame {
 		return &wire.Deliver{Call: call, To: c.seq, Body: body}
 	})
 	if err == nil {
@@ -79,6 +97,7 @@ func (c *Coro) Deliver(ctx context.Context, msg any) error {
 	if err != nil {
 		return fmt.Errorf("discoro: deliver to %v: %w", c, err)
 	}
+	c.rt.countSent()
 	return nil
 }
 
@@ -148,9 +167,9 @@ func (c *Coro) outcome(ctx context.Context) (outcome, error) {
 	case c.local != nil:
 		return c.local.wait(ctx)
 	case c.job != nil:
-		return c.job.done.wait(ctx, c.rt)
+		return c.job.done.wait(ctx, c.rt, waitEnd, c)
 	}
-	out, err := c.rt.linkOf(c).request(ctx, func(call uint64) wire.Frame {
+	out, err := c.rt.linkOf(c).requestOf(ctx, waitEnd, c, func(call uint64) wire.Frame {
 		return &wire.Wait{Call: call, Of: c.seq}
 	})
 	if err != nil {
@@ -233,8 +252,7 @@ func (c *Coro) Blocking(f func() error) error {
 	if err := l.termErr(); err != nil {
 		return err
 	}
-	l.blocking = true
-	l.rt.turn.release(l)
+	l.leave()
 	defer l.reenter()
 	if err := f(); err != nil {
 		return err

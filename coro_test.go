@@ -20,7 +20,7 @@ func quiet() *slog.Logger { return slog.New(slog.DiscardHandler) }
 // newRT starts a runtime, which is closed when the test ends.
 func newRT(tb testing.TB) *discoro.Runtime {
 	tb.Helper()
-	rt, err := discoro.NewRuntime(discoro.Config{Logger: quiet()})
+	rt, err := discoro.NewRuntime(discoro.Config{Logger: quiet(), UDPPort: -1})
 	if err != nil {
 		tb.Fatal(err)
 	}
@@ -117,7 +117,6 @@ var ends = []struct {
 	value int                                          // its result, when there is no error
 	is    error                                        // what its error wraps
 	check func(err error) bool                         // what else holds for its error
-	loses bool                                         // once ended, nothing more is known elsewhere: ErrNotFound
 }{
 	{
 		name:  "returns",
@@ -217,14 +216,12 @@ var ends = []struct {
 		body:  func(*discoro.Coro, scene) (any, error) { return 7, nil },
 		gone:  true,
 		value: 7,
-		loses: true,
 	},
 	{
-		name:  "had failed",
-		body:  func(*discoro.Coro, scene) (any, error) { return nil, errBoom },
-		gone:  true,
-		is:    errBoom,
-		loses: true,
+		name: "had failed",
+		body: func(*discoro.Coro, scene) (any, error) { return nil, errBoom },
+		gone: true,
+		is:   errBoom,
 	},
 }
 
@@ -286,9 +283,6 @@ func TestEveryEnd(t *testing.T) {
 					forgotten(t, local)
 				}
 				value, is, check := end.value, end.is, end.check
-				if end.loses && remote {
-					value, is, check = 0, discoro.ErrNotFound, nil
-				}
 				drive := func() {
 					if !end.gone {
 						watched(t, local, 2)
@@ -375,29 +369,21 @@ func checkEnd(t *testing.T, here *discoro.Runtime, c, local *discoro.Coro, drive
 	if err := asker.Wait(ctx); err != nil {
 		t.Error(err)
 	}
-	if here == c.Runtime() && c.Location() == here.Location() { // elsewhere nothing is known any more
-		v, err := discoro.Result[int](ctx, c)
-		check("Result", v, err)
-		err = c.Wait(ctx)
-		check("Wait", v, err)
-		monitor()
-	} else {
-		if local != nil {
-			forgotten(t, local)
-		}
-		if err := c.Wait(ctx); !errors.Is(err, discoro.ErrNotFound) {
-			t.Errorf("a late Wait from elsewhere: %v", err) // it also brings everything before it
-		}
+	if local != nil {
+		forgotten(t, local)
 	}
+	v, err := discoro.Result[int](ctx, c)
+	check("Result", v, err)
+	err = c.Wait(ctx)
+	check("Wait", v, err)
+	monitor()
+	_ = c.Wait(ctx) // it also brings everything before it
 	send(t, watcher, "enough")
 	exits, err := discoro.Result[[]any](ctx, watcher)
 	if err != nil {
 		t.Fatal(err)
 	}
-	want := 1
-	if here == c.Runtime() && c.Location() == here.Location() {
-		want = 2
-	}
+	const want = 2
 	if len(exits) != want {
 		t.Fatalf("%d exits for %d calls of Monitor: %v", len(exits), want, exits)
 	}

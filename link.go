@@ -36,14 +36,15 @@ type link struct {
 	peer     wire.Hello // what the other runtime said of itself
 	t        *transport // when up
 	queue    linkQueue  // frames to be written
-	spare    []byte     // the buffer that the writer does not use
+	spare    []chunk    // empty, for queue
 	room     roomCalls  // senders that wait for room in queue
 	calls    map[uint64]answerer
 	nextCall uint64
 	served   map[uint64]func() // calls of the other side that wait here, and how to stop waiting
 	lastSent time.Time
-	suspect  bool  // it has been silent for too long, at the last look
-	err      error // why it ended
+	messages []ownMessage // owned by the reader: to be used
+	suspect  bool         // it has been silent for too long, at the last look
+	err      error        // why it ended
 }
 
 // Bounds of what a link holds.
@@ -56,8 +57,6 @@ const (
 	maxAnswers = 4
 	// maxServed is how many calls of the other side may wait for their answers; more are refused.
 	maxServed = 1 << 17
-	// keepQueue is the largest buffer that a link keeps when it has been written.
-	keepQueue = 256 << 10
 	// minFrame is what a frame may have at least, however small Config.MaxMessage is: names, errors with their stacks.
 	minFrame = 1 << 20
 )
@@ -110,7 +109,7 @@ func (l *link) enqueue(key laneKey, head, body []byte) error {
 	}
 	over := l.queue.size()+len(head)+len(body) > limit
 	if !over {
-		l.queue.add(key, head, body)
+		l.queue.add(key, head, body, nil)
 	}
 	l.mu.Unlock()
 	if over {
@@ -130,22 +129,21 @@ func (l *link) queued(bytes int) {
 	}
 }
 
-// offer is enqueue for what can wait: when there is no room it returns a call that is finished when there may be.
-func (l *link) offer(key laneKey, frame []byte) (full *call, err error) {
+// offer is enqueue for what can wait; of a large frame the queue takes own, too, see linkQueue.add. When there is no room, or
+// others wait, it returns a call that is finished when the frame's turn comes: turn, the next time.
+func (l *link) offer(key laneKey, head, body []byte, own *[]byte, turn *call) (wait *call, err error) {
+	size := len(head) + len(body)
 	l.mu.Lock()
-	switch {
-	case l.state == linkDown:
+	if l.state == linkDown {
 		err = l.err
-	case l.queue.full(key, len(frame)):
-		full = l.room.wait(l.queue.goesInLane(key, len(frame)))
-	default:
-		l.queue.add(key, nil, frame)
+	} else if wait = l.room.admit(&l.queue, key, size, turn); wait == nil {
+		l.queue.add(key, head, body, own)
 	}
 	l.mu.Unlock()
-	if full == nil && err == nil {
-		l.queued(len(frame))
+	if wait == nil && err == nil {
+		l.queued(size)
 	}
-	return full, err
+	return wait, err
 }
 
 // frameBuffers hold frames between encoding and queueing.
@@ -160,26 +158,26 @@ func putBuffer(b *[]byte) {
 // sendMessage encodes msg for coroutine to and queues it, waiting for room when there is none.
 func (l *link) sendMessage(to uint64, msg any) error {
 	buf := frameBuffers.Get().(*[]byte)
-	defer putBuffer(buf)
 	b, err := wire.AppendMessage((*buf)[:0], to, func(dst []byte) ([]byte, error) {
 		return l.rt.appendMessage(dst, msg)
 	})
 	*buf = b
-	if len(b) > wire.PartSize {
-		*buf = nil // it goes into the queue as it is
+	if err == nil && l.isSelf() {
+		err = fmt.Errorf("discoro: send: coroutine %d has ended: %w", to, ErrNotFound)
 	}
 	if err != nil {
+		putBuffer(buf)
 		return err
 	}
-	if l.isSelf() {
-		return fmt.Errorf("discoro: send: coroutine %d has ended: %w", to, ErrNotFound)
-	}
-	key := laneKey{kind: laneCoro, num: to}
-	full, err := l.offer(key, b)
-	if err == nil && full != nil {
+	key, large := laneKey{kind: laneCoro, num: to}, len(b) >= largeFrame
+	wait, err := l.offer(key, nil, b, buf, nil)
+	if err == nil && wait != nil {
 		ctx, cancel := context.WithTimeoutCause(context.Background(), l.rt.cfg.MsgTimeout, ErrTimeout)
 		defer cancel()
-		err = l.untilRoom(ctx, full, func() (*call, error) { return l.offer(key, b) })
+		err = l.untilRoom(ctx, wait, func(turn *call) (*call, error) { return l.offer(key, nil, b, buf, turn) })
+	}
+	if err != nil || !large { // the queue has none of it
+		putBuffer(buf)
 	}
 	if err != nil {
 		return fmt.Errorf("discoro: not sent to %v: %w", l.location(), err)
@@ -187,50 +185,58 @@ func (l *link) sendMessage(to uint64, msg any) error {
 	return nil
 }
 
-// waitRoom waits while there is no room for f, until ctx ends.
+// waitRoom waits while there is no room for f, or others wait, until ctx ends.
 func (l *link) waitRoom(ctx context.Context, f wire.Frame) error {
 	key, size := keyOf(f), wire.BodySize(f)
-	again := func() (full *call, err error) {
+	admit := func(turn *call) (wait *call, err error) {
+		var turns []*call
 		l.mu.Lock()
-		defer l.mu.Unlock()
-		switch {
-		case l.state == linkDown:
-			return nil, l.err
-		case l.queue.full(key, size):
-			return l.room.wait(l.queue.goesInLane(key, size)), nil
+		if l.state == linkDown {
+			err = l.err
+		} else {
+			wait = l.room.admit(&l.queue, key, size, turn)
+			turns = l.room.next(&l.queue) // whether the caller uses its turn is not known
 		}
-		return nil, nil
+		l.mu.Unlock()
+		for _, k := range turns {
+			k.finish(outcome{})
+		}
+		return wait, err
 	}
-	full, err := again()
-	if err != nil || full == nil {
+	wait, err := admit(nil)
+	if err != nil || wait == nil {
 		return err
 	}
-	return l.untilRoom(ctx, full, again)
+	return l.untilRoom(ctx, wait, admit)
 }
 
-// untilRoom tries again and again whenever there may be room, until ctx ends.
-func (l *link) untilRoom(ctx context.Context, full *call, again func() (*call, error)) error {
-	for full != nil {
-		if _, err := l.rt.wait(ctx, full); err != nil {
-			l.dropRoom(full)
+// untilRoom waits for a sender's turn, until ctx ends, and then tries again.
+func (l *link) untilRoom(ctx context.Context, wait *call, again func(turn *call) (*call, error)) error {
+	for wait != nil {
+		if _, err := l.rt.wait(ctx, wait); err != nil {
+			l.dropRoom(wait)
 			if cause := context.Cause(ctx); errors.Is(cause, ErrTimeout) {
 				return fmt.Errorf("the link's queue has been full for %v: %w", l.rt.cfg.MsgTimeout, cause)
 			}
 			return err
 		}
 		var err error
-		if full, err = again(); err != nil {
+		if wait, err = again(wait); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-// dropRoom takes back the wait for room.
+// dropRoom takes back the wait for room, or the turn when it has come. Those behind may go on.
 func (l *link) dropRoom(k *call) {
 	l.mu.Lock()
-	defer l.mu.Unlock()
 	l.room.drop(k)
+	turns := l.room.next(&l.queue)
+	l.mu.Unlock()
+	for _, k := range turns {
+		k.finish(outcome{})
+	}
 }
 
 // location returns where the other runtime is.
@@ -277,27 +283,32 @@ func (l *link) write() {
 // writeSome writes what waits, of large frames one part; it reports whether there is more.
 func (l *link) writeSome() bool {
 	l.mu.Lock()
-	buf, p := l.queue.take(l.spare[:0])
+	out, p := l.queue.take(l.spare)
 	l.spare = nil
-	room := l.room.take(&l.queue)
+	turns := l.room.next(&l.queue)
 	l.lastSent = time.Now()
 	more := l.queue.size() > 0
 	l.mu.Unlock()
-	for _, k := range room {
+	for _, k := range turns {
 		k.finish(outcome{})
 	}
-	if buf = p.appendTo(buf); len(buf) > 0 {
-		if err := l.t.write(buf); err != nil {
+	if p.size() > 0 {
+		out = append(out, p.chunk())
+	}
+	for i := range out {
+		if err := l.t.write(out[i].b); err != nil {
 			l.fail(fmt.Errorf("write: %w", l.t.explain(err)))
 			return false
 		}
+		out[i].free()
 		l.rt.traffic.wrote()
 	}
-	if cap(buf) <= keepQueue {
-		l.mu.Lock()
-		l.spare = buf[:0]
-		l.mu.Unlock()
+	clear(out)
+	l.mu.Lock()
+	if l.state == linkUp {
+		l.spare = out[:0]
 	}
+	l.mu.Unlock()
 	return more
 }
 

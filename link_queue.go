@@ -2,28 +2,77 @@ package discoro
 
 import (
 	"slices"
+	"sync"
 
 	"github.com/discoro/discoro/wire"
 )
 
-// linkQueue is what waits for a link's writer, encoded. Small frames leave in the order in which they came. A larger one
-// leaves in parts between them, and what must not overtake it waits behind it, in its lane; at most wire.MaxParted lanes
-// take turns. It is guarded by the link's lock.
+// linkQueue is what waits for a link's writer, encoded. Small frames leave in the order in which they came. A large one has a
+// lane, in which what must not overtake it waits behind it. With each batch of small frames one lane may send something: lanes
+// take turns. Frames of more than wire.PartSize leave in parts, wire.MaxParted of them at a time. It is guarded by the link's
+// lock.
 type linkQueue struct {
-	small  []byte
-	lanes  []*lane // in the order in which they came; the first few take turns
+	small  []chunk
+	bytes  int     // in small
+	lanes  []*lane // in the order in which they came
 	turn   int     // whose turn it is
 	number uint64  // of the last frame in parts
+	parted int     // how many are on their way
 	bulk   int     // bytes in lanes
 	last   []byte  // frames that leave after everything else
+}
+
+// chunk is what is written at once.
+type chunk struct {
+	b      []byte
+	pooled *[]byte // b, when it goes back to a pool: chunks, or else frameBuffers
+	frame  bool    // frameBuffers
+}
+
+const (
+	// chunkSize is how many bytes are written at once; a part fits.
+	chunkSize = wire.PartSize + 64
+	// largeFrame is from how many bytes on a frame is a large one.
+	largeFrame = 8 << 10
+)
+
+// chunks are not in use.
+var chunks = sync.Pool{New: func() any { b := make([]byte, 0, chunkSize); return &b }}
+
+func newChunk() chunk {
+	p := chunks.Get().(*[]byte)
+	return chunk{b: (*p)[:0], pooled: p}
+}
+
+// free gives a chunk back.
+func (c *chunk) free() {
+	switch {
+	case c.pooled == nil:
+	case c.frame:
+		putBuffer(c.pooled)
+	default:
+		chunks.Put(c.pooled)
+	}
+}
+
+// addSmall takes in small frames; they are copied.
+func (q *linkQueue) addSmall(head, body []byte) {
+	size := len(head) + len(body)
+	q.bytes += size
+	end := len(q.small) - 1
+	if end < 0 || chunkSize-len(q.small[end].b) < size {
+		q.small = append(q.small, newChunk())
+		end++
+	}
+	q.small[end].b = append(append(q.small[end].b, head...), body...)
 }
 
 // lane is a large frame and what waits behind it.
 type lane struct {
 	key    laneKey
-	number uint64      // of the frame that is on its way
-	frames []laneFrame // the first is on its way
-	sent   int         // bytes of it that have left
+	frames []laneFrame // the first is on its way, or the next
+	number uint64      // of the first, when it leaves in parts
+	sent   int         // bytes of the first that have left
 }
 
 // laneFrame is one large frame, or small ones.
@@ -31,6 +80,7 @@ type laneFrame struct {
 	head  []byte
 	body  []byte // shared with whoever encoded it: nobody writes to it
 	large bool
+	own   *[]byte // one of frameBuffers, which body is; nil: another's
 }
 
 func (f *laneFrame) size() int { return len(f.head) + len(f.body) }
@@ -45,12 +95,13 @@ type laneKey struct {
 type laneKind uint8
 
 const (
-	laneRoles laneKind = iota // what the roles tell each other, but for what concerns one job
-	laneJob                   // one job
-	laneCoro                  // one coroutine of the peer
-	laneCall                  // the answer to one call
-	lanePulse                 // never waits
-	laneLast                  // goes after everything else
+	laneRoles   laneKind = iota // what the roles tell each other, but for what concerns one job
+	laneJob                     // one job
+	laneCoro                    // one coroutine of the peer
+	laneChannel                 // one channel of the peer
+	laneCall                    // the answer to one call
+	lanePulse                   // never waits
+	laneLast                    // goes after everything else
 )
 
 // keyOf returns what f must stay in order with.
@@ -82,6 +133,20 @@ func keyOf(f wire.Frame) laneKey {
 		return jobKey(f.Job)
 	case *wire.Freed:
 		return jobKey(f.Job)
+	case *wire.Subscribe:
+		return laneKey{kind: laneChannel, num: f.Channel}
+	case *wire.Unsubscribe:
+		return laneKey{kind: laneChannel, num: f.Channel}
+	case *wire.Publish:
+		return laneKey{kind: laneChannel, num: f.Channel}
+	case *wire.PublishDeliver:
+		return laneKey{kind: laneChannel, num: f.Channel}
+	case *wire.CloseChannel:
+		return laneKey{kind: laneChannel, num: f.Channel}
+	case *wire.Enroll:
+		return laneKey{kind: laneCoro, num: f.Coro}
+	case *wire.Dropped:
+		return laneKey{kind: laneCoro, num: f.Coro}
 	case *wire.Pulse:
 		return laneKey{kind: lanePulse}
 	case *wire.Bye:
@@ -93,7 +158,7 @@ func keyOf(f wire.Frame) laneKey {
 func jobKey(j wire.JobID) laneKey { return laneKey{kind: laneJob, num: j.Seq, id: j.Client} }
 
 // size returns how many bytes wait.
-func (q *linkQueue) size() int { return len(q.small) + q.bulk + len(q.last) }
+func (q *linkQueue) size() int { return q.bytes + q.bulk + len(q.last) }
 
 // lane returns the lane that a frame with that key waits in, nil when it need not.
 func (q *linkQueue) lane(key laneKey) *lane {
@@ -105,27 +170,28 @@ func (q *linkQueue) lane(key laneKey) *lane {
 	return nil
 }
 
-// full reports whether a sender that can wait has to, for a frame of that size.
-func (q *linkQueue) full(key laneKey, size int) bool {
-	if q.goesInLane(key, size) {
-		return q.bulk >= maxQueue
+// held returns how many bytes wait in lanes, or else among the small frames.
+func (q *linkQueue) held(inLane bool) int {
+	if inLane {
+		return q.bulk
 	}
-	return len(q.small) >= maxQueue
+	return q.bytes
 }
 
 func (q *linkQueue) goesInLane(key laneKey, size int) bool {
-	return size > wire.PartSize || len(q.lanes) > 0 && q.lane(key) != nil
+	return size >= largeFrame || len(q.lanes) > 0 && q.lane(key) != nil
 }
 
-// add takes in an encoded frame; body, its end, may be kept, head is copied.
-func (q *linkQueue) add(key laneKey, head, body []byte) {
+// add takes in an encoded frame. Of one of at least largeFrame bytes, body, its end, is kept, and own, the one of frameBuffers
+// which that is, if it is; everything else is copied.
+func (q *linkQueue) add(key laneKey, head, body []byte, own *[]byte) {
 	size := len(head) + len(body)
 	switch {
 	case len(q.lanes) > 0 && key.kind == laneLast:
 		q.last = append(append(q.last, head...), body...)
 		return
 	case !q.goesInLane(key, size):
-		q.small = append(append(q.small, head...), body...)
+		q.addSmall(head, body)
 		return
 	}
 	q.bulk += size
@@ -134,11 +200,8 @@ func (q *linkQueue) add(key laneKey, head, body []byte) {
 		l = &lane{key: key}
 		q.lanes = append(q.lanes, l)
 	}
-	if size > wire.PartSize {
-		l.frames = append(l.frames, laneFrame{head: append([]byte(nil), head...), body: body, large: true})
-		if len(l.frames) == 1 {
-			q.begin(l)
-		}
+	if size >= largeFrame {
+		l.frames = append(l.frames, laneFrame{head: append([]byte(nil), head...), body: body, large: true, own: own})
 		return
 	}
 	end := len(l.frames) - 1
@@ -149,65 +212,95 @@ func (q *linkQueue) add(key laneKey, head, body []byte) {
 	l.frames[end].head = append(append(l.frames[end].head, head...), body...)
 }
 
-// begin numbers the large frame that is first in the lane.
-func (q *linkQueue) begin(l *lane) {
-	q.number++
-	l.number, l.sent = q.number, 0
-}
-
-// part is a piece of a large frame, in two where its head and its body meet.
-type part struct {
-	number uint64
+// piece is what one lane sends at a time: a frame, or a part of one, in two pieces where its head and its body meet.
+type piece struct {
+	number uint64 // of the frame that it is a part of; 0: it is all of it
 	bytes  [2][]byte
+	own    *[]byte // the frame's, when this is the end of it
 }
 
-// appendTo appends what is to be written for a part.
-func (p *part) appendTo(dst []byte) []byte {
-	if p.number == 0 {
-		return dst
+func (p *piece) size() int { return len(p.bytes[0]) + len(p.bytes[1]) }
+
+// chunk returns what is to be written for a piece.
+func (p *piece) chunk() chunk {
+	if p.number == 0 && len(p.bytes[0]) == 0 {
+		return chunk{b: p.bytes[1], pooled: p.own, frame: true}
 	}
-	dst = wire.AppendPart(dst, p.number, len(p.bytes[0])+len(p.bytes[1]))
-	return append(append(dst, p.bytes[0]...), p.bytes[1]...)
+	c := newChunk()
+	if p.number != 0 {
+		c.b = wire.AppendPart(c.b, p.number, p.size())
+	}
+	c.b = append(append(c.b, p.bytes[0]...), p.bytes[1]...)
+	if p.own != nil {
+		putBuffer(p.own)
+	}
+	return c
 }
 
-// take returns what is to be written next: small frames and behind them a part, which has number 0 when there is none.
-// spare is where the linkQueue goes on.
-func (q *linkQueue) take(spare []byte) (small []byte, p part) {
-	small, q.small = q.small, spare
+// take returns what is to be written next: small frames, and behind them a piece, which is empty when there is none.
+// spare is where the queue goes on.
+func (q *linkQueue) take(spare []chunk) (small []chunk, p piece) {
+	small, q.small, q.bytes = q.small, spare, 0
 	if len(q.lanes) == 0 {
-		return small, part{}
+		return small, piece{}
 	}
-	at := q.turn % min(len(q.lanes), wire.MaxParted)
+	at := q.nextLane()
 	q.turn = at + 1
 	l := q.lanes[at]
-	p = l.next()
-	q.bulk -= len(p.bytes[0]) + len(p.bytes[1])
+	p = q.cut(l)
+	q.bulk -= p.size()
 	if l.sent < l.frames[0].size() {
 		return small, p
 	}
-	l.frames = l.frames[1:]
-	if len(l.frames) > 0 && !l.frames[0].large { // they have waited for this part only
-		q.small = append(q.small, l.frames[0].head...)
+	if p.number != 0 {
+		q.parted--
+	}
+	p.own = l.frames[0].own
+	l.frames, l.sent, l.number = l.frames[1:], 0, 0
+	if len(l.frames) > 0 && !l.frames[0].large { // they have waited for this piece only
 		q.bulk -= len(l.frames[0].head)
+		q.addSmall(l.frames[0].head, nil)
 		l.frames = l.frames[1:]
 	}
 	if len(l.frames) > 0 {
-		q.begin(l)
 		return small, p
 	}
 	q.lanes = append(q.lanes[:at], q.lanes[at+1:]...)
 	q.turn = at
 	if len(q.lanes) == 0 {
-		q.small, q.last = append(q.small, q.last...), nil
 		q.lanes = nil
+		if len(q.last) > 0 {
+			q.addSmall(q.last, nil)
+			q.last = nil
+		}
 	}
 	return small, p
 }
 
-// next cuts the next part off the frame that is on its way.
-func (l *lane) next() part {
+// nextLane returns which lane sends next: one whose frame is on its way, or may be.
+func (q *linkQueue) nextLane() int {
+	for i := range q.lanes {
+		at := (q.turn + i) % len(q.lanes)
+		if l := q.lanes[at]; l.number != 0 || l.frames[0].size() <= wire.PartSize || q.parted < wire.MaxParted {
+			return at
+		}
+	}
+	return 0 // not reached: where so many are on their way, one of them was found
+}
+
+// cut takes the next piece off the lane's first frame.
+func (q *linkQueue) cut(l *lane) piece {
 	f := &l.frames[0]
-	p := part{number: l.number}
+	if f.size() <= wire.PartSize {
+		l.sent = f.size()
+		return piece{bytes: [2][]byte{f.head, f.body}}
+	}
+	if l.number == 0 {
+		q.number++
+		q.parted++
+		l.number = q.number
+	}
+	p := piece{number: l.number}
 	room := wire.PartSize
 	if l.sent < len(f.head) {
 		p.bytes[0] = f.head[l.sent:min(len(f.head), l.sent+room)]
@@ -221,33 +314,95 @@ func (l *lane) next() part {
 	return p
 }
 
-// roomCalls are finished when there may be room: among the small frames, and in lanes.
-type roomCalls struct{ small, lanes []*call }
+// roomCalls are senders that wait for room: among the small frames, and in lanes. They go on in the order in which they came,
+// and newcomers wait behind them: a sender that always has more cannot keep the others out.
+type roomCalls struct {
+	small, lanes roomLine
+}
 
-// wait returns a call that is finished when there may be room.
-func (r *roomCalls) wait(inLane bool) *call {
-	k := &call{}
+// roomLine is one line of senders. Each is told when its turn has come; its room is kept until it takes that, or gives it up.
+type roomLine struct {
+	waits []roomWaiter
+	told  map[*call]int // those whose turn has come, and the room that they have
+	kept  int           // bytes, the sum of told
+}
+
+type roomWaiter struct {
+	k    *call
+	size int
+}
+
+func (r *roomCalls) line(inLane bool) *roomLine {
 	if inLane {
-		r.lanes = append(r.lanes, k)
-	} else {
-		r.small = append(r.small, k)
+		return &r.lanes
 	}
-	return k
+	return &r.small
 }
 
-// drop takes back a wait.
+// admit reports whether a frame of that size may go to q now; turn is what its sender waited for, if it did. Where not, it
+// returns what is finished when the sender's turn comes, for the next time.
+func (r *roomCalls) admit(q *linkQueue, key laneKey, size int, turn *call) (wait *call) {
+	inLane := q.goesInLane(key, size)
+	for _, line := range []*roomLine{&r.small, &r.lanes} {
+		if line.giveUp(turn) {
+			return nil
+		}
+	}
+	line := r.line(inLane)
+	if len(line.waits) == 0 && q.held(inLane)+line.kept < maxQueue {
+		return nil
+	}
+	wait = &call{why: waitSend}
+	line.waits = append(line.waits, roomWaiter{wait, size})
+	return wait
+}
+
+// drop takes back a wait, or a turn that has come.
 func (r *roomCalls) drop(k *call) {
-	is := func(other *call) bool { return other == k }
-	r.small, r.lanes = slices.DeleteFunc(r.small, is), slices.DeleteFunc(r.lanes, is)
+	for _, line := range []*roomLine{&r.small, &r.lanes} {
+		if !line.giveUp(k) {
+			line.waits = slices.DeleteFunc(line.waits, func(w roomWaiter) bool { return w.k == k })
+		}
+	}
 }
 
-// take removes and returns those that may go on now that the writer has taken some of q.
-func (r *roomCalls) take(q *linkQueue) []*call {
-	may := r.small
-	r.small = nil
-	if q.bulk < maxQueue {
-		may = append(may, r.lanes...)
-		r.lanes = nil
+// next returns those whose turn comes now.
+func (r *roomCalls) next(q *linkQueue) (turns []*call) {
+	return append(r.small.next(q.bytes), r.lanes.next(q.bulk)...)
+}
+
+func (l *roomLine) next(held int) (turns []*call) {
+	for len(l.waits) > 0 && held+l.kept < maxQueue {
+		w := l.waits[0]
+		l.waits[0] = roomWaiter{}
+		l.waits = l.waits[1:]
+		if l.told == nil {
+			l.told = map[*call]int{}
+		}
+		l.told[w.k] = w.size
+		l.kept += w.size
+		turns = append(turns, w.k)
 	}
-	return may
+	return turns
+}
+
+// giveUp ends a turn that has come; it reports whether it had.
+func (l *roomLine) giveUp(k *call) bool {
+	size, ok := l.told[k]
+	if ok {
+		delete(l.told, k)
+		l.kept -= size
+	}
+	return ok
+}
+
+// end returns all that wait.
+func (r *roomCalls) end() (all []*call) {
+	for _, line := range []*roomLine{&r.small, &r.lanes} {
+		for _, w := range line.waits {
+			all = append(all, w.k)
+		}
+		*line = roomLine{}
+	}
+	return all
 }

@@ -27,19 +27,18 @@ func TestLinkQueueOrder(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			q.add(keyOf(f), head, body)
+			q.add(keyOf(f), head, body, nil)
 			added = append(added, f)
 		}
 		take := func() {
-			buf, p := q.take(nil)
-			stream = p.appendTo(append(stream, buf...))
+			stream = append(stream, taken(&q)...)
 		}
 		for range rapid.IntRange(1, 60).Draw(t, "steps") {
 			if rapid.Bool().Draw(t, "take") {
 				take()
 				continue
 			}
-			n := rapid.SampledFrom([]int{0, 1, 1, 1, wire.PartSize - 1, wire.PartSize, wire.PartSize + 1, 5 * wire.PartSize}).Draw(t, "size")
+			n := rapid.SampledFrom([]int{0, 1, 1, 1, largeFrame - 1, largeFrame, wire.PartSize - 20, wire.PartSize, wire.PartSize + 1, 5 * wire.PartSize}).Draw(t, "size")
 			body := bytes.Repeat([]byte{byte(len(added))}, n)
 			who := rapid.Uint64Range(0, 5).Draw(t, "who")
 			switch rapid.IntRange(0, 3).Draw(t, "kind") {
@@ -66,6 +65,18 @@ func TestLinkQueueOrder(t *testing.T) {
 		}
 		checkArrival(t, added, stream)
 	})
+}
+
+// taken is what the writer writes next.
+func taken(q *linkQueue) (b []byte) {
+	small, p := q.take(nil)
+	for _, c := range small {
+		b = append(b, c.b...)
+	}
+	if p.size() > 0 {
+		b = append(b, p.chunk().b...)
+	}
+	return b
 }
 
 // checkArrival reads the stream and compares what comes with what was added.
@@ -101,7 +112,7 @@ func checkArrival(t *rapid.T, added []wire.Frame, stream []byte) {
 			if i != len(added)-1 {
 				t.Fatalf("the last frame came as number %d of %d", i, len(added))
 			}
-		case laneCoro, laneCall, lanePulse:
+		case laneCoro, laneChannel, laneCall, lanePulse:
 		}
 	}
 	if _, _, err := r.Next(); !errors.Is(err, io.EOF) {
@@ -122,7 +133,7 @@ func textOf(t *rapid.T, f wire.Frame) string {
 func TestLinkQueueOvertakes(t *testing.T) {
 	t.Parallel()
 	var q linkQueue
-	for i, f := range []wire.Frame{
+	for _, f := range []wire.Frame{
 		&wire.Message{To: 1, Body: make([]byte, 20*wire.PartSize)},
 		&wire.Message{To: 1},
 		&wire.Message{To: 2},
@@ -133,19 +144,101 @@ func TestLinkQueueOvertakes(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		q.add(keyOf(f), head, body)
-		if full := q.full(keyOf(&wire.Message{To: 1}), 1); full != (i >= 0 && q.bulk >= maxQueue) {
-			t.Errorf("after frame %d: full is %v", i, full)
-		}
+		q.add(keyOf(f), head, body, nil)
 	}
-	buf, p := q.take(nil)
-	r := wire.NewReader(bytes.NewReader(p.appendTo(buf)), 1<<30)
+	r := wire.NewReader(bytes.NewReader(taken(&q)), 1<<30)
 	for _, want := range []wire.Kind{wire.KindMessage, wire.KindPulse, wire.KindDone} {
 		if f, _, err := r.Next(); err != nil || f.Kind() != want {
 			t.Errorf("%T, %v, want kind %d", f, err, want)
 		}
 	}
-	if p.number == 0 || q.bulk < 19*wire.PartSize {
-		t.Errorf("one part should have left; number %d, %d bytes are in the lane", p.number, q.bulk)
+	if q.bulk < 19*wire.PartSize || q.bulk >= 20*wire.PartSize {
+		t.Errorf("one part should have left; %d bytes are in the lane", q.bulk)
+	}
+}
+
+// waiting returns how many senders wait, or have a turn that they have not used.
+func (r *roomCalls) waiting() int {
+	n := 0
+	for _, line := range []*roomLine{&r.small, &r.lanes} {
+		n += len(line.waits) + len(line.told)
+	}
+	return n
+}
+
+// TestRoomTakesTurns shows that a sender that always has more does not keep another out.
+func TestRoomTakesTurns(t *testing.T) {
+	t.Parallel()
+	var q linkQueue
+	var room roomCalls
+	const size = largeFrame - 1
+	greedy, modest := laneKey{kind: laneCoro, num: 1}, laneKey{kind: laneCoro, num: 2}
+	var turn *call // of the greedy one
+	fill := func() {
+		for {
+			if turn != nil {
+				if _, came := turn.result(); !came {
+					return
+				}
+			}
+			if turn = room.admit(&q, greedy, size, turn); turn != nil {
+				return
+			}
+			q.add(greedy, nil, make([]byte, size), nil)
+		}
+	}
+	fill()
+	wait := room.admit(&q, modest, 10, nil)
+	if wait == nil {
+		t.Fatal("a full queue took one more")
+	}
+	q.take(nil)
+	for _, k := range room.next(&q) {
+		k.finish(outcome{})
+	}
+	fill() // it comes first, and fills the queue again
+	if _, came := wait.result(); !came || room.admit(&q, modest, 10, wait) != nil {
+		t.Error("the second sender was kept out")
+	}
+	if q.bytes > maxQueue+size || turn == nil {
+		t.Errorf("%d bytes wait, the greedy one waits: %v", q.bytes, turn != nil)
+	}
+	room.drop(turn)
+	if n := room.waiting(); n != 0 {
+		t.Errorf("%d wait still", n)
+	}
+}
+
+// TestRoomGivenUp shows that a turn that is given up is the next one's, and that newcomers do not overtake.
+func TestRoomGivenUp(t *testing.T) {
+	t.Parallel()
+	var q linkQueue
+	var room roomCalls
+	key := laneKey{kind: laneCoro, num: 1}
+	q.add(key, nil, make([]byte, maxQueue), nil) // in a lane
+	var waits []*call
+	for range 3 {
+		waits = append(waits, room.admit(&q, key, maxQueue, nil))
+	}
+	if room.admit(&q, laneKey{kind: laneCoro, num: 2}, 10, nil) != nil {
+		t.Error("a small frame waits behind large ones to somebody else")
+	}
+	for q.size() > 0 {
+		q.take(nil)
+	}
+	first := room.next(&q)
+	if len(first) != 1 || first[0] != waits[0] {
+		t.Fatalf("%d have their turn, want the first", len(first))
+	}
+	if room.admit(&q, key, wire.PartSize+1, nil) == nil {
+		t.Error("a newcomer has overtaken")
+	}
+	room.drop(waits[1]) // waits
+	room.drop(waits[0]) // has its turn
+	if next := room.next(&q); len(next) != 1 || next[0] != waits[2] {
+		t.Errorf("%d have their turn, want the third", len(next))
+	}
+	if all := room.end(); len(all) != 1 {
+		t.Errorf("%d waited at the end, want the newcomer", len(all))
 	}
 }

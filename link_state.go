@@ -139,6 +139,7 @@ func (l *link) up(c *claim, t *transport, peer wire.Hello) bool {
 	l.mu.Unlock()
 	l.rt.log.Debug("link up", slog.String("peer", l.location().String()))
 	l.rt.tellRoles(roleEvent{link: l, up: true})
+	l.rt.watches.tell(l, nil)
 	l.mu.Lock()
 	l.came = true
 	err := l.err
@@ -169,7 +170,7 @@ func (l *link) failWhen(cause error, when func() bool) {
 	calls, served := l.calls, l.served
 	l.calls, l.served = nil, nil
 	l.queue, l.spare = linkQueue{}, nil
-	room := l.room.take(&l.queue)
+	room := l.room.end()
 	close(l.ended)
 	if !wasUp {
 		close(l.ready)
@@ -228,6 +229,10 @@ func (rt *Runtime) linkWentDown(l *link, wasUp bool, err error) {
 	}
 	rt.loseJobsAt(l.id, err)
 	rt.tellRoles(roleEvent{link: l, down: err})
+	if wasUp {
+		rt.watches.tell(l, err)
+	}
+	rt.channels.linkDown(l, err)
 	close(l.told)
 	rt.mu.Lock()
 	if rt.links[l.id] == l {

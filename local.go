@@ -6,7 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"runtime/debug"
-	"strings"
+	"runtime/pprof"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -18,6 +18,7 @@ type localCoro struct {
 	Coro // immutable
 
 	fn       func(c *Coro) (any, error) // owned by the coroutine; nil once it runs
+	pc       uintptr                    // immutable: of fn; 0 for the coroutine that runs a job itself
 	dir      string                     // immutable: the server's folder for the computation
 	job      *serverJob                 // immutable: what it runs for a computation; nil when it was spawned
 	g        atomic.Uintptr             // its goroutine while it runs
@@ -28,6 +29,7 @@ type localCoro struct {
 	detached bool                       // guarded by turn.mu: waits on back for the turn
 	blocking bool                       // owned by the coroutine: inside Blocking
 	term     atomic.Bool                // was terminated; written under mu
+	sent     uint32                     // owned by the coroutine: messages that do not count in out yet
 
 	mu      sync.Mutex // guards following; leaf
 	waiting waitKind
@@ -35,7 +37,11 @@ type localCoro struct {
 	ended   bool   // the end can be seen: out does not change any more
 	seq     uint64 // of the current wait: a wake-up for an earlier one does nothing
 	box     mailbox
-	out     outcome
+	room    *mailRoom // who waits for room in box; made when somebody does
+	since   int64     // by the turn's clock: when it began what it does now
+	call    *call     // what it waits for, inCall
+	out     uint64    // messages that it has sent, as far as it has said
+	how     outcome
 	watches []*watch    // who is told of the end
 	life    *life       // made when somebody asks for it
 	grace   *time.Timer // runs once terminated; abandons
@@ -52,8 +58,9 @@ type life struct {
 type waitKind uint8
 
 const (
-	inNothing waitKind = iota // it runs
-	inTurn                    // it can run
+	inNothing  waitKind = iota // it runs
+	inBlocking                 // it runs without the turn
+	inTurn                     // it can run
 	inReceive
 	inSleep
 	inCall
@@ -67,7 +74,7 @@ type watch struct {
 
 // newLocal makes a coroutine that has not been started.
 func (rt *Runtime) newLocal(name string, fn func(c *Coro) (any, error), seq uint64) *localCoro {
-	l := &localCoro{fn: fn, waiting: inTurn}
+	l := &localCoro{fn: fn, pc: codeOf(fn), waiting: inTurn, since: rt.turn.now()}
 	l.Coro = Coro{rt: rt, home: rt.id, loc: rt.loc, seq: seq, name: name, local: l}
 	return l
 }
@@ -76,6 +83,7 @@ func (rt *Runtime) newLocal(name string, fn func(c *Coro) (any, error), seq uint
 func (l *localCoro) body(yield func(struct{}) bool) {
 	l.yield = yield
 	l.g.Store(goroutineID())
+	pprof.SetGoroutineLabels(l.rt.profiles.labels(l))
 	out := outcome{err: errGoexit}
 	defer func() {
 		if p := recover(); p != nil {
@@ -92,7 +100,7 @@ func (l *localCoro) body(yield func(struct{}) bool) {
 		out = outcome{err: ErrTerminated}
 		return
 	}
-	val, err := fn(&l.Coro)
+	val, err := runMarked(fn, &l.Coro, l.mark())
 	// An error's methods are the user's: here a panic of theirs is a panic of the function.
 	if errors.Is(err, context.Canceled) && l.term.Load() {
 		val, err = nil, ErrTerminated
@@ -124,9 +132,10 @@ func (l *localCoro) finish(out outcome) {
 func (l *localCoro) end(out outcome) {
 	l.rt.freeNames(l)
 	l.mu.Lock()
-	l.ended, l.out = true, out
+	l.ended, l.how = true, out
 	life, watches, names := l.life, l.watches, l.names
 	l.watches, l.names, l.box.first, l.box.last = nil, nil, nil, nil
+	waiting := l.room.takeAll()
 	if l.grace != nil {
 		l.grace.Stop()
 	}
@@ -137,6 +146,10 @@ func (l *localCoro) end(out outcome) {
 	for _, w := range watches {
 		w.to.finish(out)
 	}
+	for _, w := range waiting {
+		w.to.finish(outcome{err: errEnded(&l.Coro)})
+	}
+	l.rt.keepEnd(l, out)
 	l.rt.forget(l, names)
 }
 
@@ -159,7 +172,7 @@ func (l *localCoro) logger() *slog.Logger {
 	return log
 }
 
-// put puts v into the mailbox and makes the coroutine run if it waits for that.
+// put puts v into the mailbox, full or not, and makes the coroutine run if it waits for that.
 func (l *localCoro) put(v any) error {
 	l.mu.Lock()
 	if l.ending {
@@ -169,7 +182,7 @@ func (l *localCoro) put(v any) error {
 	l.box.putLocked(v)
 	woken := l.waiting == inReceive
 	if woken {
-		l.waiting = inTurn
+		l.readyLocked()
 	}
 	l.mu.Unlock()
 	if woken {
@@ -186,7 +199,22 @@ func errEnded(c *Coro) error {
 func (l *localCoro) parkLocked(kind waitKind) uint64 {
 	l.waiting = kind
 	l.seq++
+	l.tellLocked()
 	return l.seq
+}
+
+// tellLocked books when the coroutine began what it does now, and counts what it received and sent before.
+func (l *localCoro) tellLocked() {
+	l.since = l.rt.turn.now()
+	l.box.tellLocked()
+	l.out += uint64(l.sent)
+	l.sent = 0
+}
+
+// readyLocked books that the coroutine can run; the caller unlocks and then puts it into the turn's queue.
+func (l *localCoro) readyLocked() {
+	l.waiting = inTurn
+	l.since = l.rt.turn.now()
 }
 
 // yieldTurn gives the turn to the runner, and returns when somebody has woken the coroutine and its turn came.
@@ -199,6 +227,8 @@ func (l *localCoro) yieldTurn() {
 func (l *localCoro) running() {
 	l.mu.Lock()
 	l.waiting = inNothing
+	l.since = l.rt.turn.now()
+	l.call = nil
 	l.mu.Unlock()
 }
 
@@ -207,7 +237,7 @@ func (l *localCoro) wake(seq uint64) {
 	l.mu.Lock()
 	woken := l.seq == seq && l.waiting > inTurn
 	if woken {
-		l.waiting = inTurn
+		l.readyLocked()
 	}
 	l.mu.Unlock()
 	if woken {
@@ -223,6 +253,9 @@ func (l *localCoro) receive(timeout time.Duration) (any, error) {
 			return nil, ErrTerminated
 		}
 		if v, ok := l.box.take(); ok {
+			if l.rt.cfg.MaxMailbox > 0 {
+				l.admit()
+			}
 			return v, nil
 		}
 		l.mu.Lock()
@@ -266,6 +299,7 @@ func (l *localCoro) yieldOnce() error {
 		return err
 	}
 	l.mu.Lock()
+	l.tellLocked()
 	l.waiting = inTurn
 	l.mu.Unlock()
 	l.rt.turn.put(l)
@@ -293,7 +327,7 @@ func (l *localCoro) context() context.Context {
 	defer l.mu.Unlock()
 	if l.life == nil {
 		l.life = &life{}
-		l.life.ctx, l.life.cancel = context.WithCancelCause(context.Background())
+		l.life.ctx, l.life.cancel = context.WithCancelCause(l.rt.profiles.labels(l))
 		if l.ended || l.term.Load() {
 			l.life.cancel(ErrTerminated)
 		}
@@ -301,12 +335,22 @@ func (l *localCoro) context() context.Context {
 	return l.life.ctx
 }
 
+// leave gives up the turn for Blocking.
+func (l *localCoro) leave() {
+	l.mu.Lock()
+	l.waiting = inBlocking
+	l.tellLocked()
+	l.mu.Unlock()
+	l.blocking = true
+	l.rt.turn.release(l)
+}
+
 // reenter takes the turn again after Blocking.
 func (l *localCoro) reenter() {
 	l.mu.Lock()
 	abandoned := l.ending
 	if !abandoned {
-		l.waiting = inTurn
+		l.readyLocked()
 	}
 	l.mu.Unlock()
 	l.blocking = false
@@ -329,7 +373,7 @@ func (l *localCoro) terminate() {
 	l.grace = time.AfterFunc(l.rt.grace, l.abandon)
 	woken := l.waiting > inTurn
 	if woken {
-		l.waiting = inTurn
+		l.readyLocked()
 	}
 	life := l.life
 	l.mu.Unlock()
@@ -348,7 +392,7 @@ func (l *localCoro) abandon() {
 		l.mu.Unlock()
 		return
 	}
-	if l.waiting != inNothing { // it waits for the turn, and has had no chance to see that it was terminated
+	if l.waiting > inBlocking { // it waits for the turn, and has had no chance to see that it was terminated
 		l.grace.Reset(l.rt.grace)
 		l.mu.Unlock()
 		return
@@ -358,11 +402,11 @@ func (l *localCoro) abandon() {
 	l.rt.turn.abandon(l)
 	l.logger().Warn("coroutine abandoned: it was terminated and neither yields nor returns",
 		slog.Duration("grace", l.rt.grace), slog.String("stack", stackOf(l)))
-	l.rt.stuck(l)
 	l.end(outcome{err: &textError{
 		text: fmt.Sprintf("discoro: %v neither yielded nor returned within %v and was abandoned: %v", &l.Coro, l.rt.grace, ErrTerminated),
 		is:   []error{ErrTerminated},
 	}})
+	l.rt.stuck(l) // last: what it leads to may end the process
 }
 
 // wait waits for the coroutine's end.
@@ -371,12 +415,12 @@ func (l *localCoro) wait(ctx context.Context) (outcome, error) {
 		return outcome{}, fmt.Errorf("discoro: coroutine %v waits for itself: %w", &l.Coro, ErrRejected)
 	}
 	l.mu.Lock()
-	out, ended := l.out, l.ended
+	out, ended := l.how, l.ended
 	l.mu.Unlock()
 	if ended {
 		return out, nil
 	}
-	k := &call{}
+	k := &call{why: waitEnd, of: &l.Coro}
 	w := &watch{to: k}
 	if l.watch(w) {
 		return l.outcomeNow(), nil
@@ -393,7 +437,7 @@ func (l *localCoro) wait(ctx context.Context) (outcome, error) {
 func (l *localCoro) outcomeNow() outcome {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	return l.out
+	return l.how
 }
 
 // onEnd has call called when the coroutine has ended, at once if it has. stop takes that back.
@@ -434,26 +478,3 @@ func (l *localCoro) unwatch(w *watch) {
 func (l *localCoro) isCaller() bool {
 	return l.g.Load() == goroutineID() && !l.blocking
 }
-
-// trimStack leaves of a panic's stack trace what the user's function did.
-func trimStack(stack []byte) string {
-	lines := strings.Split(strings.TrimRight(string(stack), "\n"), "\n")
-	if len(lines) > 0 {
-		lines = lines[1:] // the goroutine's number says nothing
-	}
-	for i := 0; i+1 < len(lines); i += 2 {
-		if strings.HasPrefix(lines[i], "panic(") {
-			lines = lines[i+2:]
-			break
-		}
-	}
-	for i := 0; i+1 < len(lines); i += 2 {
-		if strings.HasPrefix(lines[i], packagePath+".(*localCoro).") || strings.HasPrefix(lines[i], packagePath+".Register[") {
-			lines = lines[:i]
-			break
-		}
-	}
-	return strings.Join(lines, "\n")
-}
-
-const packagePath = "github.com/discoro/discoro"

@@ -9,7 +9,11 @@ type mailbox struct {
 	first *segment // guarded by the coroutine's mu
 	last  *segment // guarded by the coroutine's mu
 	out   *segment // owned by the coroutine
-	taken int      // owned by the coroutine: so many of out's items
+	taken uint8    // owned by the coroutine: so many of out's items
+	told  uint8    // guarded by the coroutine's mu: so many of these count in got
+	high  uint32   // guarded by the coroutine's mu: the most that it held
+	in    uint64   // guarded by the coroutine's mu: messages put in
+	got   uint64   // guarded by the coroutine's mu: messages taken out, as far as the coroutine has said
 }
 
 // segment is a part of a mailbox. It grows to full size, so that what gets few messages stays small.
@@ -35,11 +39,22 @@ func (m *mailbox) putLocked(v any) {
 		m.last.next, m.last = s, s
 	}
 	s.items = append(s.items, v)
+	m.in++
+	m.high = max(m.high, uint32(m.lengthLocked()))
+}
+
+// lengthLocked returns how many messages there are. While the coroutine runs it may have taken a segment more.
+func (m *mailbox) lengthLocked() int { return int(m.in - m.got) }
+
+// tellLocked counts what the coroutine has taken; the coroutine calls it.
+func (m *mailbox) tellLocked() {
+	m.got += uint64(m.taken) - uint64(m.told) // less than 0 when one was put back
+	m.told = m.taken
 }
 
 // take removes the first message that the coroutine has to itself.
 func (m *mailbox) take() (v any, ok bool) {
-	if m.out == nil || m.taken == len(m.out.items) {
+	if m.out == nil || int(m.taken) == len(m.out.items) {
 		return nil, false
 	}
 	at := &m.out.items[m.taken]
@@ -57,6 +72,7 @@ func (m *mailbox) untake(v any) {
 // refillLocked gives the coroutine, which has taken all that it had, what senders have put first. It reports whether
 // there is something.
 func (m *mailbox) refillLocked() bool {
+	m.tellLocked()
 	if m.first == nil || len(m.first.items) == 0 {
 		return false
 	}
@@ -64,7 +80,7 @@ func (m *mailbox) refillLocked() bool {
 	if spare != nil {
 		spare.items = spare.items[:0]
 	}
-	m.out, m.taken = m.first, 0
+	m.out, m.taken, m.told = m.first, 0, 0
 	m.first, m.out.next = m.out.next, nil
 	switch {
 	case m.first == nil:

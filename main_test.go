@@ -18,6 +18,20 @@ func TestMain(m *testing.M) {
 		}
 		os.Exit(0)
 	}
+	if secret := os.Getenv(linkPeerEnv); secret != "" {
+		if err := serveLinkPeer(secret[1:]); err != nil {
+			os.Stderr.WriteString(err.Error() + "\n")
+			os.Exit(1)
+		}
+		os.Exit(0)
+	}
+	if isPeer, err := discoro.ServePeer(); isPeer {
+		if err != nil {
+			os.Stderr.WriteString(err.Error() + "\n")
+			os.Exit(1)
+		}
+		os.Exit(0)
+	}
 	if code := m.Run(); code != 0 {
 		os.Exit(code)
 	}

@@ -52,18 +52,16 @@ func (rt *Runtime) unregisterName(l *localCoro, name string) error {
 	return nil
 }
 
-// Locate finds a coroutine by the name that it was registered with: at the given locations, or, without any, here and
-// then at all the peers, which are asked at once. It blocks until the first has answered that it has it, all have
-// answered, or ctx ends. ErrNotFound: none has it.
+// Locate finds a coroutine by the name that it was registered with: at the given locations, or, without any, here, then at
+// all the peers, which are asked at once, and then on the local network, unless that is turned off: runtimes there that
+// have the name are connected to. It blocks until the first has answered that it has it, all have answered, or ctx ends;
+// on the local network answers are waited for for 0.4 s. ErrNotFound: none has it.
 func (rt *Runtime) Locate(ctx context.Context, name string, at ...Location) (*Coro, error) {
 	if len(at) == 0 {
 		if c := rt.named(name); c != nil {
 			return c, nil
 		}
-		at = rt.Peers()
-	}
-	if len(at) == 0 {
-		return nil, fmt.Errorf("discoro: locate %q: not here, and there are no peers: %w", name, ErrNotFound)
+		return rt.locateAround(ctx, name)
 	}
 	c, err := rt.locateFirst(ctx, name, at)
 	if err != nil {
@@ -72,29 +70,56 @@ func (rt *Runtime) Locate(ctx context.Context, name string, at ...Location) (*Co
 	return c, nil
 }
 
+// locateAround asks all the peers, and then on the local network.
+func (rt *Runtime) locateAround(ctx context.Context, name string) (*Coro, error) {
+	failed := fmt.Errorf("not here, and there are no peers: %w", ErrNotFound)
+	if at := rt.Peers(); len(at) > 0 {
+		var c *Coro
+		if c, failed = rt.locateFirst(ctx, name, at); failed == nil {
+			return c, nil
+		}
+	}
+	if rt.discovery != nil && 0 < len(name) && len(name) <= maxName && rt.ctx.Err() == nil {
+		c, err := rt.discovery.locate(ctx, name)
+		if err == nil {
+			return c, nil
+		}
+		if !errors.Is(err, ErrNotFound) { // given up
+			failed = nil
+		}
+		failed = errors.Join(failed, err)
+	}
+	return nil, fmt.Errorf("discoro: locate %q: %w", name, failed)
+}
+
 // locateFirst asks at all the locations and returns the first coroutine that is found.
 func (rt *Runtime) locateFirst(ctx context.Context, name string, at []Location) (*Coro, error) {
+	return locateAmong(ctx, rt, at, func(ctx context.Context, loc Location) (*Coro, error) { return rt.locateAt(ctx, name, loc) })
+}
+
+// locateAmong asks at all the locations and returns the first that is found.
+func locateAmong[T any](ctx context.Context, rt *Runtime, at []Location, ask func(context.Context, Location) (T, error)) (first T, err error) {
 	actx, stop := context.WithCancel(rt.ctx)
 	defer stop()
-	found := &call{}
+	found := &call{why: waitLocate}
 	failed := gather{left: len(at)}
 	for _, loc := range at {
 		if !rt.start(func() {
-			if c, err := rt.locateAt(actx, name, loc); err == nil {
-				found.finish(outcome{val: c})
+			if one, err := ask(actx, loc); err == nil {
+				found.finish(outcome{val: one})
 			} else if all := failed.add(err); all != nil {
 				found.finish(outcome{err: all})
 			}
 		}) {
-			return nil, fmt.Errorf("the runtime is closed: %w", ErrClosed)
+			return first, fmt.Errorf("the runtime is closed: %w", ErrClosed)
 		}
 	}
 	out, err := rt.wait(ctx, found)
 	if err != nil {
-		return nil, err
+		return first, err
 	}
-	c, _ := out.val.(*Coro)
-	return c, out.err
+	first, _ = out.val.(T)
+	return first, out.err
 }
 
 // gather collects errors until all are there.

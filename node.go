@@ -63,6 +63,7 @@ func NewNode(cfg ...NodeConfig) (*Node, error) {
 	n.loop = newNodeLoop(rt, c, folder, count)
 	rt.addRole(n.loop.box, func(r *roleInboxes, box roleBox) { r.node = box })
 	rt.start(n.loop.run)
+	rt.start(n.loop.watchAvail)
 	return n, nil
 }
 
@@ -130,6 +131,9 @@ func (n *Node) CloseComputation(ctx context.Context) error {
 // Drain takes no new computation, waits until the one that is served has ended, and closes the node. In asyncoro:
 // discoronode's quit. It blocks until then, or until ctx ends: the node then goes on draining.
 func (n *Node) Drain(ctx context.Context) error {
+	if err := n.rt.mayClose("the node"); err != nil {
+		return err
+	}
 	err := n.loop.await(ctx, n.rt, func(l *nodeLoop, done func()) {
 		l.draining = true
 		l.offer()
@@ -142,9 +146,13 @@ func (n *Node) Drain(ctx context.Context) error {
 }
 
 // Close ends the node at once: what its servers run is terminated, given the grace period to end, and its server
-// processes and folders are gone when Close returns. In asyncoro: discoronode's terminate.
+// processes and folders are gone when Close returns. Called by a coroutine of its own runtime it is ErrRejected. In asyncoro:
+// discoronode's terminate.
 func (n *Node) Close() error {
-	var err error
+	err := n.rt.mayClose("the node")
+	if err != nil {
+		return err
+	}
 	n.close.Do(func() {
 		defer close(n.ended)
 		ctx, cancel := context.WithTimeout(context.Background(), n.rt.grace+closeGrace)

@@ -28,6 +28,7 @@ type nodeLoop struct {
 	slots      []*serverSlot
 	schedulers map[wire.ID]*link // links to runtimes that are schedulers
 	serving    *service          // nil: free
+	avail      wire.Avail        // the latest reading
 	draining   bool
 	closing    bool
 	free       []func() // to be called when nothing is served
@@ -87,7 +88,7 @@ type serverHost interface {
 func newNodeLoop(rt *Runtime, cfg NodeConfig, folder string, count int) *nodeLoop {
 	l := &nodeLoop{
 		rt: rt, cfg: cfg, folder: folder, box: newInbox[roleEvent](), asks: newInbox[func(*nodeLoop)](), ended: make(chan struct{}),
-		schedulers: map[wire.ID]*link{},
+		schedulers: map[wire.ID]*link{}, avail: readAvail(folder),
 	}
 	for i := range count {
 		l.slots = append(l.slots, &serverSlot{index: i})
@@ -196,6 +197,7 @@ func (l *nodeLoop) offerTo(link *link) {
 	o := &wire.Offer{
 		Node: l.rt.peer(), Name: l.rt.cfg.Name, Platform: runtime.GOOS + "/" + runtime.GOARCH, CPUs: len(l.slots),
 		Free: true, Functions: registry.names(), Build: l.rt.build,
+		Memory: l.avail.Memory, Disk: l.avail.Disk,
 	}
 	switch {
 	case l.draining || l.closing:
@@ -221,6 +223,7 @@ func (l *nodeLoop) reserve(from *link, f *wire.Reserve) {
 	l.serving = &service{reserve: *f, scheduler: from}
 	l.rt.log.Debug("serving a computation", slog.String("client", peerLocation(f.Client).String()))
 	l.offerOthers(from)
+	l.tellAvail()
 	for _, s := range l.slots {
 		if s.isUsable() {
 			l.setUp(s)

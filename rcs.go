@@ -192,7 +192,7 @@ func (s *RemoteCoroScheduler) awaitServer(ctx context.Context, fn string) (*rcsS
 	if !got.isDone() {
 		what := "a free server for " + fn
 		stop := s.comp.explain(s.comp.scheduler(), what)
-		_, err := got.wait(ctx, s.rt)
+		_, err := got.wait(ctx, s.rt, waitRun, nil)
 		stop()
 		if err != nil {
 			if !cancel() { // it was given in this moment, or is about to be
@@ -219,7 +219,7 @@ func (s *RemoteCoroScheduler) errClosed(fn string) error {
 
 // awaitReady waits until the computation is scheduled.
 func (s *RemoteCoroScheduler) awaitReady(ctx context.Context) error {
-	out, err := s.ready.wait(ctx, s.rt)
+	out, err := s.ready.wait(ctx, s.rt, waitSchedule, nil)
 	if err == nil {
 		err = out.err
 	}

@@ -48,12 +48,13 @@ func (c *Coro) ask(ctx context.Context, msg any) (outcome, error) {
 		if c.local.g.Load() == goroutineID() {
 			return outcome{}, fmt.Errorf("a coroutine cannot reply while it asks itself: %w", ErrRejected)
 		}
-		k := &call{}
+		k := &call{why: waitAsk, of: c}
 		r := &Request{Msg: msg, from: c.local}
 		r.answer = k.finish
-		if err := c.local.put(r); err != nil {
+		if err := c.local.sendUntil(ctx, r, waitAsk); err != nil {
 			return outcome{}, err
 		}
+		c.rt.countSent()
 		stop := c.local.onEnd(func() { r.fail(errEnded(c)) })
 		defer stop()
 		return c.rt.wait(ctx, k)
@@ -62,9 +63,13 @@ func (c *Coro) ask(ctx context.Context, msg any) (outcome, error) {
 	if err != nil {
 		return outcome{}, err
 	}
-	return c.rt.linkOf(c).request(ctx, func(call uint64) wire.Frame {
+	out, err := c.rt.linkOf(c).requestOf(ctx, waitAsk, c, func(call uint64) wire.Frame {
 		return &wire.Ask{Call: call, To: c.seq, Body: body}
 	})
+	if err == nil {
+		c.rt.countSent()
+	}
+	return out, err
 }
 
 // Request is a message that was sent with [Ask] and is to be replied to, by the coroutine that received it or by another of the

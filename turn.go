@@ -1,7 +1,9 @@
 package discoro
 
 import (
+	"context"
 	"iter"
+	"runtime/pprof"
 	"sync"
 	"sync/atomic"
 )
@@ -21,6 +23,7 @@ type turn struct {
 	active *runner    // the runner with the turn; nil: the turn is free and nothing is ready
 	spare  []*runner  // runners without work, parked
 	closed bool
+	clock  coarseClock
 }
 
 // runner is a goroutine that resumes coroutines.
@@ -55,6 +58,7 @@ func (t *turn) promoteLocked() (r *runner, parked bool) {
 		r = &runner{wake: make(chan struct{}, 1)}
 	}
 	t.active = r
+	t.startClockLocked()
 	return r, parked
 }
 
@@ -72,6 +76,7 @@ func (t *turn) kick(r *runner, parked bool) {
 // run is a runner's goroutine. It ends when the runtime has closed, when enough others are parked, or when its
 // coroutine was abandoned.
 func (t *turn) run(r *runner) {
+	pprof.SetGoroutineLabels(context.Background()) // not those of whoever started it
 	ended := false
 	defer func() {
 		if !ended { // a coroutine's function called runtime.Goexit, which ends this goroutine too
@@ -184,6 +189,7 @@ func (t *turn) enter(c *localCoro) {
 	t.mu.Lock()
 	if t.active == nil {
 		t.active = c.run
+		t.startClockLocked()
 		t.current.Store(c)
 		t.mu.Unlock()
 		return
@@ -208,6 +214,7 @@ func (t *turn) idle() bool {
 func (t *turn) close() {
 	t.mu.Lock()
 	t.closed = true
+	t.stopClockLocked()
 	spare := t.spare
 	t.spare = nil
 	t.mu.Unlock()

@@ -31,6 +31,8 @@ var values = wire.NewCodec(wire.Hooks{
 			}
 			return rt.liveHandle(hv), nil
 		},
+	}, {
+		Type: reflect.TypeFor[*Channel](), Encode: encodeChannel, Decode: decodeChannel,
 	}},
 	EncodeError: errorValue,
 	DecodeError: errorFrom,
@@ -40,6 +42,8 @@ func init() { //nolint:gochecknoinits // our own types travel like users'
 	RegisterType[Location]("discoro.Location")
 	RegisterType[Status]("discoro.Status")
 	RegisterType[CoroInfo]("discoro.CoroInfo")
+	RegisterType[PeerStatus]("discoro.PeerStatus")
+	RegisterType[NodeAvail]("discoro.NodeAvail")
 }
 
 // handleValue is what travels of a coroutine's handle.
@@ -72,6 +76,16 @@ func (rt *Runtime) encodeMessage(msg any) ([]byte, error) { return rt.appendMess
 
 func (rt *Runtime) decodeMessage(body []byte) (any, error) {
 	msg, err := values.DecodeAny(body, rt)
+	return decoded(msg, err)
+}
+
+// decodeOwn is decodeMessage of bytes that nobody else has; the message may refer to them.
+func (rt *Runtime) decodeOwn(body []byte) (any, error) {
+	msg, err := values.DecodeAnyOwn(body, rt)
+	return decoded(msg, err)
+}
+
+func decoded(msg any, err error) (any, error) {
 	if err != nil {
 		return nil, fmt.Errorf("discoro: receive: a message was lost that this program cannot decode: %w", err)
 	}
@@ -91,7 +105,7 @@ func encodeAs(t reflect.Type, v any, rt *Runtime) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	if len(b) > wire.PartSize { // not worth a copy
+	if len(b) >= largeFrame { // not worth a copy
 		*buf = nil
 		return b, nil
 	}

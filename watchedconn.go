@@ -22,6 +22,7 @@ type watchedConn struct {
 	scan     yamuxScan             // owned by yamux's reader
 	joined   []byte                // owned by yamux's writer: a header that waits for its body, and then both
 	held     bool                  // owned by yamux's writer: joined is such a header
+	pair     net.Buffers           // owned by yamux's writer: both, in two pieces
 }
 
 // newWatchedConn watches conn; the peer may open that many streams on it.
@@ -64,19 +65,27 @@ func (c *watchedConn) Write(p []byte) (int, error) {
 		return c.Conn.Write(p)
 	}
 	c.held = false
-	if len(p) > writeChunk { // not worth a copy
-		if _, err := c.Conn.Write(c.joined); err != nil {
-			return 0, err
-		}
-		return c.Conn.Write(p)
+	want := int64(len(c.joined) + len(p))
+	var n int64
+	var err error
+	if tcp, ok := c.Conn.(*net.TCPConn); ok && len(p) > copyJoined {
+		c.pair = append(c.pair[:0], c.joined, p)
+		both := c.pair
+		n, err = both.WriteTo(tcp)
+	} else {
+		c.joined = append(c.joined, p...)
+		var wrote int
+		wrote, err = c.Conn.Write(c.joined)
+		n = int64(wrote)
 	}
-	c.joined = append(c.joined, p...)
-	n, err := c.Conn.Write(c.joined)
-	if err == nil && n < len(c.joined) {
+	if err == nil && n < want {
 		err = io.ErrShortWrite
 	}
-	return max(0, n-yamuxHeader), err
+	return int(max(0, n-yamuxHeader)), err
 }
+
+// copyJoined is the largest body that is copied behind its header; a larger one costs less in two pieces.
+const copyJoined = 4 << 10
 
 // The header of a yamux frame: version, type, flags (2 bytes), stream (4), length (4).
 const (

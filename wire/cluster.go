@@ -118,6 +118,17 @@ type Submit struct {
 	Pulse     int64
 	Ping      int64
 	Zombie    int64
+	Filters   []NodeFilter
+}
+
+// NodeFilter says which nodes are used.
+type NodeFilter struct {
+	_        struct{} `cbor:",toarray"`
+	Addr     string
+	Platform string
+	CPUs     int
+	Memory   uint64
+	Disk     uint64
 }
 
 // CloseJob closes a computation. It is answered when all its servers have closed.
@@ -211,6 +222,17 @@ type Status struct {
 	Reason string
 }
 
+// Avail tells what a node has to spare; the scheduler fills in which node, and passes it on.
+type Avail struct {
+	_      struct{} `cbor:",toarray"`
+	Token  Token
+	Node   string
+	CPU    float64 // percent idle
+	Memory uint64
+	Disk   uint64
+	Swap   float64 // percent free
+}
+
 // newClusterFrame returns an empty frame of kind k, nil when there is no such kind.
 func newClusterFrame(k Kind) Frame {
 	if fresh, ok := clusterFrames[k]; ok {
@@ -240,6 +262,7 @@ var clusterFrames = map[Kind]func() Frame{
 	KindDone:        func() Frame { return &Done{} },
 	KindFreed:       func() Frame { return &Freed{} },
 	KindStatus:      func() Frame { return &Status{} },
+	KindAvail:       func() Frame { return &Avail{} },
 }
 
 // Kind of an Offer.
@@ -301,3 +324,6 @@ func (*Freed) Kind() Kind { return KindFreed }
 
 // Kind of a Status.
 func (*Status) Kind() Kind { return KindStatus }
+
+// Kind of an Avail.
+func (*Avail) Kind() Kind { return KindAvail }

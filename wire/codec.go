@@ -227,7 +227,18 @@ func (c *Codec) decodeInto(data []byte, into, ctx any, strict bool) (err error) 
 // DecodeAny decodes data, which AppendAny wrote. An error wraps [ErrTypeUnknown] when data holds a type that is not
 // registered in this program.
 func (c *Codec) DecodeAny(data []byte, ctx any) (v any, err error) {
+	return c.decodeAny(data, ctx, false)
+}
+
+// DecodeAnyOwn is DecodeAny of data that nobody else has from now on: what is decoded may refer to it, where that is a
+// byte string that makes up most of it.
+func (c *Codec) DecodeAnyOwn(data []byte, ctx any) (v any, err error) {
+	return c.decodeAny(data, ctx, true)
+}
+
+func (c *Codec) decodeAny(data []byte, ctx any, own bool) (v any, err error) {
 	d := c.newDecoder(data, ctx)
+	d.own = own
 	defer d.finish(anyType, &err)
 	if err := d.check(); err != nil {
 		return nil, err

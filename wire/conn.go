@@ -2,6 +2,7 @@ package wire
 
 import (
 	"bufio"
+	"bytes"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -15,18 +16,30 @@ const maxFrameSize = 1<<31 - 1
 // FrameOverhead is the most that a frame adds to the user's value in it.
 const FrameOverhead = 4096
 
-// readBuffer is how much is read from a stream at once. A frame that travels whole fits it, and is decoded in place.
+// readBuffer is how much is read from a stream at once.
 const readBuffer = 64 << 10
 
 // What travels in parts.
 const (
-	// PartSize is the most bytes of a frame, with its head, that travel at once. A larger frame is cut into parts of that
-	// size, so that others can go between them.
-	PartSize = 48 << 10
+	// PartSize is the most bytes of a frame, with its head, that travel at once: a message of 64 KiB still does. A larger
+	// frame is cut into parts of that size, so that others can go between them.
+	PartSize = 72 << 10
 	// MaxParted is how many frames may be on their way in parts at the same time.
 	MaxParted = 4
+	// maxPiece is the most that a size in front of a piece may say: the kind, a part's number and PartSize.
+	maxPiece = PartSize + 16
 	// maxGuess is how many bytes are allocated at once for a frame in parts, whatever it claims to be.
 	maxGuess = 8 << 20
+)
+
+// What happens to the payloads of whole frames.
+const (
+	// inPlace is the largest that is decoded where it was read; a larger one gets memory of its own.
+	inPlace = 4 << 10
+	// slabSize is the size of the pieces of memory that small bodies share.
+	slabSize = 8 << 10
+	// slabBody is the largest body that shares one: of what somebody keeps of a message, no more is held.
+	slabBody = 512
 )
 
 // AppendPart appends a part of an encoded frame, of at most [PartSize] bytes, which the caller appends right behind. Parts
@@ -44,6 +57,8 @@ type Reader struct {
 	r      *bufio.Reader // owned by the link's reader
 	max    int           // immutable: the largest payload that is accepted
 	parted []partedFrame // owned by the link's reader: those that are on their way
+	slab   []byte        // owned by the link's reader: what is left of it takes small bodies
+	msg    Message       // owned by the link's reader: the latest
 }
 
 // partedFrame is a frame that comes in parts, with its head, as far as it has come.
@@ -58,84 +73,133 @@ func NewReader(r io.Reader, limit int) *Reader {
 	return &Reader{r: bufio.NewReaderSize(r, readBuffer), max: limit}
 }
 
-// Next returns the next frame and how many bytes it was. Nothing in the frame refers to memory of the Reader. Memory
-// grows as bytes arrive, whatever length the peer claims.
+// Next returns the next frame and how many bytes it was. A *Message is valid until the next call; its body, and other frames, for
+// ever. Memory grows as bytes arrive, whatever length the peer claims.
 func (r *Reader) Next() (f Frame, size int, err error) {
 	for {
-		kind, payload, err := r.piece()
+		kind, size, err := r.head()
 		if err != nil {
 			return nil, 0, err
 		}
 		if kind != KindPart {
-			f, err := DecodeFrame(kind, payload)
-			return f, frameHead + len(payload), err
+			f, err := r.whole(kind, size)
+			return f, frameHead + size, err
 		}
-		whole, err := r.part(payload)
+		whole, err := r.part(size)
 		if err != nil {
 			return nil, 0, err
 		}
 		if whole != nil {
-			f, err := decodeFrame(Kind(whole[4]), whole[frameHead:], func(b []byte) []byte { return b }) // nobody else has it
+			f, err := r.decode(Kind(whole[4]), whole[frameHead:], own)
 			return f, len(whole), err
 		}
 	}
 }
 
-// piece returns what the stream has next: a whole frame's kind and payload, or a part. The payload is valid until the
-// next call.
-func (r *Reader) piece() (Kind, []byte, error) {
+// head reads what stands before a piece: its kind, and the size of its payload.
+func (r *Reader) head() (Kind, int, error) {
 	head, err := r.r.Peek(frameHead)
 	if err != nil {
 		if len(head) > 0 || len(r.parted) > 0 {
 			err = cutShort(err)
 		}
-		return 0, nil, err
+		return 0, 0, err
 	}
 	size := int64(binary.BigEndian.Uint32(head)) - 1
 	kind := Kind(head[4])
-	if size < 0 || size > readBuffer || kind != KindPart && size > int64(r.max) {
-		return 0, nil, fmt.Errorf("%w: kind %d claims %d bytes in one piece", ErrMalformed, kind, size)
+	if size < 0 || size >= maxPiece || kind != KindPart && size > int64(r.max) {
+		return 0, 0, fmt.Errorf("%w: kind %d claims %d bytes in one piece", ErrMalformed, kind, size)
 	}
-	if _, err := r.r.Discard(frameHead); err != nil {
-		return 0, nil, err
-	}
-	payload, err := r.r.Peek(int(size))
-	if err != nil {
-		return 0, nil, cutShort(err)
-	}
-	// Discard only moves the read position: the bytes stay until the next read.
-	_, err = r.r.Discard(int(size))
-	return kind, payload, err
+	_, err = r.r.Discard(frameHead)
+	return kind, int(size), err
 }
 
-// part takes in a part; it returns the frame when that was the last.
-func (r *Reader) part(payload []byte) ([]byte, error) {
-	number, n := binary.Uvarint(payload)
-	if n <= 0 || len(payload) == n {
+// whole reads the payload of a frame that travels whole.
+func (r *Reader) whole(kind Kind, size int) (Frame, error) {
+	if size > inPlace {
+		payload := make([]byte, size)
+		if _, err := io.ReadFull(r.r, payload); err != nil {
+			return nil, cutShort(err)
+		}
+		return r.decode(kind, payload, own)
+	}
+	payload, err := r.r.Peek(size)
+	if err != nil {
+		return nil, cutShort(err)
+	}
+	f, err := r.decode(kind, payload, r.keep)
+	if err == nil {
+		_, err = r.r.Discard(size) // what is buffered: no error
+	}
+	return f, err
+}
+
+// own keeps a body where it is, in memory that nobody else has.
+func own(b []byte) []byte { return b }
+
+// keep copies a body.
+func (r *Reader) keep(b []byte) []byte {
+	switch {
+	case len(b) == 0:
+		return nil
+	case len(b) > slabBody:
+		return bytes.Clone(b)
+	case len(b) > cap(r.slab)-len(r.slab):
+		r.slab = make([]byte, 0, slabSize)
+	}
+	start := len(r.slab)
+	r.slab = append(r.slab, b...)
+	return r.slab[start:len(r.slab):len(r.slab)]
+}
+
+// decode is decodeFrame without an allocation for a message.
+func (r *Reader) decode(kind Kind, payload []byte, keep func([]byte) []byte) (Frame, error) {
+	if kind != KindMessage {
+		return decodeFrame(kind, payload, keep)
+	}
+	if err := r.msg.decode(payload, keep); err != nil {
+		return nil, err
+	}
+	return &r.msg, nil
+}
+
+// part takes in a part with a payload of that size; it returns the frame when that was the last.
+func (r *Reader) part(size int) ([]byte, error) {
+	head, err := r.r.Peek(min(size, binary.MaxVarintLen64))
+	if err != nil {
+		return nil, cutShort(err)
+	}
+	number, n := binary.Uvarint(head)
+	if n <= 0 || n == size {
 		return nil, fmt.Errorf("%w: a part without a number or bytes", ErrMalformed)
 	}
-	payload = payload[n:]
-	at := 0
-	for at < len(r.parted) && r.parted[at].number != number {
-		at++
+	if _, err := r.r.Discard(n); err != nil {
+		return nil, err
 	}
-	if at == len(r.parted) {
-		p, err := r.firstPart(number, payload)
+	size -= n
+	at := slices.IndexFunc(r.parted, func(p partedFrame) bool { return p.number == number })
+	if at < 0 {
+		p, err := r.firstPart(number, size)
 		if err != nil {
 			return nil, err
 		}
+		at = len(r.parted)
 		r.parted = append(r.parted, p)
 	}
 	p := &r.parted[at]
-	if len(payload) > p.size-len(p.buf) {
-		return nil, fmt.Errorf("%w: a frame of %d bytes in parts has %d more", ErrMalformed, p.size, len(payload)-(p.size-len(p.buf)))
+	have := len(p.buf)
+	if size > p.size-have {
+		return nil, fmt.Errorf("%w: a frame of %d bytes in parts has %d more", ErrMalformed, p.size, size-(p.size-have))
 	}
-	if need := len(p.buf) + len(payload); need > cap(p.buf) {
-		grown := make([]byte, len(p.buf), min(p.size, 2*need))
+	if need := have + size; need > cap(p.buf) {
+		grown := make([]byte, have, min(p.size, 2*need))
 		copy(grown, p.buf)
 		p.buf = grown
 	}
-	p.buf = append(p.buf, payload...)
+	p.buf = p.buf[:have+size]
+	if _, err := io.ReadFull(r.r, p.buf[have:]); err != nil {
+		return nil, cutShort(err)
+	}
 	if len(p.buf) < p.size {
 		return nil, nil
 	}
@@ -144,21 +208,25 @@ func (r *Reader) part(payload []byte) ([]byte, error) {
 	return whole, nil
 }
 
-// firstPart looks at the first part of a frame.
-func (r *Reader) firstPart(number uint64, payload []byte) (partedFrame, error) {
+// firstPart looks at the beginning of a frame's first part, which has that size.
+func (r *Reader) firstPart(number uint64, size int) (partedFrame, error) {
 	if len(r.parted) == MaxParted {
 		return partedFrame{}, fmt.Errorf("%w: more than %d frames in parts at the same time", ErrMalformed, MaxParted)
 	}
-	if len(payload) < frameHead {
-		return partedFrame{}, fmt.Errorf("%w: a first part of %d bytes", ErrMalformed, len(payload))
+	if size < frameHead {
+		return partedFrame{}, fmt.Errorf("%w: a first part of %d bytes", ErrMalformed, size)
 	}
-	size := int64(binary.BigEndian.Uint32(payload)) - 1
-	kind := Kind(payload[4])
-	if size < 0 || size > int64(r.max) || kind == KindPart {
+	head, err := r.r.Peek(frameHead)
+	if err != nil {
+		return partedFrame{}, cutShort(err)
+	}
+	claim := int64(binary.BigEndian.Uint32(head)) - 1
+	kind := Kind(head[4])
+	if claim < 0 || claim > int64(r.max) || kind == KindPart {
 		return partedFrame{}, fmt.Errorf("%w: kind %d claims %d bytes, at most %d are taken here (is MaxMessage alike on both sides?)",
-			ErrMalformed, kind, size, r.max)
+			ErrMalformed, kind, claim, r.max)
 	}
-	whole := frameHead + int(size)
+	whole := frameHead + int(claim)
 	return partedFrame{number: number, size: whole, buf: make([]byte, 0, min(whole, maxGuess))}, nil
 }
 

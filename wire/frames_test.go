@@ -73,6 +73,8 @@ func fill(v reflect.Value, n int) {
 		v.SetBool(true)
 	case reflect.Int, reflect.Int8, reflect.Int16, reflect.Int32, reflect.Int64:
 		v.SetInt(int64(n))
+	case reflect.Float64:
+		v.SetFloat(float64(n) + 0.5)
 	case reflect.Uint, reflect.Uint8, reflect.Uint16, reflect.Uint32, reflect.Uint64:
 		v.SetUint(uint64(n))
 	default:
@@ -220,7 +222,7 @@ func (e *endless) Read(p []byte) (int, error) {
 
 func TestReaderRefusesClaims(t *testing.T) {
 	t.Parallel()
-	for _, size := range []uint32{0, readBuffer + 2, 1<<20 + 2, 1 << 31, math.MaxUint32} {
+	for _, size := range []uint32{0, maxPiece + 2, 1<<20 + 2, 1 << 31, math.MaxUint32} {
 		rest := &endless{}
 		head := binary.BigEndian.AppendUint32(nil, size)
 		r := NewReader(io.MultiReader(bytes.NewReader(append(head, byte(KindMessage))), rest), 1<<20)
@@ -270,7 +272,7 @@ func TestPartsRefused(t *testing.T) {
 		"too many bytes":  {slices.Concat(small[0], small[0]), "more"},
 		"too many frames": {slices.Concat(part(1, claim(100, 3)), part(2, claim(100, 3)), part(3, claim(100, 3)), part(4, claim(100, 3)), part(5, claim(100, 3))), "at the same time"},
 		"no such kind":    {part(1, []byte{0, 0, 0, 2, 200, 7}), "kind 200"},
-		"in one piece":    {append(claim(readBuffer+2, KindPart), make([]byte, readBuffer+2)...), "in one piece"},
+		"in one piece":    {append(claim(maxPiece+2, KindPart), make([]byte, maxPiece+2)...), "in one piece"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

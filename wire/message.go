@@ -1,7 +1,6 @@
 package wire
 
 import (
-	"bytes"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -49,6 +48,7 @@ const (
 	KindDone     Kind = 37 // server (or scheduler) to client: how the job ended
 	KindFreed    Kind = 38 // server to scheduler: the job ended
 	KindStatus   Kind = 39 // scheduler to client: a node, server or the computation changed state
+	KindAvail    Kind = 40 // node to scheduler, scheduler to client: what a node has to spare
 )
 
 // Frame is one unit of what peers say to each other.
@@ -285,16 +285,19 @@ func AppendMessage(dst []byte, to uint64, encode func(dst []byte) ([]byte, error
 }
 
 // DecodeFrame decodes the payload of a frame of kind k. Nothing in the result refers to payload.
-func DecodeFrame(k Kind, payload []byte) (Frame, error) { return decodeFrame(k, payload, bytes.Clone) }
+func DecodeFrame(k Kind, payload []byte) (Frame, error) { return decodeFrame(k, payload, cloneBody) }
+
+// cloneBody copies a body; nil is no body.
+func cloneBody(b []byte) []byte { return append([]byte(nil), b...) }
 
 // decodeFrame is DecodeFrame with what is done to a body before the result refers to it.
 func decodeFrame(k Kind, payload []byte, keep func([]byte) []byte) (Frame, error) {
 	if k == KindMessage {
-		to, n := binary.Uvarint(payload)
-		if n <= 0 {
-			return nil, fmt.Errorf("%w: message without a recipient", ErrMalformed)
+		m := &Message{}
+		if err := m.decode(payload, keep); err != nil {
+			return nil, err
 		}
-		return &Message{To: to, Body: keep(payload[n:])}, nil
+		return m, nil
 	}
 	f := newFrame(k)
 	if f == nil {
@@ -316,6 +319,16 @@ func decodeFrame(k Kind, payload []byte, keep func([]byte) []byte) (Frame, error
 	return f, nil
 }
 
+// decode decodes the payload of a message.
+func (m *Message) decode(payload []byte, keep func([]byte) []byte) error {
+	to, n := binary.Uvarint(payload)
+	if n <= 0 {
+		return fmt.Errorf("%w: message without a recipient", ErrMalformed)
+	}
+	m.To, m.Body = to, keep(payload[n:])
+	return nil
+}
+
 // bodyOf returns where a frame holds the user's encoded value, nil for a frame that carries none. It travels as it is, behind
 // the array of the other fields: a large one is copied once less, and the array's limits are not its.
 func bodyOf(f Frame) *[]byte {
@@ -323,6 +336,10 @@ func bodyOf(f Frame) *[]byte {
 	case *Deliver:
 		return &f.Body
 	case *Ask:
+		return &f.Body
+	case *Publish:
+		return &f.Body
+	case *PublishDeliver:
 		return &f.Body
 	case *Run:
 		return &f.Call.Arg
@@ -353,6 +370,9 @@ func BodySize(f Frame) int {
 func newFrame(k Kind) Frame {
 	if int(k) < len(frameKinds) && frameKinds[k] != nil {
 		return frameKinds[k]()
+	}
+	if f := newChannelFrame(k); f != nil {
+		return f
 	}
 	return newClusterFrame(k)
 }

@@ -4,6 +4,7 @@ import (
 	"maps"
 	"math/big"
 	"reflect"
+	"sync"
 	"time"
 )
 
@@ -18,6 +19,9 @@ type valuePlan struct {
 	// exactKey tells that two values differ exactly when their encodings do, and do so still after travelling. Map keys
 	// of other types are compared when they are encoded.
 	exactKey bool
+
+	// scratch holds pointers to zero values, to decode into.
+	scratch sync.Pool
 }
 
 type (
@@ -70,6 +74,7 @@ func (b *planBuilder) plan(t reflect.Type) (*valuePlan, *TravelError) {
 		return p, nil
 	}
 	p := &valuePlan{typ: t, size: int64(t.Size())}
+	p.scratch.New = func() any { return reflect.New(t).Interface() }
 	b.fresh[t] = p
 	if err := b.fill(p); err != nil {
 		return nil, err

@@ -15,7 +15,7 @@ func (d *valueDecoder) any() (any, error) {
 		return int(n), err
 	case majorBytes:
 		b, err := d.bytes(bytesType)
-		return append([]byte{}, b...), err
+		return d.result(b), err
 	case majorText:
 		s, err := d.string(stringType)
 		return string(s), err
@@ -167,9 +167,14 @@ func (d *valueDecoder) named() (any, error) {
 	if err := d.take(at.plan.size); err != nil {
 		return nil, err
 	}
-	v := reflect.New(at.typ).Elem()
-	if err := at.plan.decode(d, v); err != nil {
+	p := at.plan.scratch.Get() // what it points to is copied into the result: one allocation less
+	v := reflect.ValueOf(p).Elem()
+	err = at.plan.decode(d, v)
+	x := v.Interface()
+	v.SetZero()
+	at.plan.scratch.Put(p)
+	if err != nil {
 		return nil, atStep(err, ".("+at.name+")")
 	}
-	return v.Interface(), nil
+	return x, nil
 }

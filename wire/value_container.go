@@ -111,7 +111,7 @@ func decodeBytes(d *valueDecoder, v reflect.Value) error {
 		return nil
 	}
 	b, err := d.bytes(v.Type())
-	v.SetBytes(append([]byte{}, b...))
+	v.SetBytes(d.result(b))
 	return err
 }
 

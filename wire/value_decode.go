@@ -16,12 +16,13 @@ type valueDecoder struct {
 	off    int    // of the next item
 	memory int64  // still to be had
 	strict bool   // a field that the type does not have is an error
+	own    bool   // a byte string that is most of the data may refer to it
 }
 
 // newDecoder starts on data.
 func (c *Codec) newDecoder(data []byte, ctx any) *valueDecoder {
 	d := c.decoders.Get().(*valueDecoder)
-	d.ctx, d.data, d.off, d.strict = ctx, data, 0, false
+	d.ctx, d.data, d.off, d.strict, d.own = ctx, data, 0, false, false
 	d.memory = c.limits.memoryBudget(len(data))
 	return d
 }
@@ -106,6 +107,17 @@ func (d *valueDecoder) string(t reflect.Type) ([]byte, error) { return d.chunk(m
 
 // bytes reads a byte string, which the result refers to.
 func (d *valueDecoder) bytes(t reflect.Type) ([]byte, error) { return d.chunk(majorBytes, t) }
+
+// ownBytes is the shortest byte string that is not copied where that may be.
+const ownBytes = 4 << 10
+
+// result returns b, a part of the data, as what the caller of Decode gets.
+func (d *valueDecoder) result(b []byte) []byte {
+	if d.own && len(b) >= ownBytes && len(b) >= len(d.data)/2 {
+		return b[:len(b):len(b)]
+	}
+	return append([]byte{}, b...)
+}
 
 func (d *valueDecoder) chunk(want byte, t reflect.Type) ([]byte, error) {
 	if d.data[d.off]>>5 != want {

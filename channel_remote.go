@@ -1,0 +1,314 @@
+package discoro
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
+
+	"github.com/discoro/discoro/wire"
+)
+
+// flow is what a runtime has sent to a channel of another, and has not heard to have left that. So a sender that outruns the
+// channel's subscribers waits, though their links are not its own.
+type flow struct {
+	mu     sync.Mutex // guards following; leaf
+	out    int        // bytes under way
+	since  int        // bytes since the last message that is to be answered
+	asked  int        // answers under way
+	waits  []*call    // senders that wait for one
+	failed error      // what became of an earlier message, until a sender has heard it
+}
+
+const (
+	flowWindow = 1 << 20   // bytes under way
+	flowStep   = 256 << 10 // bytes between two messages that are to be answered
+)
+
+// enter books a message. wait: there is no room; it is finished when there may be. ask: an answer is wanted, for so many
+// bytes.
+func (f *flow) enter(size int) (wait *call, ask int, err error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if err, f.failed = f.failed, nil; err != nil {
+		return nil, 0, fmt.Errorf("not sent, as an earlier message was not, or not to all: %w", err)
+	}
+	if f.asked > 0 && f.out+size > flowWindow {
+		wait = &call{}
+		f.waits = append(f.waits, wait)
+		return wait, 0, nil
+	}
+	f.out += size
+	f.since += size
+	if f.since >= flowStep {
+		ask, f.since = f.since, 0
+		f.asked++
+	}
+	return nil, ask, nil
+}
+
+// heard books an answer.
+func (f *flow) heard(bytes int, err error) {
+	f.mu.Lock()
+	f.asked--
+	f.out -= bytes
+	if err != nil {
+		f.failed = err
+	}
+	waits := f.waits
+	f.waits = nil
+	f.mu.Unlock()
+	for _, k := range waits {
+		k.finish(outcome{})
+	}
+}
+
+// fail has the next sender hear err.
+func (f *flow) fail(err error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.failed = err
+}
+
+// sendAway is Send to a channel of another runtime.
+func (ch *Channel) sendAway(msg any) error {
+	body, err := ch.rt.encodeMessage(msg)
+	if err != nil {
+		return err
+	}
+	ctx, cancel := context.WithTimeoutCause(context.Background(), ch.rt.cfg.MsgTimeout, ErrTimeout)
+	defer cancel()
+	if err := ch.publishAway(ctx, body); err != nil {
+		if errors.Is(err, context.DeadlineExceeded) {
+			err = fmt.Errorf("not sent, the channel's subscribers have left no room for %v: %w", ch.rt.cfg.MsgTimeout, ErrTimeout)
+		}
+		return fmt.Errorf("discoro: send to channel %v: %w", ch, err)
+	}
+	return nil
+}
+
+func (ch *Channel) publishAway(ctx context.Context, body []byte) error {
+	l := ch.owner()
+	if err := l.waitRoom(ctx, &wire.Publish{Body: body, Channel: ch.seq}); err != nil {
+		return err
+	}
+	wait, ask, err := ch.flow.enter(len(body) + publishCost)
+	for wait != nil {
+		if _, err := ch.rt.wait(ctx, wait); err != nil {
+			return err
+		}
+		wait, ask, err = ch.flow.enter(len(body) + publishCost)
+	}
+	switch {
+	case err != nil:
+		return err
+	case ask == 0:
+		return l.post(&wire.Publish{Channel: ch.seq, Body: body})
+	}
+	_, err = l.ask(answerFunc(func(out outcome) { ch.flow.heard(ask, out.err) }), func(call uint64) wire.Frame {
+		return &wire.Publish{Call: call, Channel: ch.seq, Body: body}
+	})
+	if err != nil {
+		ch.flow.heard(ask, nil) // the link is down
+	}
+	return err
+}
+
+// owner returns the link to the runtime that owns the channel.
+func (ch *Channel) owner() *link { return ch.rt.linkTo(ch.home, ch.loc) }
+
+func (ch *Channel) deliverAway(ctx context.Context, msg any, n int) (int, error) {
+	body, err := ch.rt.encodeMessage(msg)
+	if err != nil {
+		return 0, err
+	}
+	out, err := ch.owner().request(ctx, func(call uint64) wire.Frame {
+		return &wire.PublishDeliver{Call: call, Channel: ch.seq, N: n, Body: body}
+	})
+	if err == nil {
+		err = out.err
+	}
+	if err != nil {
+		return 0, err
+	}
+	return resultAs[int](ch.rt, out, ch.name)
+}
+
+func (ch *Channel) closeAway() error {
+	ctx, cancel := context.WithTimeoutCause(context.Background(), ch.rt.cfg.MsgTimeout, ErrTimeout)
+	defer cancel()
+	out, err := ch.owner().request(ctx, func(call uint64) wire.Frame {
+		return &wire.CloseChannel{Call: call, Channel: ch.seq}
+	})
+	switch {
+	case errors.Is(err, context.DeadlineExceeded):
+		return fmt.Errorf("no answer for %v: %w", ch.rt.cfg.MsgTimeout, ErrTimeout)
+	case err == nil && !errors.Is(out.err, ErrClosed):
+		return out.err
+	}
+	return err
+}
+
+// enrollLocal subscribes a coroutine of this runtime, or with off unsubscribes it. It does not block; done is called once.
+func (ch *Channel) enrollLocal(c *localCoro, off bool, done func(error)) {
+	seq := c.Coro.seq
+	switch {
+	case ch.hub != nil && off:
+		done(ch.hub.remove(subKey{nil, seq}))
+	case ch.hub != nil:
+		done(ch.hub.add(c, nil, seq))
+	case off:
+		l := ch.owner()
+		ch.rt.channels.leave(l, memberKey{ch.seq, seq}, nil)
+		ch.tellOwner(l, done, func(call uint64) wire.Frame {
+			return &wire.Unsubscribe{Call: call, Channel: ch.seq, Coro: seq}
+		})
+	default:
+		l := ch.owner()
+		if !ch.rt.channels.mayJoin(l) {
+			done(fmt.Errorf("%d subscriptions to channels at %v, no more may be: %w", maxSubscribed, ch.loc, ErrRejected))
+			return
+		}
+		ch.tellOwner(l, func(err error) {
+			if err == nil {
+				ch.rt.channels.join(l, c, memberKey{ch.seq, seq})
+			}
+			done(err)
+		}, func(call uint64) wire.Frame { return &wire.Subscribe{Call: call, Channel: ch.seq, Coro: seq} })
+	}
+}
+
+// tellOwner asks the channel's owner; the answer is done's.
+func (ch *Channel) tellOwner(l *link, done func(error), build func(call uint64) wire.Frame) {
+	if _, err := l.ask(answerFunc(func(out outcome) { done(out.err) }), build); err != nil {
+		done(err)
+	}
+}
+
+// dispatchChannel hands a frame about channels to its owner; it reports false for others.
+func (rt *Runtime) dispatchChannel(l *link, f wire.Frame) (mine bool, err error) {
+	switch f := f.(type) {
+	case *wire.Subscribe:
+		h, err := rt.channels.find(f.Channel)
+		switch {
+		case err == nil && l.isSelf():
+			err = fmt.Errorf("not by a frame: %w", ErrRejected)
+		case err == nil:
+			err = h.add(nil, l, f.Coro)
+		}
+		l.reply(f.Call, outcome{err: err})
+	case *wire.Unsubscribe:
+		h, err := rt.channels.find(f.Channel)
+		if err == nil {
+			err = h.remove(subKey{l, f.Coro})
+		}
+		if f.Call != 0 {
+			l.reply(f.Call, outcome{err: err})
+		}
+	case *wire.Publish:
+		rt.servePublish(l, f)
+	case *wire.PublishDeliver:
+		return true, rt.servePublishDeliver(l, f)
+	case *wire.CloseChannel:
+		h, err := rt.channels.find(f.Channel)
+		if err == nil {
+			rt.channels.close(h)
+		}
+		l.reply(f.Call, outcome{err: err})
+	case *wire.Enroll:
+		rt.serveEnroll(l, f)
+	case *wire.Dropped:
+		rt.putDropped(l, f)
+	case *wire.LocateChannel:
+		out := outcome{err: fmt.Errorf("no channel of that name at %v: %w", rt.loc, ErrNotFound)}
+		if ch := rt.channels.named(f.Name); ch != nil {
+			out = outcome{val: ch}
+		}
+		l.reply(f.Call, out)
+	default:
+		return false, nil
+	}
+	return true, nil
+}
+
+func (rt *Runtime) servePublish(l *link, f *wire.Publish) {
+	answer := func(_ int, err error) {
+		switch {
+		case f.Call != 0:
+			l.reply(f.Call, outcome{err: err})
+		case err != nil:
+			l.tell(&wire.Dropped{Channel: f.Channel, Err: encodeError(err)})
+		}
+	}
+	h, err := rt.channels.find(f.Channel)
+	if err != nil {
+		answer(0, err)
+		return
+	}
+	h.publish(&publication{hub: h, msg: encodedMessage(f.Body), body: f.Body, from: l, done: answer})
+}
+
+func (rt *Runtime) servePublishDeliver(l *link, f *wire.PublishDeliver) error {
+	h, err := rt.channels.find(f.Channel)
+	if err != nil {
+		l.reply(f.Call, outcome{err: err})
+		return nil //nolint:nilerr // the answer has it; the peer has done nothing wrong
+	}
+	p := &publication{hub: h, msg: encodedMessage(f.Body), body: f.Body, deliver: true, atLeast: f.N, from: l}
+	p.done = func(n int, err error) {
+		if l.unserve(f.Call) != nil {
+			l.reply(f.Call, outcome{val: n, err: err})
+		}
+	}
+	if err := l.serve(f.Call, func() { p.cancel() }); err != nil {
+		return l.refuseCall(f.Call, err)
+	}
+	h.publish(p)
+	if l.cause() != nil { // its end may have come before h had p
+		p.cancel()
+	}
+	return nil
+}
+
+// serveEnroll subscribes a coroutine of this runtime, for a peer, to a channel anywhere.
+func (rt *Runtime) serveEnroll(l *link, f *wire.Enroll) {
+	answer := func(err error) { l.reply(f.Call, outcome{err: err}) }
+	c := rt.coroutine(f.Coro)
+	if c == nil {
+		answer(rt.errNoCoro(f.Coro))
+		return
+	}
+	ch := rt.liveChannel(f.Channel)
+	if to := rt.linkIf(ch.home); to == nil || to.stateNow() != linkUp && !to.isSelf() {
+		done, ok := rt.channels.dial()
+		if !ok {
+			rt.log.Debug("too many subscriptions wait for links", slog.String("peer", l.location().String()))
+			answer(fmt.Errorf("%d subscriptions wait for links to their channels at %v, try again later: %w", maxDialling, rt.loc, ErrRejected))
+			return
+		}
+		after := answer
+		answer = func(err error) {
+			done()
+			after(err)
+		}
+	}
+	ch.enrollLocal(c, f.Off, answer)
+}
+
+// locateChannelFirst asks at all the locations and returns the first channel that is found.
+func (rt *Runtime) locateChannelFirst(ctx context.Context, name string, at []Location) (*Channel, error) {
+	return locateAmong(ctx, rt, at, func(ctx context.Context, loc Location) (*Channel, error) {
+		l, err := rt.linkAt(ctx, loc)
+		if err != nil {
+			return nil, err
+		}
+		ctx, cancel := context.WithTimeoutCause(ctx, rt.cfg.MsgTimeout, ErrTimeout)
+		defer cancel()
+		out, err := l.request(ctx, func(call uint64) wire.Frame { return &wire.LocateChannel{Call: call, Name: name} })
+		if err != nil {
+			return nil, err
+		}
+		return resultAs[*Channel](rt, out, name)
+	})
+}

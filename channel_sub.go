@@ -1,0 +1,234 @@
+package discoro
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/discoro/discoro/wire"
+)
+
+// subscriber is one coroutine that is subscribed to a channel of this runtime. What cannot go onto its link at once waits
+// here, in order; the others' messages do not wait for it.
+type subscriber struct {
+	hub   *hub       // immutable
+	local *localCoro // immutable: nil when it is of another runtime
+	key   subKey     // immutable
+	at    int        // where it is in hub.order; guarded by hub.mu
+
+	mu      sync.Mutex // guards following; leaf
+	waiting []queued   // the first is being sent
+	busy    bool       // somebody sends what waits
+	gone    bool       // nothing is sent any more
+	goneFor error      // what the senders of what waits are told
+	stop    func()     // ends the watch of a local one
+}
+
+// queued is a message that waits for its turn on the subscriber's link.
+type queued struct {
+	p     *publication
+	since time.Time
+}
+
+// watch drops a local subscriber when it has ended.
+func (s *subscriber) watch() {
+	stop := s.local.onEnd(func() { s.drop(nil) })
+	s.mu.Lock()
+	gone := s.gone
+	s.stop = stop
+	s.mu.Unlock()
+	if gone {
+		stop()
+	}
+}
+
+func (s *subscriber) isGone() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.gone
+}
+
+// send gives the subscriber p, now or when there is room on its link. It never blocks.
+func (s *subscriber) send(p *publication) {
+	if s.local != nil {
+		err := s.local.put(p.msg)
+		if err != nil {
+			s.drop(nil)
+		}
+		p.result(err == nil, nil)
+		return
+	}
+	s.mu.Lock()
+	if s.gone {
+		s.mu.Unlock()
+		p.result(false, nil) // it was dropped just now
+		return
+	}
+	s.waiting = append(s.waiting, queued{p, time.Now()})
+	busy := s.busy
+	s.busy = true
+	s.mu.Unlock()
+	if busy {
+		return
+	}
+	full, first := s.flush(nil)
+	if full != nil && !s.hub.rt.start(func() { s.flushAll(full, first) }) {
+		s.drop(ErrClosed)
+	}
+}
+
+// flush sends what waits; turn is what was waited for, if that was. When there is no room it returns a call that is finished
+// when there is, and the message that waits for it.
+func (s *subscriber) flush(turn *call) (full *call, first queued) {
+	defer func() {
+		if turn != nil {
+			s.key.link.dropRoom(turn) // unless it was used
+		}
+	}()
+	for {
+		s.mu.Lock()
+		if len(s.waiting) == 0 {
+			s.waiting, s.busy = nil, false
+			s.mu.Unlock()
+			return nil, queued{}
+		}
+		first, s.waiting[0] = s.waiting[0], queued{}
+		s.waiting = s.waiting[1:]
+		s.mu.Unlock()
+		full, err := s.try(first.p, turn)
+		switch {
+		case err != nil:
+			first.p.result(false, nil)
+			s.drop(nil)
+		case full == nil && !first.p.deliver:
+			first.p.result(true, nil)
+		case full != nil && s.putBack(first):
+			return full, first
+		}
+	}
+}
+
+// putBack makes q the first that waits again. When the subscription is over it tells q's sender, and reports false.
+func (s *subscriber) putBack(q queued) bool {
+	s.mu.Lock()
+	gone, err := s.gone, s.goneFor
+	if !gone {
+		s.waiting = slices.Insert(s.waiting, 0, q)
+	}
+	s.mu.Unlock()
+	if gone {
+		q.p.result(false, err)
+	}
+	return !gone
+}
+
+// flushAll waits for room and sends what waits, until nothing does. A message that has waited for Config.MsgTimeout costs
+// the subscription: it would be a gap.
+func (s *subscriber) flushAll(full *call, first queued) {
+	rt, l := s.hub.rt, s.key.link
+	for full != nil {
+		ctx, cancel := context.WithDeadline(rt.ctx, first.since.Add(rt.cfg.MsgTimeout))
+		_, err := rt.wait(ctx, full)
+		cancel()
+		if err != nil {
+			l.dropRoom(full)
+			if rt.ctx.Err() != nil {
+				s.drop(fmt.Errorf("the runtime is closed: %w", ErrClosed))
+				s.flush(nil)
+				return
+			}
+			err = fmt.Errorf("the queue of the link to %v has been full for %v, coroutine %d there was unsubscribed: %w",
+				l.location(), rt.cfg.MsgTimeout, s.key.seq, ErrTimeout)
+			s.hub.logDropped(s, err)
+			s.drop(err)
+			s.flush(nil)
+			return
+		}
+		full, first = s.flush(full)
+	}
+}
+
+// try puts p onto the link. With full there was no room.
+func (s *subscriber) try(p *publication, turn *call) (full *call, err error) {
+	l := s.key.link
+	if !p.deliver {
+		return l.offerFrame(&wire.Message{To: s.key.seq, Body: p.body}, turn)
+	}
+	answer := answerFunc(func(out outcome) {
+		if errors.Is(out.err, ErrNotFound) {
+			s.drop(nil)
+		}
+		p.result(out.err == nil, nil)
+	})
+	id, err := l.book(answer)
+	if err != nil {
+		return nil, err
+	}
+	full, err = l.offerFrame(&wire.Deliver{Call: id, To: s.key.seq, Body: p.body}, turn)
+	if (full != nil || err != nil) && l.takeCall(id) == nil {
+		return nil, nil // the link has ended, and the answer was that
+	}
+	return full, err
+}
+
+// drop ends the subscription, unless it has ended. Senders of what waits are told err; nil: that it is gone is no
+// mistake.
+func (s *subscriber) drop(err error) {
+	if s.hub.take(s.key) == nil {
+		return
+	}
+	s.end(err)
+	if s.local == nil && s.key.link.cause() == nil {
+		s.key.link.tell(s.hub.noticeOf(s, err))
+	}
+}
+
+// close is drop when the channel closes.
+func (s *subscriber) close() {
+	s.end(nil)
+	if s.local == nil && s.key.link.cause() == nil {
+		s.key.link.tell(s.hub.noticeOf(s, ErrClosed))
+	}
+}
+
+// end lets go of what waits, and of the watch.
+func (s *subscriber) end(err error) {
+	s.mu.Lock()
+	s.gone, s.goneFor = true, err
+	waiting, stop := s.waiting, s.stop
+	s.waiting = nil
+	s.mu.Unlock()
+	if stop != nil {
+		stop()
+	}
+	for _, q := range waiting {
+		q.p.result(false, err)
+	}
+}
+
+// offerFrame is post for what can wait; see offer.
+func (l *link) offerFrame(f wire.Frame, turn *call) (wait *call, err error) {
+	buf := frameBuffers.Get().(*[]byte)
+	defer putBuffer(buf)
+	head, body, err := wire.AppendHead((*buf)[:0], f)
+	*buf = head
+	if err != nil {
+		return nil, err
+	}
+	return l.offer(keyOf(f), head, body, nil, turn)
+}
+
+// book numbers a call whose answer goes to k.
+func (l *link) book(k answerer) (uint64, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.state == linkDown {
+		return 0, l.err
+	}
+	l.nextCall++
+	l.calls[l.nextCall] = k
+	return l.nextCall, nil
+}

@@ -1,0 +1,293 @@
+package discoro
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"maps"
+	"runtime"
+	"slices"
+	"sync"
+	"weak"
+
+	"github.com/discoro/discoro/wire"
+)
+
+// channelTable is what a runtime knows of channels: its own, the handles of all, and where its coroutines are subscribed
+// elsewhere.
+type channelTable struct {
+	mu       sync.Mutex // guards following; leaf
+	closed   bool
+	last     uint64 // the last channel's number
+	hubs     map[uint64]*hub
+	names    map[string]*Channel
+	handles  map[handleKey]weak.Pointer[Channel]
+	members  map[*link]map[memberKey]*member
+	dialling int // subscriptions asked for by peers that wait for a link
+}
+
+// memberKey names a coroutine of this runtime in a channel of a peer.
+type memberKey struct{ channel, coro uint64 }
+
+// member is a coroutine of this runtime that is subscribed elsewhere.
+type member struct {
+	mu   sync.Mutex // guards following; leaf
+	gone bool
+	stop func() // ends the watch for the coroutine's end
+}
+
+// maxDialling is how many subscriptions to channels of runtimes that there is no link to peers may have waiting: each makes this
+// runtime dial where the peer says.
+const maxDialling = 64
+
+// own enters a new channel of this runtime; it reports false when the runtime is closed.
+func (t *channelTable) own(ch *Channel) bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.closed {
+		return false
+	}
+	t.last++
+	ch.seq = t.last
+	ch.hub = &hub{rt: ch.rt, ch: ch, subs: map[subKey]*subscriber{}, peers: map[*link]*hubPeer{}}
+	if t.hubs == nil {
+		t.hubs = map[uint64]*hub{}
+	}
+	t.hubs[ch.seq] = ch.hub
+	t.keepLocked(handleKey{ch.home, ch.seq}, ch)
+	return true
+}
+
+// keepLocked makes ch the handle for key as long as somebody holds it.
+func (t *channelTable) keepLocked(key handleKey, ch *Channel) {
+	if t.handles == nil {
+		t.handles = map[handleKey]weak.Pointer[Channel]{}
+	}
+	t.handles[key] = weak.Make(ch)
+	runtime.AddCleanup(ch, t.dropHandle, key)
+}
+
+func (t *channelTable) dropHandle(key handleKey) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.handles[key].Value() == nil {
+		delete(t.handles, key)
+	}
+}
+
+// handle returns the runtime's one handle of a channel.
+func (t *channelTable) handle(rt *Runtime, key handleKey, loc Location, name string) *Channel {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if ch := t.handles[key].Value(); ch != nil {
+		return ch
+	}
+	ch := &Channel{rt: rt, home: key.home, loc: loc, seq: key.seq, name: name}
+	t.keepLocked(key, ch)
+	return ch
+}
+
+// known returns the handle of a channel if there is one.
+func (t *channelTable) known(key handleKey) *Channel {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.handles[key].Value()
+}
+
+// find returns an open channel of this runtime.
+func (t *channelTable) find(seq uint64) (*hub, error) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	switch h := t.hubs[seq]; {
+	case h != nil:
+		return h, nil
+	case 0 < seq && seq <= t.last:
+		return nil, &textError{text: "the channel is closed", is: []error{ErrClosed}}
+	}
+	return nil, &textError{text: fmt.Sprintf("there is no channel %d", seq), is: []error{ErrNotFound}}
+}
+
+// close closes a channel and lets go of it.
+func (t *channelTable) close(h *hub) {
+	t.mu.Lock()
+	delete(t.hubs, h.ch.seq)
+	maps.DeleteFunc(t.names, func(_ string, ch *Channel) bool { return ch == h.ch })
+	t.mu.Unlock()
+	h.close()
+}
+
+// closeAll closes every channel, when the runtime's links have ended.
+func (t *channelTable) closeAll() {
+	t.mu.Lock()
+	t.closed = true
+	hubs := slices.Collect(maps.Values(t.hubs))
+	t.mu.Unlock()
+	for _, h := range hubs {
+		t.close(h)
+	}
+}
+
+func (t *channelTable) register(ch *Channel, name string) error {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	other := t.names[name]
+	switch {
+	case t.hubs[ch.seq] == nil:
+		return fmt.Errorf("it is closed: %w", ErrClosed)
+	case other != nil && other != ch:
+		return fmt.Errorf("the name is that of %v: %w", other, ErrExists)
+	case t.names == nil:
+		t.names = map[string]*Channel{}
+	}
+	t.names[name] = ch
+	return nil
+}
+
+func (t *channelTable) unregister(ch *Channel, name string) bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	found := t.names[name] == ch
+	if found {
+		delete(t.names, name)
+	}
+	return found
+}
+
+func (t *channelTable) named(name string) *Channel {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.names[name]
+}
+
+// linkDown drops what was on a link.
+func (t *channelTable) linkDown(l *link, err error) {
+	t.mu.Lock()
+	hubs := slices.Collect(maps.Values(t.hubs))
+	members := t.members[l]
+	delete(t.members, l)
+	t.mu.Unlock()
+	for _, h := range hubs {
+		h.lose(l, err)
+	}
+	for _, m := range members {
+		m.end()
+	}
+}
+
+// join enters a coroutine that is subscribed to a channel behind l, until it ends.
+func (t *channelTable) join(l *link, c *localCoro, key memberKey) {
+	m := &member{}
+	t.mu.Lock()
+	if t.members == nil {
+		t.members = map[*link]map[memberKey]*member{}
+	}
+	if t.members[l] == nil {
+		t.members[l] = map[memberKey]*member{}
+	}
+	t.members[l][key] = m
+	t.mu.Unlock()
+	stop := c.onEnd(func() {
+		if t.leave(l, key, m) {
+			l.tell(&wire.Unsubscribe{Channel: key.channel, Coro: key.coro})
+		}
+	})
+	m.mu.Lock()
+	gone := m.gone
+	m.stop = stop
+	m.mu.Unlock()
+	if gone {
+		stop()
+	}
+	if l.cause() != nil { // its end may have been seen to before this one was there
+		t.leave(l, key, m)
+	}
+}
+
+// leave takes back join; it reports false when that was done before. A nil m is whoever is there.
+func (t *channelTable) leave(l *link, key memberKey, m *member) bool {
+	t.mu.Lock()
+	there := t.members[l][key]
+	found := there != nil && (m == nil || m == there)
+	if found {
+		delete(t.members[l], key)
+		if len(t.members[l]) == 0 {
+			delete(t.members, l)
+		}
+	}
+	t.mu.Unlock()
+	if found {
+		there.end()
+	}
+	return found
+}
+
+// mayJoin reports whether one more coroutine may be subscribed to channels behind l.
+func (t *channelTable) mayJoin(l *link) bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return len(t.members[l]) < maxSubscribed
+}
+
+// dial books a subscription that waits for a link; it reports false when too many do. done ends that.
+func (t *channelTable) dial() (done func(), ok bool) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.dialling >= maxDialling {
+		return nil, false
+	}
+	t.dialling++
+	return func() {
+		t.mu.Lock()
+		defer t.mu.Unlock()
+		t.dialling--
+	}, true
+}
+
+func (m *member) end() {
+	m.mu.Lock()
+	m.gone = true
+	stop := m.stop
+	m.mu.Unlock()
+	if stop != nil {
+		stop()
+	}
+}
+
+// handleValue is what travels of a channel's handle.
+func (ch *Channel) handleValue() wire.HandleValue {
+	return wire.HandleValue{ID: ch.home, Host: ch.loc.Addr, Port: ch.loc.Port, Seq: ch.seq, Name: ch.name}
+}
+
+// liveChannel is the runtime's handle for what came over a link.
+func (rt *Runtime) liveChannel(hv wire.HandleValue) *Channel {
+	return rt.channels.handle(rt, handleKey{hv.ID, hv.Seq}, Location{Addr: hv.Host, Port: hv.Port}, hv.Name)
+}
+
+// encodeChannel and decodeChannel carry the handle of a channel inside users' values.
+func encodeChannel(v, _ any) (wire.HandleValue, error) {
+	ch, _ := v.(*Channel)
+	return ch.handleValue(), nil
+}
+
+func decodeChannel(hv wire.HandleValue, ctx any) (any, error) {
+	rt, ok := ctx.(*Runtime)
+	if !ok || rt == nil {
+		return nil, errors.New("a channel's handle can only be decoded by a runtime")
+	}
+	return rt.liveChannel(hv), nil
+}
+
+// putDropped hears that a subscription is over, or that a channel is closed that was published to.
+func (rt *Runtime) putDropped(l *link, f *wire.Dropped) {
+	err := values.Error(f.Err)
+	if f.Coro == 0 {
+		if ch := rt.channels.known(handleKey{l.id, f.Channel}); ch != nil {
+			ch.flow.fail(err)
+		}
+		return
+	}
+	if rt.channels.leave(l, memberKey{f.Channel, f.Coro}, nil) && err != nil && !errors.Is(err, ErrClosed) {
+		rt.log.Warn("a coroutine was unsubscribed from a channel", slog.Uint64("coro", f.Coro), slog.Uint64("channel", f.Channel),
+			slog.String("peer", l.location().String()), slog.Any("err", err))
+	}
+}

@@ -1,0 +1,35 @@
+package discoro_test
+
+import (
+	"context"
+	"fmt"
+	"log"
+	"time"
+
+	"github.com/discoro/discoro"
+)
+
+// What do the coroutines of this program do?
+func ExampleRuntime_Coros() {
+	rt, err := discoro.NewRuntime()
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer rt.Close()
+
+	worker := rt.Spawn("worker", func(c *discoro.Coro) (any, error) { return nil, c.Sleep(time.Hour) })
+	rt.Spawn("asker", func(c *discoro.Coro) (any, error) { return discoro.Ask[string](c, worker, "are you there?") })
+	last := rt.Spawn("last", func(*discoro.Coro) (any, error) { return nil, nil })
+	_ = last.Wait(context.Background()) // when it has ended both wait: coroutines run in turn
+
+	for _, s := range rt.Coros()[:2] {
+		fmt.Printf("%s: %s, %d messages in its mailbox\n", s.Name, s.State, s.Mailbox)
+		if s.On != nil {
+			fmt.Println("  waits for", s.On.Name())
+		}
+	}
+	// Output:
+	// worker: Sleep, 1 messages in its mailbox
+	// asker: Ask, 0 messages in its mailbox
+	//   waits for worker
+}

@@ -1,0 +1,278 @@
+package discoro
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+)
+
+// gated spawns a coroutine that receives one message whenever it is let, and hands it over.
+func gated(t *testing.T, rt *Runtime, name string) (c *Coro, let chan<- struct{}, got <-chan any) {
+	t.Helper()
+	gate, out := make(chan struct{}), make(chan any, 1024)
+	c = rt.Spawn(name, func(c *Coro) (any, error) {
+		for {
+			if err := c.Blocking(func() error {
+				select {
+				case <-gate:
+				case <-c.Done():
+				}
+				return nil
+			}); err != nil {
+				return nil, err
+			}
+			msg, err := c.Receive()
+			if err != nil {
+				return nil, err
+			}
+			out <- msg
+		}
+	})
+	if err := c.Register(name); err != nil {
+		t.Fatal(err)
+	}
+	return c, gate, out
+}
+
+func fill(t *testing.T, c *Coro, n int) {
+	t.Helper()
+	for i := range n {
+		if err := c.Send(i); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+// waiting tells how many messages wait for room at c.
+func waiting(c *Coro) int {
+	c.local.mu.Lock()
+	defer c.local.mu.Unlock()
+	if c.local.room == nil {
+		return 0
+	}
+	return len(c.local.room.waits)
+}
+
+// TestMailboxFullHere has senders of the same runtime wait at a full mailbox: goroutines and coroutines, by Send, Deliver and Ask.
+func TestMailboxFullHere(t *testing.T) {
+	t.Parallel()
+	ctx := testContext(t)
+	rt := testRuntime(t, Config{MaxMailbox: 3})
+	c, let, got := gated(t, rt, "gated")
+	fill(t, c, 3)
+	errs := make(chan error, 4)
+	send := func(n int, f func() error) {
+		go func() { errs <- f() }()
+		eventually(t, "it waits", func() bool { return waiting(c) == n })
+	}
+	send(1, func() error { return c.Send(3) })
+	sender := rt.Spawn("sender", func(*Coro) (any, error) { return nil, c.Send(4) })
+	if s := inState(t, sender, "Send"); s.On != c {
+		t.Errorf("%+v", s)
+	}
+	send(3, func() error { return c.Deliver(ctx, 5) })
+	send(4, func() error { _, err := Ask[int](ctx, c, 6); return err })
+	if n, high := c.Mailbox(); n != 3 || high != 3 {
+		t.Errorf("%d, %d", n, high)
+	}
+	for want := range 7 {
+		let <- struct{}{}
+		msg := next(t, got)
+		if r, ok := msg.(*Request); ok {
+			msg = r.Msg
+			if err := r.Reply(1); err != nil {
+				t.Error(err)
+			}
+		}
+		if msg != want {
+			t.Errorf("%v came, not %d", msg, want)
+		}
+	}
+	for range 3 {
+		if err := next(t, errs); err != nil {
+			t.Error(err)
+		}
+	}
+	if err := sender.Wait(ctx); err != nil {
+		t.Error(err)
+	}
+	if n, high := c.Mailbox(); n != 0 || high != 3 {
+		t.Errorf("%d, %d", n, high)
+	}
+}
+
+// TestMailboxFullTooLong has senders give up: what they did not send does not come.
+func TestMailboxFullTooLong(t *testing.T) {
+	t.Parallel()
+	rt := testRuntime(t, Config{MaxMailbox: 1, MsgTimeout: 50 * time.Millisecond})
+	c, let, got := gated(t, rt, "gated")
+	fill(t, c, 1)
+	check := func(what string, err error, want error) {
+		t.Helper()
+		if !errors.Is(err, want) || !strings.Contains(err.Error(), "MaxMailbox is 1") || !strings.Contains(err.Error(), "gated/") {
+			t.Errorf("%s: %v, want %v", what, err, want)
+		}
+	}
+	check("Send", c.Send("late"), ErrTimeout)
+	short, cancel := context.WithTimeout(testContext(t), time.Millisecond)
+	defer cancel()
+	check("Deliver", c.Deliver(short, "late"), context.DeadlineExceeded)
+	_, err := Ask[int](short, c, "late")
+	check("Ask", err, context.DeadlineExceeded)
+	self := rt.Spawn("gated", func(c *Coro) (any, error) {
+		if err := c.Send(1); err != nil {
+			return nil, err
+		}
+		errs := []error{c.Send(2), c.Deliver(c, 2), c.Blocking(func() error { return c.Send(2) })}
+		return errs, nil
+	})
+	errs, err := Result[[]error](testContext(t), self)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, err := range errs {
+		check("to itself", err, ErrRejected)
+	}
+	ended := make(chan error, 1)
+	go func() { ended <- c.Deliver(testContext(t), "never") }()
+	eventually(t, "it waits", func() bool { return waiting(c) == 1 })
+	_ = c.Terminate()
+	if err := next(t, ended); !errors.Is(err, ErrNotFound) {
+		t.Errorf("when the receiver ends: %v", err)
+	}
+	select {
+	case let <- struct{}{}:
+	case <-c.Done():
+	}
+	select {
+	case msg := <-got:
+		if msg != 0 {
+			t.Errorf("%v came", msg)
+		}
+	default:
+	}
+}
+
+// TestMailboxFullElsewhere sends over a link to a full mailbox: Deliver and Ask wait, Send is refused and counted, and the link
+// goes on.
+func TestMailboxFullElsewhere(t *testing.T) {
+	t.Parallel()
+	ctx := testContext(t)
+	log := &logBuffer{}
+	near := testRuntime(t, Config{})
+	home := testRuntime(t, Config{MaxMailbox: 2, Logger: log.logger()})
+	c, let, got := gated(t, home, "gated")
+	other := collect(t, home, "other")
+	far := locate(t, near, home, "gated")
+	fill(t, far, 5)
+	if err := locate(t, near, home, "other").Deliver(ctx, "through"); err != nil {
+		t.Error(err)
+	}
+	if msg := next(t, other); msg != "through" {
+		t.Errorf("%v", msg)
+	}
+	if s := stateOf(t, c); s.Mailbox != 2 || s.HighWater != 2 || s.Refused != 3 || s.In != 2 {
+		t.Errorf("%+v", s)
+	}
+	if n := log.count("mailbox is full"); n != 1 {
+		t.Errorf("%d lines are logged:\n%s", n, log)
+	}
+	errs := make(chan error, 2)
+	go func() { errs <- far.Deliver(ctx, 2) }()
+	eventually(t, "Deliver waits", func() bool { return waiting(c) == 1 })
+	go func() {
+		n, err := Ask[int](ctx, far, 3)
+		if err == nil && n != 33 {
+			err = fmt.Errorf("%d", n)
+		}
+		errs <- err
+	}()
+	eventually(t, "Ask waits", func() bool { return waiting(c) == 2 })
+	short, cancel := context.WithCancel(ctx)
+	gaveUp := make(chan error, 2)
+	go func() { gaveUp <- far.Deliver(short, "not") }()
+	go func() { _, err := Ask[int](short, far, "not"); gaveUp <- err }()
+	eventually(t, "four wait", func() bool { return waiting(c) == 4 })
+	cancel()
+	for range 2 {
+		if err := next(t, gaveUp); !errors.Is(err, context.Canceled) {
+			t.Errorf("given up: %v", err)
+		}
+	}
+	eventually(t, "two wait", func() bool { return waiting(c) == 2 })
+	exit := home.Spawn("ends", func(*Coro) (any, error) { return nil, nil })
+	if err := exit.Monitor(ctx, far); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "an Exit is taken", func() bool { n, _ := c.Mailbox(); return n == 3 })
+	for _, want := range []any{0, 1, Exit{}, 2, 3} {
+		let <- struct{}{}
+		switch msg := next(t, got).(type) {
+		case Exit:
+			if _, ok := want.(Exit); !ok {
+				t.Errorf("an Exit came, not %v", want)
+			}
+		case *Request:
+			if msg.Msg != want {
+				t.Errorf("%v came, not %v", msg.Msg, want)
+			}
+			if err := msg.Reply(33); err != nil {
+				t.Error(err)
+			}
+		default:
+			if msg != want {
+				t.Errorf("%v came, not %v", msg, want)
+			}
+		}
+	}
+	for range 2 {
+		if err := next(t, errs); err != nil {
+			t.Error(err)
+		}
+	}
+}
+
+// TestMailboxWaitsBounded holds what waits for room to its bytes.
+func TestMailboxWaitsBounded(t *testing.T) {
+	t.Parallel()
+	ctx, cancel := context.WithCancel(testContext(t))
+	near := testRuntime(t, Config{})
+	home := testRuntime(t, Config{MaxMailbox: 1})
+	c, _, _ := gated(t, home, "gated")
+	far := locate(t, near, home, "gated")
+	fill(t, far, 1)
+	large := make([]byte, maxWaitBytes)
+	first := make(chan error, 1)
+	go func() { first <- far.Deliver(ctx, large) }()
+	eventually(t, "it waits", func() bool { return waiting(c) == 1 })
+	if err := far.Deliver(ctx, large); !errors.Is(err, ErrRejected) {
+		t.Errorf("beyond the bound: %v", err)
+	}
+	if _, err := Ask[int](ctx, far, large); !errors.Is(err, ErrRejected) {
+		t.Errorf("beyond the bound: %v", err)
+	}
+	near.linkIf(home.id).fail(errors.New("cut"))
+	if err := next(t, first); !errors.Is(err, ErrDisconnected) {
+		t.Error(err)
+	}
+	eventually(t, "nothing waits", func() bool { return waiting(c) == 0 })
+	c.local.mu.Lock()
+	if n := c.local.room.bytes; n != 0 {
+		t.Errorf("%d bytes wait", n)
+	}
+	c.local.mu.Unlock()
+	cancel()
+}
+
+// TestMailboxLimitChecked refuses limits that are none.
+func TestMailboxLimitChecked(t *testing.T) {
+	t.Parallel()
+	for _, n := range []int{-1, maxMailbox + 1} {
+		if _, err := NewRuntime(Config{MaxMailbox: n}); err == nil || !strings.Contains(err.Error(), "Config.MaxMailbox") {
+			t.Errorf("%d: %v", n, err)
+		}
+	}
+}

@@ -1,0 +1,214 @@
+package discoro
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"log/slog"
+	"maps"
+	"slices"
+	"sync"
+
+	"github.com/discoro/discoro/wire"
+)
+
+// PeerStatus is what a watcher of peers receives when the link to another runtime has come up or has ended.
+type PeerStatus struct {
+	Location Location // of the peer, as it announces it
+	Name     string   // of the peer
+	Online   bool     // there is a link to it
+	Err      error    // why the link ended, ErrDisconnected to errors.Is; nil while Online
+}
+
+// String gives what is set, for people.
+func (s PeerStatus) String() string {
+	text := s.Name + "@" + s.Location.String()
+	switch {
+	case s.Online:
+		return text + " is online"
+	case s.Err == nil:
+		return text + " is offline"
+	}
+	return text + " is offline: " + s.Err.Error()
+}
+
+// WatchPeers makes watcher receive a [PeerStatus] for every runtime that there is a link to now, and from then on for every
+// change: each once, in the order in which they happen. The end of a link comes before the next link to the same
+// runtime. WatchPeers never blocks.
+//
+// The watcher may be a coroutine of any runtime. The watch ends with it, with the link to its runtime, and when more than
+// 65536 changes wait to be sent there, of which the log tells. A second WatchPeers of a watcher does nothing while the
+// first holds, and neither does a nil watcher.
+func (rt *Runtime) WatchPeers(watcher *Coro) {
+	if watcher == nil {
+		return
+	}
+	w := &peerWatch{rt: rt, to: watcher}
+	if watcher.local == nil {
+		w.link = rt.linkOf(watcher)
+	}
+	if !rt.watches.add(w) {
+		return
+	}
+	w.flush()
+	if w.link == nil {
+		watcher.local.onEnd(w.end)
+		return
+	}
+	rt.start(w.awaitEnd)
+}
+
+// maxPeerNews is how many changes may wait to be sent to one watcher of another runtime.
+const maxPeerNews = 1 << 16
+
+// peerWatches are a runtime's watchers, and what they have been told: who is online.
+type peerWatches struct {
+	mu     sync.Mutex // guards following, and the items of each watch; leaf
+	online map[*link]PeerStatus
+	of     map[*Coro]*peerWatch
+}
+
+// peerWatch is one watcher.
+type peerWatch struct {
+	rt    *Runtime     // immutable
+	to    *Coro        // immutable
+	link  *link        // immutable: to its runtime; nil: it runs in this process
+	items []PeerStatus // guarded by peerWatches.mu, like the rest
+	busy  bool         // somebody sends
+	full  bool         // too many wait: what is there is lost
+}
+
+// add starts a watch, with the peers there are to tell of. It reports false when its watcher has one already.
+func (ws *peerWatches) add(w *peerWatch) bool {
+	ws.mu.Lock()
+	defer ws.mu.Unlock()
+	if ws.of[w.to] != nil {
+		return false
+	}
+	w.items = slices.SortedFunc(maps.Values(ws.online), func(a, b PeerStatus) int {
+		return cmp.Or(compareLocations(a.Location, b.Location), cmp.Compare(a.Name, b.Name))
+	})
+	if ws.of == nil {
+		ws.of = map[*Coro]*peerWatch{}
+	}
+	ws.of[w.to] = w
+	return true
+}
+
+// tell books that a link has come up, or that one which was up has ended, and tells the watchers. Who calls it for one link
+// after another does so in order. It never blocks.
+func (ws *peerWatches) tell(l *link, err error) {
+	peer, _ := l.isUp()
+	s := PeerStatus{Location: l.location(), Name: peer.Name, Online: err == nil, Err: err}
+	ws.mu.Lock()
+	if s.Online {
+		if ws.online == nil {
+			ws.online = map[*link]PeerStatus{}
+		}
+		ws.online[l] = s
+	} else {
+		delete(ws.online, l)
+	}
+	watches := slices.Collect(maps.Values(ws.of))
+	for _, w := range watches {
+		w.items = append(w.items, s)
+		w.full = w.full || w.link != nil && len(w.items) > maxPeerNews
+	}
+	ws.mu.Unlock()
+	for _, w := range watches {
+		w.flush()
+	}
+}
+
+// take hands over what is to be told. With nothing, or when the watch is over, nobody sends any more.
+func (ws *peerWatches) take(w *peerWatch) (items []PeerStatus, full bool) {
+	ws.mu.Lock()
+	defer ws.mu.Unlock()
+	if ws.of[w.to] == w {
+		items = w.items
+	}
+	w.items = nil
+	w.busy = len(items) > 0
+	return items, w.full
+}
+
+// flush sends what is to be told. It never blocks: a watcher elsewhere is told in a goroutine.
+func (w *peerWatch) flush() {
+	ws := &w.rt.watches
+	ws.mu.Lock()
+	send := !w.busy && len(w.items) > 0
+	w.busy = w.busy || send
+	ws.mu.Unlock()
+	switch {
+	case !send:
+	case w.link == nil:
+		w.send()
+	default:
+		w.rt.start(w.send)
+	}
+}
+
+// send sends what is to be told, and what comes meanwhile, in order.
+func (w *peerWatch) send() {
+	for {
+		items, full := w.rt.watches.take(w)
+		if len(items) == 0 {
+			return
+		}
+		for _, s := range items {
+			if full {
+				w.drop(fmt.Errorf("more than %d changes wait for it", maxPeerNews))
+				break
+			}
+			if err := w.put(s); err != nil {
+				w.drop(err)
+				break
+			}
+		}
+	}
+}
+
+// put puts one change into the watcher's mailbox, or on the way there. It waits as long as the link's queue is full.
+func (w *peerWatch) put(s PeerStatus) error {
+	if w.link == nil {
+		return w.to.local.put(s)
+	}
+	for {
+		err := w.link.sendMessage(w.to.seq, s)
+		if !errors.Is(err, ErrTimeout) || w.rt.ctx.Err() != nil || w.link.cause() != nil {
+			return err
+		}
+	}
+}
+
+// awaitEnd ends the watch when a watcher elsewhere has ended, or the link to its runtime.
+func (w *peerWatch) awaitEnd() {
+	wait := func(call uint64) wire.Frame { return &wire.Wait{Call: call, Of: w.to.seq} }
+	err := w.link.waitRoom(w.rt.ctx, wait(0)) // and that may take a while
+	if err == nil {
+		_, err = w.link.ask(answerFunc(func(outcome) { w.end() }), wait)
+	}
+	if err != nil {
+		w.drop(err)
+	}
+}
+
+// drop ends the watch because of err.
+func (w *peerWatch) drop(err error) {
+	level := slog.LevelDebug // it has ended, or its runtime
+	if !errors.Is(err, ErrNotFound) && !errors.Is(err, ErrDisconnected) {
+		level = slog.LevelWarn
+	}
+	w.rt.log.Log(w.rt.ctx, level, "a watcher of peers is told no more", slog.String("coro", w.to.String()), slog.Any("err", err))
+	w.end()
+}
+
+// end ends the watch.
+func (w *peerWatch) end() {
+	ws := &w.rt.watches
+	ws.mu.Lock()
+	defer ws.mu.Unlock()
+	if ws.of[w.to] == w {
+		delete(ws.of, w.to)
+	}
+}

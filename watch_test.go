@@ -1,0 +1,187 @@
+package discoro
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+)
+
+// status is the next change of a watcher that collect made.
+func status(t *testing.T, ch <-chan any) PeerStatus {
+	t.Helper()
+	s, ok := next(t, ch).(PeerStatus)
+	if !ok {
+		t.Fatal("that is no PeerStatus")
+	}
+	return s
+}
+
+// watches counts the watches of a runtime.
+func watches(rt *Runtime) int {
+	rt.watches.mu.Lock()
+	defer rt.watches.mu.Unlock()
+	return len(rt.watches.of)
+}
+
+// online counts the peers that watchers of a runtime have been told of.
+func online(rt *Runtime) int {
+	rt.watches.mu.Lock()
+	defer rt.watches.mu.Unlock()
+	return len(rt.watches.online)
+}
+
+// TestWatchPeers tells of a peer that is there, of its end, and of its return, here and elsewhere.
+func TestWatchPeers(t *testing.T) {
+	t.Parallel()
+	for _, elsewhere := range []bool{false, true} {
+		t.Run(fmt.Sprintf("elsewhere=%v", elsewhere), func(t *testing.T) {
+			t.Parallel()
+			b := testRuntime(t, Config{Name: "b"})
+			a := testRuntime(t, Config{Name: "a"})
+			home := a
+			if elsewhere {
+				home = testRuntime(t, Config{Name: "watcher's"})
+				connect(t, a, home.Location())
+			}
+			got := collect(t, home, "watcher")
+			connect(t, a, b.Location())
+			eventually(t, "a knows of its links", func() bool { return online(a) == len(a.Peers()) && online(a) > 0 })
+			w := locate(t, a, home, "watcher")
+			a.WatchPeers(w)
+			a.WatchPeers(w) // once is enough
+			if watches(a) != 1 {
+				t.Errorf("%d watches", watches(a))
+			}
+			there := []string{status(t, got).Name}
+			if elsewhere {
+				there = append(there, status(t, got).Name)
+				slices.Sort(there)
+			}
+			if want := []string{"b", "watcher's"}[:len(there)]; !slices.Equal(there, want) {
+				t.Errorf("there are %v, want %v", there, want)
+			}
+			for range 3 {
+				if err := a.Disconnect(b.Location()); err != nil {
+					t.Fatal(err)
+				}
+				if s := status(t, got); s.Online || s.Name != "b" || s.Location != b.Location() || !errors.Is(s.Err, ErrDisconnected) {
+					t.Errorf("after its end: %+v", s)
+				}
+				connect(t, a, b.Location())
+				if s := status(t, got); s != (PeerStatus{Location: b.Location(), Name: "b", Online: true}) {
+					t.Errorf("after its return: %+v", s)
+				}
+			}
+			if err := w.Terminate(); err != nil {
+				t.Fatal(err)
+			}
+			eventually(t, "the watch has ended", func() bool { return watches(a) == 0 })
+			if err := a.Disconnect(b.Location()); err != nil {
+				t.Fatal(err)
+			}
+			eventually(t, "b is offline", func() bool { return len(a.Peers()) == len(there)-1 })
+			select {
+			case msg := <-got:
+				t.Errorf("after the watch: %v", msg)
+			default:
+			}
+		})
+	}
+}
+
+// TestWatchPeersInOrder lets links come and go as fast as they can: every watcher hears of each in turn.
+func TestWatchPeersInOrder(t *testing.T) {
+	t.Parallel()
+	const rounds = 20
+	ctx := testContext(t)
+	b, a := testRuntime(t, Config{Name: "b"}), testRuntime(t, Config{Name: "a"})
+	var watchers []<-chan any
+	for i := range 3 {
+		name := fmt.Sprint("watcher ", i)
+		watchers = append(watchers, collect(t, a, name))
+		w, err := a.Locate(ctx, name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		a.WatchPeers(w)
+	}
+	for range rounds {
+		connect(t, a, b.Location())
+		upLink(t, a, b).fail(errors.New("pulled")) // and the next dial begins at once
+	}
+	for i, got := range watchers {
+		for n := range 2 * rounds {
+			if s := status(t, got); s.Online != (n%2 == 0) || s.Online != (s.Err == nil) {
+				t.Fatalf("watcher %d: change %d is %+v", i, n, s)
+			}
+		}
+	}
+	eventually(t, "nobody is online", func() bool { return online(a) == 0 })
+}
+
+// TestWatchEndsWithTheLink cuts off a watcher of another runtime.
+func TestWatchEndsWithTheLink(t *testing.T) {
+	t.Parallel()
+	a, b := twoRuntimes(t, Config{})
+	got := collect(t, b, "watcher")
+	a.WatchPeers(locate(t, a, b, "watcher"))
+	if s := status(t, got); s.Name != "b" || !s.Online {
+		t.Errorf("%+v", s)
+	}
+	upLink(t, a, b).fail(errors.New("pulled"))
+	eventually(t, "the watch has ended", func() bool { return watches(a) == 0 })
+	a.WatchPeers(nil)
+	a.WatchPeers(a.handle(b.id, b.loc, 1<<40, "nobody"))
+	eventually(t, "nobody is watched for", func() bool { return watches(a) == 0 })
+	c := a.Spawn("ended", func(*Coro) (any, error) { return nil, nil })
+	if err := c.Wait(testContext(t)); err != nil {
+		t.Fatal(err)
+	}
+	a.WatchPeers(c)
+	if watches(a) != 0 {
+		t.Error("a coroutine that has ended watches")
+	}
+}
+
+// TestWatchIsBounded lets a watcher elsewhere not be told for too long.
+func TestWatchIsBounded(t *testing.T) {
+	t.Parallel()
+	log := &logBuffer{}
+	b := testRuntime(t, Config{Name: "b"})
+	a := testRuntime(t, Config{Name: "a", Logger: log.logger()})
+	connect(t, a, b.Location())
+	c := b.Spawn("watcher", func(c *Coro) (any, error) { return nil, c.Sleep(patience) })
+	if err := c.Register("watcher"); err != nil {
+		t.Fatal(err)
+	}
+	w := &peerWatch{rt: a, to: locate(t, a, b, "watcher"), link: upLink(t, a, b), busy: true} // by a sender that is stuck
+	if !a.watches.add(w) {
+		t.Fatal("no watch")
+	}
+	other := a.deadLink(b.id, b.loc, ErrClosed)
+	for range maxPeerNews {
+		a.watches.tell(other, ErrDisconnected)
+	}
+	if len(w.items) <= maxPeerNews || !w.full {
+		t.Errorf("%d wait, full is %v", len(w.items), w.full)
+	}
+	w.send()
+	if watches(a) != 0 || !strings.Contains(log.String(), "is told no more") {
+		t.Errorf("%d watches, and the log says: %s", watches(a), log)
+	}
+}
+
+func TestPeerStatusReads(t *testing.T) {
+	t.Parallel()
+	for want, s := range map[string]PeerStatus{
+		"b@[::1]:1 is online":        {Location: Location{"::1", 1}, Name: "b", Online: true},
+		"b@[::1]:1 is offline":       {Location: Location{"::1", 1}, Name: "b"},
+		"b@[::1]:1 is offline: ouch": {Location: Location{"::1", 1}, Name: "b", Err: errors.New("ouch")},
+	} {
+		if got := s.String(); got != want {
+			t.Errorf("%q, want %q", got, want)
+		}
+	}
+}
