@@ -20,6 +20,10 @@
 // Either side may dial: nodes have the scheduler among their Peers, or the scheduler has them. Servers dial the client
 // and the scheduler, and whoever has a handle of a coroutine dials its runtime.
 //
+// Runtimes find each other by Config.Peers, by [Runtime.Connect], and on the local network by [Runtime.Discover] and
+// Config.DiscoverPeers; [Runtime.WatchPeers] tells a coroutine who comes and goes. Coroutines are found by their registered names
+// with [Runtime.Locate]. A [Channel] passes each message on to many coroutines.
+//
 // The model and most names are those of asyncoro and its discoro module, later called pycos, for Python. Types and methods
 // that have a counterpart there say so.
 //
