@@ -218,7 +218,7 @@ func (l *link) offerFrame(f wire.Frame, turn *call) (wait *call, err error) {
 	if err != nil {
 		return nil, err
 	}
-	return l.offer(keyOf(f), head, body, nil, turn)
+	return l.offer(keyOf(f), head, body, turn)
 }
 
 // book numbers a call whose answer goes to k.

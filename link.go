@@ -122,26 +122,48 @@ func (l *link) enqueue(key laneKey, head, body []byte) error {
 
 // queued counts a frame and wakes the writer.
 func (l *link) queued(bytes int) {
-	l.rt.traffic.sent(bytes)
+	l.rt.traffic.sent(1, bytes)
+	l.wake()
+}
+
+// wake wakes the writer.
+func (l *link) wake() {
 	select {
 	case l.more <- struct{}{}:
 	default:
 	}
 }
 
-// offer is enqueue for what can wait; of a large frame the queue takes own, too, see linkQueue.add. When there is no room, or
-// others wait, it returns a call that is finished when the frame's turn comes: turn, the next time.
-func (l *link) offer(key laneKey, head, body []byte, own *[]byte, turn *call) (wait *call, err error) {
-	size := len(head) + len(body)
+// offer is enqueue for what can wait. When there is no room, or others wait, it returns a call that is finished when the
+// frame's turn comes: turn, the next time.
+func (l *link) offer(key laneKey, head, body []byte, turn *call) (wait *call, err error) {
+	w := roomWaiter{key: key, size: len(head) + len(body)}
 	l.mu.Lock()
 	if l.state == linkDown {
 		err = l.err
-	} else if wait = l.room.admit(&l.queue, key, size, turn); wait == nil {
-		l.queue.add(key, head, body, own)
+	} else if wait = l.room.admit(&l.queue, w, turn); wait == nil {
+		l.queue.add(key, head, body, nil)
 	}
 	l.mu.Unlock()
 	if wait == nil && err == nil {
-		l.queued(size)
+		l.queued(w.size)
+	}
+	return wait, err
+}
+
+// give is offer of a frame in one piece, which the queue takes now, or when its turn comes: then the call is finished that is
+// returned. Of a large frame the queue takes own, too; see linkQueue.add.
+func (l *link) give(key laneKey, frame []byte, own *[]byte) (wait *call, err error) {
+	w := roomWaiter{key: key, size: len(frame), frame: frame, own: own}
+	l.mu.Lock()
+	if l.state == linkDown {
+		err = l.err
+	} else if wait = l.room.admit(&l.queue, w, nil); wait == nil {
+		l.queue.add(key, nil, frame, own)
+	}
+	l.mu.Unlock()
+	if wait == nil && err == nil {
+		l.queued(w.size)
 	}
 	return wait, err
 }
@@ -170,11 +192,9 @@ func (l *link) sendMessage(to uint64, msg any) error {
 		return err
 	}
 	key, large := laneKey{kind: laneCoro, num: to}, len(b) >= largeFrame
-	wait, err := l.offer(key, nil, b, buf, nil)
+	wait, err := l.give(key, b, buf)
 	if err == nil && wait != nil {
-		ctx, cancel := context.WithTimeoutCause(context.Background(), l.rt.cfg.MsgTimeout, ErrTimeout)
-		defer cancel()
-		err = l.untilRoom(ctx, wait, func(turn *call) (*call, error) { return l.offer(key, nil, b, buf, turn) })
+		err = l.awaitGiven(wait)
 	}
 	if err != nil || !large { // the queue has none of it
 		putBuffer(buf)
@@ -185,57 +205,80 @@ func (l *link) sendMessage(to uint64, msg any) error {
 	return nil
 }
 
+// awaitGiven waits until the queue has taken what was given, at most MsgTimeout. With an error it has not, and will not.
+func (l *link) awaitGiven(wait *call) error {
+	ctx, cancel := context.WithTimeoutCause(context.Background(), l.rt.cfg.MsgTimeout, ErrTimeout)
+	defer cancel()
+	out, err := l.rt.wait(ctx, wait)
+	switch {
+	case err == nil:
+		return out.err
+	case !l.dropRoom(wait):
+		if out, ok := wait.result(); ok {
+			return out.err
+		}
+		return nil // it has just been taken
+	}
+	return l.errFull(ctx, err)
+}
+
+// errFull is the error of a wait for room that ctx has ended with err.
+func (l *link) errFull(ctx context.Context, err error) error {
+	if cause := context.Cause(ctx); errors.Is(cause, ErrTimeout) {
+		return fmt.Errorf("the link's queue has been full for %v: %w", l.rt.cfg.MsgTimeout, cause)
+	}
+	return err
+}
+
 // waitRoom waits while there is no room for f, or others wait, until ctx ends.
 func (l *link) waitRoom(ctx context.Context, f wire.Frame) error {
-	key, size := keyOf(f), wire.BodySize(f)
-	admit := func(turn *call) (wait *call, err error) {
-		var turns []*call
+	w := roomWaiter{key: keyOf(f), size: wire.BodySize(f)}
+	var turn *call
+	for {
 		l.mu.Lock()
 		if l.state == linkDown {
-			err = l.err
-		} else {
-			wait = l.room.admit(&l.queue, key, size, turn)
-			turns = l.room.next(&l.queue) // whether the caller uses its turn is not known
+			defer l.mu.Unlock()
+			return l.err
 		}
+		turn = l.room.admit(&l.queue, w, turn)
 		l.mu.Unlock()
-		for _, k := range turns {
-			k.finish(outcome{})
+		if turn == nil {
+			l.takeTurns() // whether the caller uses its turn is not known
+			return nil
 		}
-		return wait, err
+		if _, err := l.rt.wait(ctx, turn); err != nil {
+			l.dropRoom(turn)
+			return l.errFull(ctx, err)
+		}
 	}
-	wait, err := admit(nil)
-	if err != nil || wait == nil {
-		return err
-	}
-	return l.untilRoom(ctx, wait, admit)
 }
 
-// untilRoom waits for a sender's turn, until ctx ends, and then tries again.
-func (l *link) untilRoom(ctx context.Context, wait *call, again func(turn *call) (*call, error)) error {
-	for wait != nil {
-		if _, err := l.rt.wait(ctx, wait); err != nil {
-			l.dropRoom(wait)
-			if cause := context.Cause(ctx); errors.Is(cause, ErrTimeout) {
-				return fmt.Errorf("the link's queue has been full for %v: %w", l.rt.cfg.MsgTimeout, cause)
-			}
-			return err
-		}
-		var err error
-		if wait, err = again(wait); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-// dropRoom takes back the wait for room, or the turn when it has come. Those behind may go on.
-func (l *link) dropRoom(k *call) {
+// dropRoom takes back the wait for room, or the turn when it has come; it reports false when there is neither. Those behind may
+// go on.
+func (l *link) dropRoom(k *call) bool {
 	l.mu.Lock()
-	l.room.drop(k)
-	turns := l.room.next(&l.queue)
+	dropped := l.room.drop(k)
 	l.mu.Unlock()
+	l.takeTurns()
+	return dropped
+}
+
+// takeTurns lets those go on for whom there is room.
+func (l *link) takeTurns() {
+	l.mu.Lock()
+	turns, sent := l.room.next(&l.queue)
+	l.mu.Unlock()
+	l.tellTurns(turns, sent)
+}
+
+// tellTurns tells senders that their turn has come.
+func (l *link) tellTurns(turns []*call, sent sentFrames) {
 	for _, k := range turns {
 		k.finish(outcome{})
+	}
+	if sent.frames > 0 {
+		l.rt.traffic.sent(sent.frames, sent.bytes)
+		l.wake()
 	}
 }
 
@@ -285,13 +328,11 @@ func (l *link) writeSome() bool {
 	l.mu.Lock()
 	out, p := l.queue.take(l.spare)
 	l.spare = nil
-	turns := l.room.next(&l.queue)
+	turns, sent := l.room.next(&l.queue)
 	l.lastSent = time.Now()
 	more := l.queue.size() > 0
 	l.mu.Unlock()
-	for _, k := range turns {
-		k.finish(outcome{})
-	}
+	l.tellTurns(turns, sent)
 	if p.size() > 0 {
 		out = append(out, p.chunk())
 	}

@@ -320,68 +320,82 @@ type roomCalls struct {
 	small, lanes roomLine
 }
 
-// roomLine is one line of senders. Each is told when its turn has come; its room is kept until it takes that, or gives it up.
+// roomLine is one line of senders. When a sender's turn has come, the frame that it left goes into the queue; for one that left
+// none, room is kept until it has used its turn, or given it up.
 type roomLine struct {
 	waits []roomWaiter
-	told  map[*call]int // those whose turn has come, and the room that they have
+	told  map[*call]int // those whose turn has come and who left no frame, and the room that they have
 	kept  int           // bytes, the sum of told
 }
 
+// roomWaiter is one sender that waits.
 type roomWaiter struct {
-	k    *call
-	size int
+	k     *call
+	key   laneKey
+	size  int     // of what it sends
+	frame []byte  // that, in one piece; nil: it comes back with it
+	own   *[]byte // as in linkQueue.add
 }
 
-func (r *roomCalls) line(inLane bool) *roomLine {
+// admit reports whether what w is about may go to q now; turn is what its sender waited for, if it did. Where not, it
+// returns what is finished when the sender's turn comes.
+func (r *roomCalls) admit(q *linkQueue, w roomWaiter, turn *call) (wait *call) {
+	if r.small.giveUp(turn) || r.lanes.giveUp(turn) {
+		return nil
+	}
+	inLane := q.goesInLane(w.key, w.size)
+	line := &r.small
 	if inLane {
-		return &r.lanes
+		line = &r.lanes
 	}
-	return &r.small
-}
-
-// admit reports whether a frame of that size may go to q now; turn is what its sender waited for, if it did. Where not, it
-// returns what is finished when the sender's turn comes, for the next time.
-func (r *roomCalls) admit(q *linkQueue, key laneKey, size int, turn *call) (wait *call) {
-	inLane := q.goesInLane(key, size)
-	for _, line := range []*roomLine{&r.small, &r.lanes} {
-		if line.giveUp(turn) {
-			return nil
-		}
-	}
-	line := r.line(inLane)
 	if len(line.waits) == 0 && q.held(inLane)+line.kept < maxQueue {
 		return nil
 	}
-	wait = &call{why: waitSend}
-	line.waits = append(line.waits, roomWaiter{wait, size})
-	return wait
+	w.k = &call{why: waitSend}
+	line.waits = append(line.waits, w)
+	return w.k
 }
 
-// drop takes back a wait, or a turn that has come.
-func (r *roomCalls) drop(k *call) {
+// drop takes back a wait, or a turn that has come; it reports false when there is none: what the sender left is in the queue.
+func (r *roomCalls) drop(k *call) bool {
 	for _, line := range []*roomLine{&r.small, &r.lanes} {
-		if !line.giveUp(k) {
-			line.waits = slices.DeleteFunc(line.waits, func(w roomWaiter) bool { return w.k == k })
+		if line.giveUp(k) {
+			return true
+		}
+		if i := slices.IndexFunc(line.waits, func(w roomWaiter) bool { return w.k == k }); i >= 0 {
+			line.waits = slices.Delete(line.waits, i, i+1)
+			return true
 		}
 	}
+	return false
 }
 
-// next returns those whose turn comes now.
-func (r *roomCalls) next(q *linkQueue) (turns []*call) {
-	return append(r.small.next(q.bytes), r.lanes.next(q.bulk)...)
+// next returns those whose turn comes now; what they left is in q, sent is how many frames and bytes that is.
+func (r *roomCalls) next(q *linkQueue) (turns []*call, sent sentFrames) {
+	turns = r.lanes.next(q, true, r.small.next(q, false, nil, &sent), &sent)
+	return turns, sent
 }
 
-func (l *roomLine) next(held int) (turns []*call) {
-	for len(l.waits) > 0 && held+l.kept < maxQueue {
+// sentFrames counts what went into a queue.
+type sentFrames struct{ frames, bytes int }
+
+func (l *roomLine) next(q *linkQueue, inLane bool, turns []*call, sent *sentFrames) []*call {
+	for len(l.waits) > 0 && q.held(inLane)+l.kept < maxQueue {
 		w := l.waits[0]
 		l.waits[0] = roomWaiter{}
 		l.waits = l.waits[1:]
+		turns = append(turns, w.k)
+		if w.frame != nil {
+			q.add(w.key, nil, w.frame, w.own)
+			sent.frames++
+			sent.bytes += w.size
+			continue
+		}
 		if l.told == nil {
 			l.told = map[*call]int{}
 		}
 		l.told[w.k] = w.size
 		l.kept += w.size
-		turns = append(turns, w.k)
 	}
 	return turns
 }

@@ -166,46 +166,66 @@ func (r *roomCalls) waiting() int {
 	return n
 }
 
-// TestRoomTakesTurns shows that a sender that always has more does not keep another out.
-func TestRoomTakesTurns(t *testing.T) {
-	t.Parallel()
-	var q linkQueue
-	var room roomCalls
-	const size = largeFrame - 1
-	greedy, modest := laneKey{kind: laneCoro, num: 1}, laneKey{kind: laneCoro, num: 2}
-	var turn *call // of the greedy one
-	fill := func() {
-		for {
-			if turn != nil {
-				if _, came := turn.result(); !came {
-					return
-				}
-			}
-			if turn = room.admit(&q, greedy, size, turn); turn != nil {
-				return
-			}
-			q.add(greedy, nil, make([]byte, size), nil)
-		}
-	}
-	fill()
-	wait := room.admit(&q, modest, 10, nil)
-	if wait == nil {
-		t.Fatal("a full queue took one more")
-	}
-	q.take(nil)
-	for _, k := range room.next(&q) {
+// tell finishes the calls of those whose turn has come.
+func (r *roomCalls) tell(q *linkQueue) {
+	turns, _ := r.next(q)
+	for _, k := range turns {
 		k.finish(outcome{})
 	}
-	fill() // it comes first, and fills the queue again
-	if _, came := wait.result(); !came || room.admit(&q, modest, 10, wait) != nil {
-		t.Error("the second sender was kept out")
-	}
-	if q.bytes > maxQueue+size || turn == nil {
-		t.Errorf("%d bytes wait, the greedy one waits: %v", q.bytes, turn != nil)
-	}
-	room.drop(turn)
-	if n := room.waiting(); n != 0 {
-		t.Errorf("%d wait still", n)
+}
+
+// TestRoomTakesTurns shows that a sender that always has more does not keep another out, whether they leave their frames or come
+// back with them.
+func TestRoomTakesTurns(t *testing.T) {
+	t.Parallel()
+	for _, leave := range []bool{false, true} {
+		var q linkQueue
+		var room roomCalls
+		greedy := roomWaiter{key: laneKey{kind: laneCoro, num: 1}, size: largeFrame - 1}
+		modest := roomWaiter{key: laneKey{kind: laneCoro, num: 2}, size: 10}
+		if leave {
+			greedy.frame, modest.frame = make([]byte, greedy.size), make([]byte, modest.size)
+		}
+		var turn *call // of the greedy one
+		fill := func() {
+			for {
+				if turn != nil {
+					if _, came := turn.result(); !came {
+						return
+					}
+					if leave {
+						turn = nil
+					}
+				}
+				if turn = room.admit(&q, greedy, turn); turn != nil {
+					return
+				}
+				q.add(greedy.key, nil, make([]byte, greedy.size), nil)
+			}
+		}
+		fill()
+		wait := room.admit(&q, modest, nil)
+		if wait == nil {
+			t.Fatal("a full queue took one more")
+		}
+		q.take(nil)
+		room.tell(&q)
+		if leave && q.bytes != greedy.size+modest.size {
+			t.Errorf("%d bytes are in the queue, want what both have left", q.bytes)
+		}
+		fill() // it comes first, and fills the queue again
+		if _, came := wait.result(); !came || !leave && room.admit(&q, modest, wait) != nil {
+			t.Error("the second sender was kept out")
+		}
+		if q.bytes > maxQueue+greedy.size || turn == nil {
+			t.Errorf("%d bytes wait, the greedy one waits: %v", q.bytes, turn != nil)
+		}
+		if !room.drop(turn) || room.drop(wait) {
+			t.Error("what waits was not dropped, or what does not was")
+		}
+		if n := room.waiting(); n != 0 {
+			t.Errorf("%d wait still", n)
+		}
 	}
 }
 
@@ -214,28 +234,28 @@ func TestRoomGivenUp(t *testing.T) {
 	t.Parallel()
 	var q linkQueue
 	var room roomCalls
-	key := laneKey{kind: laneCoro, num: 1}
-	q.add(key, nil, make([]byte, maxQueue), nil) // in a lane
+	large := roomWaiter{key: laneKey{kind: laneCoro, num: 1}, size: maxQueue}
+	q.add(large.key, nil, make([]byte, maxQueue), nil) // in a lane
 	var waits []*call
 	for range 3 {
-		waits = append(waits, room.admit(&q, key, maxQueue, nil))
+		waits = append(waits, room.admit(&q, large, nil))
 	}
-	if room.admit(&q, laneKey{kind: laneCoro, num: 2}, 10, nil) != nil {
+	if room.admit(&q, roomWaiter{key: laneKey{kind: laneCoro, num: 2}, size: 10}, nil) != nil {
 		t.Error("a small frame waits behind large ones to somebody else")
 	}
 	for q.size() > 0 {
 		q.take(nil)
 	}
-	first := room.next(&q)
+	first, _ := room.next(&q)
 	if len(first) != 1 || first[0] != waits[0] {
 		t.Fatalf("%d have their turn, want the first", len(first))
 	}
-	if room.admit(&q, key, wire.PartSize+1, nil) == nil {
+	if room.admit(&q, roomWaiter{key: large.key, size: largeFrame}, nil) == nil {
 		t.Error("a newcomer has overtaken")
 	}
 	room.drop(waits[1]) // waits
 	room.drop(waits[0]) // has its turn
-	if next := room.next(&q); len(next) != 1 || next[0] != waits[2] {
+	if next, _ := room.next(&q); len(next) != 1 || next[0] != waits[2] {
 		t.Errorf("%d have their turn, want the third", len(next))
 	}
 	if all := room.end(); len(all) != 1 {

@@ -184,7 +184,7 @@ func (l *link) failWhen(cause error, when func() bool) {
 		t.close()
 	}
 	for _, k := range room {
-		k.finish(outcome{})
+		k.finish(outcome{err: err})
 	}
 	for _, k := range calls {
 		k.finish(outcome{err: err})

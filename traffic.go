@@ -24,8 +24,8 @@ type traffic struct {
 }
 
 // sent counts a frame that was queued, received one that was read, wrote a Write.
-func (t *traffic) sent(bytes int) {
-	t.framesSent.Add(1)
+func (t *traffic) sent(frames, bytes int) {
+	t.framesSent.Add(uint64(frames))
 	t.bytesSent.Add(uint64(bytes))
 }
 
