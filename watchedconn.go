@@ -7,6 +7,8 @@ import (
 	"net"
 	"sync/atomic"
 	"time"
+
+	"github.com/discoro/discoro/wire"
 )
 
 // watchedConn is the connection below yamux. It notes when bytes come, ends the connection when the peer makes yamux
@@ -16,6 +18,7 @@ type watchedConn struct {
 	net.Conn
 
 	raw      net.Conn              // immutable: the connection below TLS
+	below    *wire.GatherConn      // immutable: the connection right below TLS; nil without TLS
 	start    time.Time             // immutable
 	lastRead atomic.Int64          // nanoseconds since start, by a clock that nobody sets; written by yamux's reader
 	fault    atomic.Pointer[error] // what the peer did wrong; written by yamux's reader
@@ -29,6 +32,9 @@ type watchedConn struct {
 func newWatchedConn(conn net.Conn, streams int) *watchedConn {
 	c := &watchedConn{Conn: conn, raw: conn, start: time.Now(), scan: yamuxScan{mayOpen: streams}}
 	for {
+		if below, ok := c.raw.(*wire.GatherConn); ok {
+			c.below = below
+		}
 		above, ok := c.raw.(interface{ NetConn() net.Conn })
 		if !ok {
 			return c
@@ -74,15 +80,30 @@ func (c *watchedConn) Write(p []byte) (int, error) {
 		n, err = both.WriteTo(tcp)
 	} else {
 		c.joined = append(c.joined, p...)
-		var wrote int
-		wrote, err = c.Conn.Write(c.joined)
-		n = int64(wrote)
+		n, err = c.writeJoined()
 	}
 	if err == nil && n < want {
 		err = io.ErrShortWrite
 	}
 	return int(max(0, n-yamuxHeader)), err
 }
+
+// writeJoined writes a header with its body, and several records of TLS at once.
+func (c *watchedConn) writeJoined() (int64, error) {
+	if c.below == nil || len(c.joined) <= tlsRecord {
+		n, err := c.Conn.Write(c.joined)
+		return int64(n), err
+	}
+	c.below.Hold()
+	n, err := c.Conn.Write(c.joined)
+	if flushErr := c.below.Flush(); err == nil {
+		err = flushErr
+	}
+	return int64(n), err
+}
+
+// tlsRecord is the most that a record of TLS holds.
+const tlsRecord = 16 << 10
 
 // copyJoined is the largest body that is copied behind its header; a larger one costs less in two pieces.
 const copyJoined = 4 << 10

@@ -238,9 +238,9 @@ func (g *greeting) startTLS(dialing bool) error {
 		return nil
 	}
 	if dialing {
-		g.tls = tls.Client(g.raw, g.p.client)
+		g.tls = tls.Client(&GatherConn{Conn: g.raw}, g.p.client)
 	} else {
-		g.tls = tls.Server(&aheadConn{Conn: g.raw, ahead: g.ahead}, g.p.server)
+		g.tls = tls.Server(&GatherConn{Conn: &aheadConn{Conn: g.raw, ahead: g.ahead}}, g.p.server)
 		g.ahead = nil
 	}
 	err := g.tls.Handshake()

@@ -1,0 +1,47 @@
+package wire
+
+import (
+	"net"
+	"sync"
+)
+
+// GatherConn is the connection below TLS. TLS writes each of its records, of 16 KiB, by itself; between Hold and Flush they are
+// gathered, and written at once. It is safe for concurrent use, as the connections above and below it are.
+type GatherConn struct {
+	net.Conn
+
+	mu   sync.Mutex // guards following; held while what was gathered is written
+	held bool
+	buf  []byte
+}
+
+// NetConn returns the connection below.
+func (c *GatherConn) NetConn() net.Conn { return c.Conn }
+
+// Write writes p, or keeps it until Flush.
+func (c *GatherConn) Write(p []byte) (int, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if !c.held {
+		return c.Conn.Write(p)
+	}
+	c.buf = append(c.buf, p...)
+	return len(p), nil
+}
+
+// Hold makes Write keep what it is given.
+func (c *GatherConn) Hold() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.held = true
+}
+
+// Flush writes what was kept since Hold. After an error nothing is known about what arrived.
+func (c *GatherConn) Flush() error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.held = false
+	_, err := c.Conn.Write(c.buf)
+	c.buf = c.buf[:0]
+	return err
+}
