@@ -20,7 +20,7 @@ type call struct {
 	mu   sync.Mutex // guards following; leaf
 	done bool
 	out  outcome
-	why  string        // immutable: what is waited for, as in CoroState.State; empty: something else
+	why  string        // immutable: what is waited for, as in CoroState.State
 	of   *Coro         // immutable: and of which coroutine; nil: of none
 	coro *localCoro    // waits, parked
 	seq  uint64        // of coro's wait

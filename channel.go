@@ -29,7 +29,8 @@ type Channel struct {
 	rt   *Runtime // immutable: the runtime that this handle belongs to
 	home wire.ID  // immutable: the owner
 	loc  Location // immutable: the owner's location
-	seq  uint64   // immutable: the channel's number there
+	seq  uint64   // immutable: the channel's number there, for people
+	key  uint64   // immutable: what frames name it by
 	name string   // immutable
 	hub  *hub     // immutable: the channel itself, when rt owns it
 	flow flow     // of what is sent from here to the owner
@@ -63,8 +64,8 @@ func (ch *Channel) String() string {
 }
 
 // Subscribe makes c receive what is sent to the channel from now on. It blocks until the owner has c, or ctx ends, and then c may
-// or may not be subscribed. ErrExists: it is subscribed already; ErrNotFound: c has ended, or there never was such a
-// channel; ErrClosed: the channel is closed; ErrRejected: too many are subscribed; ErrDisconnected: a link between the three
+// or may not be subscribed. ErrExists: it is subscribed already; ErrClosed: the channel is closed, which is ErrNotFound as well
+// when another runtime owns it; ErrNotFound alone: c has ended; ErrRejected: too many are subscribed; ErrDisconnected: a link between the three
 // runtimes broke, or could not be made.
 func (ch *Channel) Subscribe(ctx context.Context, c *Coro) error {
 	return ch.enroll(ctx, c, "subscribe", false)
@@ -78,11 +79,18 @@ func (ch *Channel) Unsubscribe(ctx context.Context, c *Coro) error {
 
 func (ch *Channel) enroll(ctx context.Context, c *Coro, verb string, off bool) error {
 	fail := func(err error) error { return fmt.Errorf("discoro: %s %v, channel %v: %w", verb, c, ch, err) }
-	switch {
-	case c == nil:
+	if c == nil || c.rt == nil {
 		return fmt.Errorf("discoro: %s, channel %v: there is no coroutine: %w", verb, ch, ErrRejected)
-	case c.local != nil:
-		k := &call{}
+	}
+	if c.rt != ch.rt { // a handle of another runtime in this process
+		c = ch.rt.liveHandle(c.rt.handleValue(c))
+	}
+	why := waitSubscribe
+	if off {
+		why = waitUnsubscribe
+	}
+	if c.local != nil {
+		k := &call{why: why}
 		ch.enrollLocal(c.local, off, func(err error) { k.finish(outcome{err: err}) })
 		out, err := ch.rt.wait(ctx, k)
 		if err == nil {
@@ -93,8 +101,8 @@ func (ch *Channel) enroll(ctx context.Context, c *Coro, verb string, off bool) e
 		}
 		return nil
 	}
-	out, err := ch.rt.linkOf(c).request(ctx, func(call uint64) wire.Frame {
-		return &wire.Enroll{Call: call, Coro: c.seq, Off: off, Channel: ch.handleValue()}
+	out, err := ch.rt.linkOf(c).request(ctx, why, func(call uint64) wire.Frame {
+		return &wire.Enroll{Call: call, Coro: c.key, Off: off, Channel: ch.handleValue()}
 	})
 	if err == nil {
 		err = out.err
@@ -109,13 +117,14 @@ func (ch *Channel) enroll(ctx context.Context, c *Coro, verb string, off bool) e
 // that runtime, and queued for all the others. Elsewhere it returns when msg is queued for the owner. It waits only for room in
 // links' queues, at most Config.MsgTimeout, without the turn in a coroutine. A message that cannot travel to where there are
 // subscribers is an error (ErrTypeNotRegistered, ErrTooLarge), and nobody gets it. ErrClosed: the channel is closed. ErrTimeout: at
-// the owner, subscribers were dropped for whom there was no room, and the others have msg; elsewhere, msg was not sent. Elsewhere an
+// the owner, subscribers were dropped for whom there was no room, and the others have msg; elsewhere, msg was not sent.
+// ErrDisconnected: likewise, as links broke while msg waited. Elsewhere an
 // error may be that of an earlier message, and says so; msg was not sent then.
 func (ch *Channel) Send(msg any) error {
 	if ch.hub == nil {
 		return ch.sendAway(msg)
 	}
-	k := &call{}
+	k := &call{why: waitSend}
 	p := ch.publication(msg, func(_ int, err error) { k.finish(outcome{err: err}) })
 	ch.hub.publish(p)
 	out, err := ch.rt.wait(context.Background(), k) // each subscriber has Config.MsgTimeout at most
@@ -145,12 +154,9 @@ func (ch *Channel) deliver(ctx context.Context, msg any, n int) (int, error) {
 	if ch.hub == nil {
 		return ch.deliverAway(ctx, msg, n)
 	}
-	k := &call{}
+	k := &call{why: waitDeliver}
 	p := ch.publication(msg, func(n int, err error) { k.finish(outcome{val: n, err: err}) })
 	p.deliver, p.atLeast = true, n
-	if n > ch.hub.count() {
-		p.encode() // whoever subscribes hands it out, and must not run users' code for that
-	}
 	ch.hub.publish(p)
 	out, err := ch.rt.wait(ctx, k)
 	if err != nil {
@@ -207,18 +213,14 @@ func (ch *Channel) Unregister(name string) error {
 }
 
 // LocateChannel finds a channel by the name that it was registered with: at the given locations, or, without any, here and then
-// at all the peers. It blocks as [Runtime.Locate] does. ErrNotFound: none has it.
+// at all the peers, and then on the local network. It blocks as [Runtime.Locate] does. ErrNotFound: none has it.
 func (rt *Runtime) LocateChannel(ctx context.Context, name string, at ...Location) (*Channel, error) {
 	if len(at) == 0 {
 		if ch := rt.channels.named(name); ch != nil {
 			return ch, nil
 		}
-		at = rt.Peers()
 	}
-	if len(at) == 0 {
-		return nil, fmt.Errorf("discoro: locate channel %q: not here, and there are no peers: %w", name, ErrNotFound)
-	}
-	ch, err := rt.locateChannelFirst(ctx, name, at)
+	ch, err := locateName(ctx, rt, name, at, rt.locateChannelAt)
 	if err != nil {
 		return nil, fmt.Errorf("discoro: locate channel %q: %w", name, err)
 	}

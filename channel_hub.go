@@ -17,6 +17,8 @@ const (
 	maxSubscribed = 1 << 16
 	// publishCost is what a message counts beside its bytes.
 	publishCost = 64
+	// maxErrs is how many different errors of subscribers a sender is told.
+	maxErrs = 4
 )
 
 // hub is a channel of this runtime: who is subscribed, and what waits for more. Nothing in it blocks.
@@ -34,8 +36,8 @@ type hub struct {
 
 // subKey names a subscriber.
 type subKey struct {
-	link *link // to its runtime; nil: it is of this one
-	seq  uint64
+	link *link  // to its runtime; nil: it is of this one
+	num  uint64 // its key there; of one of this runtime its number
 }
 
 // hubPeer is what a peer has of a channel.
@@ -46,8 +48,8 @@ type hubPeer struct {
 }
 
 // add subscribes a coroutine: local, or one behind a link.
-func (h *hub) add(local *localCoro, l *link, seq uint64) error {
-	s := &subscriber{hub: h, local: local, key: subKey{l, seq}}
+func (h *hub) add(local *localCoro, l *link, num uint64) error {
+	s := &subscriber{hub: h, local: local, key: subKey{l, num}}
 	h.mu.Lock()
 	switch {
 	case h.closed:
@@ -55,7 +57,7 @@ func (h *hub) add(local *localCoro, l *link, seq uint64) error {
 		return h.errClosed()
 	case h.subs[s.key] != nil:
 		h.mu.Unlock()
-		return fmt.Errorf("coroutine %d is subscribed already: %w", seq, ErrExists)
+		return fmt.Errorf("it is subscribed already: %w", ErrExists)
 	case l != nil && h.peerLocked(l).subs >= maxSubscribed:
 		h.mu.Unlock()
 		return fmt.Errorf("%d coroutines of this peer are subscribed already, no more may be: %w", maxSubscribed, ErrRejected)
@@ -113,7 +115,7 @@ func (h *hub) remove(key subKey) error {
 		if closed {
 			return h.errClosed()
 		}
-		return fmt.Errorf("coroutine %d is not subscribed: %w", key.seq, ErrNotFound)
+		return fmt.Errorf("it is not subscribed: %w", ErrNotFound)
 	}
 	s.end(nil)
 	return nil
@@ -144,13 +146,13 @@ func (h *hub) close() bool {
 		return false
 	}
 	h.closed = true
-	subs, waits := h.order, h.waits
+	subs, waits := slices.Clone(h.order), h.waits
 	h.waits = nil
 	h.mu.Unlock()
 	for _, p := range waits {
 		p.refuse(h.errClosed())
 	}
-	for _, s := range slices.Clone(subs) {
+	for _, s := range subs {
 		if h.take(s.key) != nil {
 			s.close()
 		}
@@ -184,6 +186,7 @@ type publication struct {
 	left int        // subscribers that have not got it; one more while it is being handed out
 	n    int        // mailboxes it is in, or on a link to
 	errs []error
+	more int  // errors beside these
 	over bool // done was called, or nobody waits for it any longer
 }
 
@@ -192,7 +195,7 @@ func (h *hub) publish(p *publication) {
 	h.mu.Lock()
 	var err error
 	var subs []*subscriber
-	waits := false
+	waits, encode := false, false
 	switch {
 	case h.closed:
 		err = h.errClosed()
@@ -200,7 +203,9 @@ func (h *hub) publish(p *publication) {
 		err = fmt.Errorf("more waits from this peer than it may have waiting: %w", ErrRejected)
 	case p.atLeast > len(h.order):
 		waits = true
-		h.waits = append(h.waits, p)
+		if encode = p.from == nil && p.body == nil && p.bodyErr == nil; !encode {
+			h.waits = append(h.waits, p)
+		}
 	default:
 		subs = slices.Clone(h.order)
 	}
@@ -208,6 +213,9 @@ func (h *hub) publish(p *publication) {
 	switch {
 	case err != nil:
 		p.done(0, err)
+	case encode: // whoever subscribes hands it out, and must not run users' code for that
+		p.encode()
+		h.publish(p)
 	case !waits:
 		p.handOut(subs)
 	}
@@ -320,14 +328,21 @@ func (p *publication) result(reached bool, err error) {
 	if reached {
 		p.n++
 	}
-	if err != nil {
+	switch {
+	case err == nil:
+	case len(p.errs) < maxErrs && !slices.ContainsFunc(p.errs, func(e error) bool { return e.Error() == err.Error() }):
 		p.errs = append(p.errs, err)
+	default:
+		p.more++
 	}
 	done := p.left == 0 && !p.over
 	if done {
 		p.over = true
 	}
 	n, errs := p.n, p.errs
+	if done && p.more > 0 {
+		errs = append(errs, fmt.Errorf("and likewise %d other subscribers", p.more))
+	}
 	p.mu.Unlock()
 	if done {
 		p.hub.release(p)
@@ -367,13 +382,13 @@ func (p *publication) end() bool {
 	return first
 }
 
-// logDropped says that a subscriber was too slow.
+// logDropped says that a subscriber was too slow: one line a channel and peer, and 10 s.
 func (h *hub) logDropped(s *subscriber, err error) {
-	h.rt.log.Warn("a channel's subscriber was dropped: its link has no room", slog.String("channel", h.ch.String()),
-		slog.Uint64("coro", s.key.seq), slog.String("peer", s.key.link.location().String()), slog.Any("err", err))
+	h.rt.refusals.warn(h.rt.log, h.ch.String()+" "+s.key.link.location().String(), "a channel's subscriber was dropped: its link has no room", slog.String("channel", h.ch.String()),
+		slog.String("coro", h.rt.nameOf(s.key.link.id, s.key.num)), slog.String("peer", s.key.link.location().String()), slog.Any("err", err))
 }
 
 // noticeOf is the frame that tells a subscriber's runtime that it is dropped.
 func (h *hub) noticeOf(s *subscriber, err error) wire.Frame {
-	return &wire.Dropped{Channel: h.ch.seq, Coro: s.key.seq, Err: encodeError(err)}
+	return &wire.Dropped{Channel: h.ch.key, Coro: s.key.num, Err: encodeError(err)}
 }

@@ -35,7 +35,7 @@ func (f *flow) enter(size int) (wait *call, ask int, err error) {
 		return nil, 0, fmt.Errorf("not sent, as an earlier message was not, or not to all: %w", err)
 	}
 	if f.asked > 0 && f.out+size > flowWindow {
-		wait = &call{}
+		wait = &call{why: waitSend}
 		f.waits = append(f.waits, wait)
 		return wait, 0, nil
 	}
@@ -90,7 +90,7 @@ func (ch *Channel) sendAway(msg any) error {
 
 func (ch *Channel) publishAway(ctx context.Context, body []byte) error {
 	l := ch.owner()
-	if err := l.waitRoom(ctx, &wire.Publish{Body: body, Channel: ch.seq}); err != nil {
+	if err := l.waitRoom(ctx, &wire.Publish{Body: body, Channel: ch.key}); err != nil {
 		return err
 	}
 	wait, ask, err := ch.flow.enter(len(body) + publishCost)
@@ -104,10 +104,10 @@ func (ch *Channel) publishAway(ctx context.Context, body []byte) error {
 	case err != nil:
 		return err
 	case ask == 0:
-		return l.post(&wire.Publish{Channel: ch.seq, Body: body})
+		return l.post(&wire.Publish{Channel: ch.key, Body: body})
 	}
 	_, err = l.ask(answerFunc(func(out outcome) { ch.flow.heard(ask, out.err) }), func(call uint64) wire.Frame {
-		return &wire.Publish{Call: call, Channel: ch.seq, Body: body}
+		return &wire.Publish{Call: call, Channel: ch.key, Body: body}
 	})
 	if err != nil {
 		ch.flow.heard(ask, nil) // the link is down
@@ -123,8 +123,8 @@ func (ch *Channel) deliverAway(ctx context.Context, msg any, n int) (int, error)
 	if err != nil {
 		return 0, err
 	}
-	out, err := ch.owner().request(ctx, func(call uint64) wire.Frame {
-		return &wire.PublishDeliver{Call: call, Channel: ch.seq, N: n, Body: body}
+	out, err := ch.owner().request(ctx, waitDeliver, func(call uint64) wire.Frame {
+		return &wire.PublishDeliver{Call: call, Channel: ch.key, N: n, Body: body}
 	})
 	if err == nil {
 		err = out.err
@@ -138,8 +138,8 @@ func (ch *Channel) deliverAway(ctx context.Context, msg any, n int) (int, error)
 func (ch *Channel) closeAway() error {
 	ctx, cancel := context.WithTimeoutCause(context.Background(), ch.rt.cfg.MsgTimeout, ErrTimeout)
 	defer cancel()
-	out, err := ch.owner().request(ctx, func(call uint64) wire.Frame {
-		return &wire.CloseChannel{Call: call, Channel: ch.seq}
+	out, err := ch.owner().request(ctx, waitClose, func(call uint64) wire.Frame {
+		return &wire.CloseChannel{Call: call, Channel: ch.key}
 	})
 	switch {
 	case errors.Is(err, context.DeadlineExceeded):
@@ -152,17 +152,21 @@ func (ch *Channel) closeAway() error {
 
 // enrollLocal subscribes a coroutine of this runtime, or with off unsubscribes it. It does not block; done is called once.
 func (ch *Channel) enrollLocal(c *localCoro, off bool, done func(error)) {
-	seq := c.Coro.seq
 	switch {
 	case ch.hub != nil && off:
-		done(ch.hub.remove(subKey{nil, seq}))
+		done(ch.hub.remove(subKey{nil, c.Coro.seq}))
+		return
 	case ch.hub != nil:
-		done(ch.hub.add(c, nil, seq))
+		done(ch.hub.add(c, nil, c.Coro.seq))
+		return
+	}
+	me := ch.rt.exported(c)
+	switch {
 	case off:
 		l := ch.owner()
-		ch.rt.channels.leave(l, memberKey{ch.seq, seq}, nil)
+		ch.rt.channels.leave(l, memberKey{ch.key, me}, nil)
 		ch.tellOwner(l, done, func(call uint64) wire.Frame {
-			return &wire.Unsubscribe{Call: call, Channel: ch.seq, Coro: seq}
+			return &wire.Unsubscribe{Call: call, Channel: ch.key, Coro: me}
 		})
 	default:
 		l := ch.owner()
@@ -170,13 +174,30 @@ func (ch *Channel) enrollLocal(c *localCoro, off bool, done func(error)) {
 			done(fmt.Errorf("%d subscriptions to channels at %v, no more may be: %w", maxSubscribed, ch.loc, ErrRejected))
 			return
 		}
+		c.joining.Add(1) // a message may come before the answer
+		c.away.Store(true)
 		ch.tellOwner(l, func(err error) {
 			if err == nil {
-				ch.rt.channels.join(l, c, memberKey{ch.seq, seq})
+				ch.rt.channels.join(l, c, memberKey{ch.key, me})
 			}
+			c.joining.Add(-1)
 			done(err)
-		}, func(call uint64) wire.Frame { return &wire.Subscribe{Call: call, Channel: ch.seq, Coro: seq} })
+		}, func(call uint64) wire.Frame { return &wire.Subscribe{Call: call, Channel: ch.key, Coro: me} })
 	}
+}
+
+// bring reports whether the coroutine of this runtime with that key is subscribed to a channel elsewhere.
+func (t *channelTable) bring(key uint64) bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	for _, members := range t.members {
+		for m := range members {
+			if m.coro == key {
+				return true
+			}
+		}
+	}
+	return false
 }
 
 // tellOwner asks the channel's owner; the answer is done's.
@@ -276,7 +297,7 @@ func (rt *Runtime) serveEnroll(l *link, f *wire.Enroll) {
 	answer := func(err error) { l.reply(f.Call, outcome{err: err}) }
 	c := rt.coroutine(f.Coro)
 	if c == nil {
-		answer(rt.errNoCoro(f.Coro))
+		answer(rt.noCoro(l, f, f.Coro).err)
 		return
 	}
 	ch := rt.liveChannel(f.Channel)
@@ -296,19 +317,17 @@ func (rt *Runtime) serveEnroll(l *link, f *wire.Enroll) {
 	ch.enrollLocal(c, f.Off, answer)
 }
 
-// locateChannelFirst asks at all the locations and returns the first channel that is found.
-func (rt *Runtime) locateChannelFirst(ctx context.Context, name string, at []Location) (*Channel, error) {
-	return locateAmong(ctx, rt, at, func(ctx context.Context, loc Location) (*Channel, error) {
-		l, err := rt.linkAt(ctx, loc)
-		if err != nil {
-			return nil, err
-		}
-		ctx, cancel := context.WithTimeoutCause(ctx, rt.cfg.MsgTimeout, ErrTimeout)
-		defer cancel()
-		out, err := l.request(ctx, func(call uint64) wire.Frame { return &wire.LocateChannel{Call: call, Name: name} })
-		if err != nil {
-			return nil, err
-		}
-		return resultAs[*Channel](rt, out, name)
-	})
+// locateChannelAt asks one runtime for a channel.
+func (rt *Runtime) locateChannelAt(ctx context.Context, name string, loc Location) (*Channel, error) {
+	l, err := rt.linkAt(ctx, loc)
+	if err != nil {
+		return nil, err
+	}
+	ctx, cancel := context.WithTimeoutCause(ctx, rt.cfg.MsgTimeout, ErrTimeout)
+	defer cancel()
+	out, err := l.request(ctx, waitLocate, func(call uint64) wire.Frame { return &wire.LocateChannel{Call: call, Name: name} })
+	if err != nil {
+		return nil, err
+	}
+	return resultAs[*Channel](rt, out, name)
 }

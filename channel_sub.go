@@ -140,8 +140,8 @@ func (s *subscriber) flushAll(full *call, first queued) {
 				s.flush(nil)
 				return
 			}
-			err = fmt.Errorf("the queue of the link to %v has been full for %v, coroutine %d there was unsubscribed: %w",
-				l.location(), rt.cfg.MsgTimeout, s.key.seq, ErrTimeout)
+			err = fmt.Errorf("the queue of the link to %v has been full for %v, and a coroutine there was unsubscribed: %w",
+				l.location(), rt.cfg.MsgTimeout, ErrTimeout)
 			s.hub.logDropped(s, err)
 			s.drop(err)
 			s.flush(nil)
@@ -155,7 +155,7 @@ func (s *subscriber) flushAll(full *call, first queued) {
 func (s *subscriber) try(p *publication, turn *call) (full *call, err error) {
 	l := s.key.link
 	if !p.deliver {
-		return l.offerFrame(&wire.Message{To: s.key.seq, Body: p.body}, turn)
+		return l.offerFrame(&wire.Message{To: s.key.num, Body: p.body}, turn)
 	}
 	answer := answerFunc(func(out outcome) {
 		if errors.Is(out.err, ErrNotFound) {
@@ -167,7 +167,7 @@ func (s *subscriber) try(p *publication, turn *call) (full *call, err error) {
 	if err != nil {
 		return nil, err
 	}
-	full, err = l.offerFrame(&wire.Deliver{Call: id, To: s.key.seq, Body: p.body}, turn)
+	full, err = l.offerFrame(&wire.Deliver{Call: id, To: s.key.num, Body: p.body}, turn)
 	if (full != nil || err != nil) && l.takeCall(id) == nil {
 		return nil, nil // the link has ended, and the answer was that
 	}

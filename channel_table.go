@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"log/slog"
 	"maps"
+	"math/rand/v2"
 	"runtime"
 	"slices"
 	"sync"
@@ -18,15 +19,16 @@ import (
 type channelTable struct {
 	mu       sync.Mutex // guards following; leaf
 	closed   bool
-	last     uint64 // the last channel's number
-	hubs     map[uint64]*hub
+	last     uint64          // the last channel's number
+	keys     rand.Source     // of keys; made with the first channel
+	hubs     map[uint64]*hub // by the channel's key
 	names    map[string]*Channel
 	handles  map[handleKey]weak.Pointer[Channel]
 	members  map[*link]map[memberKey]*member
 	dialling int // subscriptions asked for by peers that wait for a link
 }
 
-// memberKey names a coroutine of this runtime in a channel of a peer.
+// memberKey names a coroutine of this runtime in a channel of a peer, by their keys.
 type memberKey struct{ channel, coro uint64 }
 
 // member is a coroutine of this runtime that is subscribed elsewhere.
@@ -52,9 +54,14 @@ func (t *channelTable) own(ch *Channel) bool {
 	ch.hub = &hub{rt: ch.rt, ch: ch, subs: map[subKey]*subscriber{}, peers: map[*link]*hubPeer{}}
 	if t.hubs == nil {
 		t.hubs = map[uint64]*hub{}
+		t.keys = newKeys()
 	}
-	t.hubs[ch.seq] = ch.hub
-	t.keepLocked(handleKey{ch.home, ch.seq}, ch)
+	ch.key = drawKey(t.keys, func(key uint64) bool {
+		_, taken := t.handles[handleKey{ch.home, key}]
+		return taken || t.hubs[key] != nil
+	})
+	t.hubs[ch.key] = ch.hub
+	t.keepLocked(handleKey{ch.home, ch.key}, ch)
 	return true
 }
 
@@ -76,13 +83,14 @@ func (t *channelTable) dropHandle(key handleKey) {
 }
 
 // handle returns the runtime's one handle of a channel.
-func (t *channelTable) handle(rt *Runtime, key handleKey, loc Location, name string) *Channel {
+func (t *channelTable) handle(rt *Runtime, hv wire.HandleValue) *Channel {
+	key := handleKey{hv.ID, hv.Key}
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if ch := t.handles[key].Value(); ch != nil {
 		return ch
 	}
-	ch := &Channel{rt: rt, home: key.home, loc: loc, seq: key.seq, name: name}
+	ch := &Channel{rt: rt, home: hv.ID, loc: Location{Addr: hv.Host, Port: hv.Port}, seq: hv.Seq, key: hv.Key, name: hv.Name}
 	t.keepLocked(key, ch)
 	return ch
 }
@@ -94,23 +102,29 @@ func (t *channelTable) known(key handleKey) *Channel {
 	return t.handles[key].Value()
 }
 
-// find returns an open channel of this runtime.
-func (t *channelTable) find(seq uint64) (*hub, error) {
+// nameOf returns what logs call a channel that a frame names.
+func (t *channelTable) nameOf(key handleKey) string {
+	if ch := t.known(key); ch != nil {
+		return ch.String()
+	}
+	return "unknown"
+}
+
+// find returns an open channel of this runtime. For a key that leads nowhere the error is ErrClosed and ErrNotFound in one: who was
+// given a handle has one of a channel that is closed, and the others need not be told apart.
+func (t *channelTable) find(key uint64) (*hub, error) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	switch h := t.hubs[seq]; {
-	case h != nil:
+	if h := t.hubs[key]; h != nil {
 		return h, nil
-	case 0 < seq && seq <= t.last:
-		return nil, &textError{text: "the channel is closed", is: []error{ErrClosed}}
 	}
-	return nil, &textError{text: fmt.Sprintf("there is no channel %d", seq), is: []error{ErrNotFound}}
+	return nil, &textError{text: "the channel is closed, or there never was one", is: []error{ErrClosed, ErrNotFound}}
 }
 
 // close closes a channel and lets go of it.
 func (t *channelTable) close(h *hub) {
 	t.mu.Lock()
-	delete(t.hubs, h.ch.seq)
+	delete(t.hubs, h.ch.key)
 	maps.DeleteFunc(t.names, func(_ string, ch *Channel) bool { return ch == h.ch })
 	t.mu.Unlock()
 	h.close()
@@ -132,7 +146,7 @@ func (t *channelTable) register(ch *Channel, name string) error {
 	defer t.mu.Unlock()
 	other := t.names[name]
 	switch {
-	case t.hubs[ch.seq] == nil:
+	case t.hubs[ch.key] == nil:
 		return fmt.Errorf("it is closed: %w", ErrClosed)
 	case other != nil && other != ch:
 		return fmt.Errorf("the name is that of %v: %w", other, ErrExists)
@@ -255,12 +269,12 @@ func (m *member) end() {
 
 // handleValue is what travels of a channel's handle.
 func (ch *Channel) handleValue() wire.HandleValue {
-	return wire.HandleValue{ID: ch.home, Host: ch.loc.Addr, Port: ch.loc.Port, Seq: ch.seq, Name: ch.name}
+	return wire.HandleValue{ID: ch.home, Host: ch.loc.Addr, Port: ch.loc.Port, Key: ch.key, Seq: ch.seq, Name: ch.name}
 }
 
 // liveChannel is the runtime's handle for what came over a link.
 func (rt *Runtime) liveChannel(hv wire.HandleValue) *Channel {
-	return rt.channels.handle(rt, handleKey{hv.ID, hv.Seq}, Location{Addr: hv.Host, Port: hv.Port}, hv.Name)
+	return rt.channels.handle(rt, hv)
 }
 
 // encodeChannel and decodeChannel carry the handle of a channel inside users' values.
@@ -287,7 +301,8 @@ func (rt *Runtime) putDropped(l *link, f *wire.Dropped) {
 		return
 	}
 	if rt.channels.leave(l, memberKey{f.Channel, f.Coro}, nil) && err != nil && !errors.Is(err, ErrClosed) {
-		rt.log.Warn("a coroutine was unsubscribed from a channel", slog.Uint64("coro", f.Coro), slog.Uint64("channel", f.Channel),
+		rt.log.Warn("a coroutine was unsubscribed from a channel", slog.String("coro", rt.nameOf(rt.id, f.Coro)),
+			slog.String("channel", rt.channels.nameOf(handleKey{l.id, f.Channel})),
 			slog.String("peer", l.location().String()), slog.Any("err", err))
 	}
 }

@@ -122,7 +122,7 @@ func (p *Computation) Schedule(ctx context.Context, at ...Location) error {
 func (p *Computation) submit(ctx context.Context, l *link) error {
 	stop := p.explain(l, "the computation's turn at the scheduler")
 	defer stop()
-	out, err := l.request(ctx, func(call uint64) wire.Frame {
+	out, err := l.request(ctx, waitSchedule, func(call uint64) wire.Frame {
 		return &wire.Submit{
 			Call: call, Token: p.token, Client: p.rt.peer(), Name: p.rt.cfg.Name, Functions: p.cfg.Functions,
 			Filters: filtersToWire(p.cfg.NodeFilters),
@@ -191,7 +191,7 @@ func (p *Computation) WaitServers(ctx context.Context, n int) error {
 	stop := p.explain(l, what)
 	defer stop()
 	for {
-		k := &call{}
+		k := &call{why: waitServers}
 		p.mu.Lock()
 		enough, over := len(p.servers) >= n, p.state != compActive
 		if !enough && !over {
@@ -221,7 +221,7 @@ func (p *Computation) noServer(l *link, what string, cause error) error {
 func (p *Computation) report(l *link) string {
 	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
 	defer cancel()
-	out, err := l.request(ctx, func(call uint64) wire.Frame { return &wire.Report{Call: call, Token: p.token} })
+	out, err := l.request(ctx, waitReport, func(call uint64) wire.Frame { return &wire.Report{Call: call, Token: p.token} })
 	if err == nil {
 		err = out.err
 	}

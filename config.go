@@ -74,7 +74,8 @@ type Config struct {
 	// mailbox [Coro.Send] from the same runtime waits for room as it does for a full link, [Coro.Deliver] and [Ask] wait until
 	// their context ends, wherever they come from, and a Send from another runtime, which nobody waits for, is refused:
 	// counted in [CoroState], and logged, one line a coroutine and 10 s. [Exit], [Status] and [PeerStatus] messages from the same
-	// runtime, every Exit from elsewhere, and what a [Channel] brings are always taken.
+	// runtime, every Exit from elsewhere, and what a [Channel] brings are always taken; a coroutine that is subscribed to a
+	// channel of another runtime takes every Send from elsewhere. Status and PeerStatus messages from elsewhere wait for room.
 	MaxMailbox int
 	// MsgTimeout bounds control messages, and a Send's wait for room in a link's queue or a mailbox; 0: DefaultMsgTimeout.
 	MsgTimeout time.Duration

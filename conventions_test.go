@@ -103,8 +103,10 @@ type sample struct{ path, text string }
 
 // Words that must not stand in this file as they are, as it is searched too.
 var (
-	marks      = regexp.MustCompile(`\b(TO` + `DO|FIX` + `ME|X` + `XX)\b`)
-	ownFolders = regexp.MustCompile(`(^|[^A-Za-z0-9_.~-])/(wo` + `rk|ro` + `ot|ho` + `me)/`)
+	marks = regexp.MustCompile(`\b(TO` + `DO|FIX` + `ME|X` + `XX)\b`)
+
+	namelessWait = regexp.MustCompile(`\bcall\{(\}|[^w}])|new\(call\)`)
+	ownFolders   = regexp.MustCompile(`(^|[^A-Za-z0-9_.~-])/(wo` + `rk|ro` + `ot|ho` + `me)/`)
 )
 
 var conventions = []convention{
@@ -245,6 +247,18 @@ var conventions = []convention{
 		good: []sample{
 			{"go.mod", "module m\ngo 1.26.0\nrequire (\n\tgithub.com/hashicorp/yamux v0.1.2\n\tgithub.com/x448/float16 v0.8.4 // indirect\n)"},
 		},
+	},
+	{
+		name:  "a wait says what it waits for",
+		fix:   "give the call a why, one of those that CoroState.State lists",
+		over:  isLibrary,
+		check: func(s *source) []finding { return matchLines(s, namelessWait) },
+		bad: []sample{
+			{"link.go", "package discoro\nfunc f() { k := &call{} }"},
+			{"link.go", "package discoro\nvar k = call{of: c}"},
+			{"link.go", "package discoro\nvar k = new(call)"},
+		},
+		good: []sample{{"link.go", "package discoro\nvar k = &call{why: waitRun, of: c}\ntype call struct{ call func() }"}},
 	},
 	{
 		name:  "no folder of a developer's machine",

@@ -30,12 +30,13 @@ type Coro struct {
 	rt    *Runtime   // immutable: the runtime that this handle belongs to
 	home  wire.ID    // immutable: the runtime that the coroutine runs in
 	loc   Location   // immutable: that runtime's location
-	seq   uint64     // immutable: the coroutine's number there
+	seq   uint64     // immutable: the coroutine's number there, for people
+	key   uint64     // immutable: what frames to there name it by; 0 when it runs in rt
 	name  string     // immutable
 	local *localCoro // immutable: the coroutine itself, when it runs in rt
 	job   *job       // immutable: set when the coroutine runs a job of this client
 
-	link atomic.Pointer[link] // the one that was used last
+	link atomic.Pointer[link] // of rt, the one that was used last
 }
 
 // Name returns the name that the coroutine was spawned with, or that of the function it runs.
@@ -61,7 +62,7 @@ func (c *Coro) Send(msg any) error {
 	var err error
 	switch {
 	case c.local == nil:
-		err = c.rt.linkOf(c).sendMessage(c.seq, msg)
+		err = c.rt.linkOf(c).sendMessage(c.key, msg)
 	case c.rt.cfg.MaxMailbox == 0:
 		err = c.local.put(msg)
 	default:
@@ -89,7 +90,7 @@ func (c *Coro) Deliver(ctx context.Context, msg any) error {
 		return err
 	}
 	out, err := c.rt.linkOf(c).requestOf(ctx, waitDeliver, c, func(call uint64) wire.Frame {
-		return &wire.Deliver{Call: call, To: c.seq, Body: body}
+		return &wire.Deliver{Call: call, To: c.key, Body: body}
 	})
 	if err == nil {
 		err = out.err
@@ -117,7 +118,7 @@ func (c *Coro) Monitor(ctx context.Context, watcher *Coro) error {
 		return nil
 	}
 	l := c.rt.linkOf(c)
-	wait := func(call uint64) wire.Frame { return &wire.Wait{Call: call, Of: c.seq} }
+	wait := func(call uint64) wire.Frame { return &wire.Wait{Call: call, Of: c.key} }
 	err := l.waitRoom(ctx, wait(0))
 	if err == nil {
 		_, err = l.ask(answerFunc(func(out outcome) { c.rt.sendExit(watcher, c, out) }), wait)
@@ -137,7 +138,7 @@ func (c *Coro) Terminate() error {
 		c.local.terminate()
 		return nil
 	}
-	return c.rt.linkOf(c).post(&wire.Terminate{Of: c.seq})
+	return c.rt.linkOf(c).post(&wire.Terminate{Of: c.key})
 }
 
 // Wait blocks until the coroutine has ended, or ctx ends, and returns the coroutine's error. It does not end the
@@ -170,7 +171,7 @@ func (c *Coro) outcome(ctx context.Context) (outcome, error) {
 		return c.job.done.wait(ctx, c.rt, waitEnd, c)
 	}
 	out, err := c.rt.linkOf(c).requestOf(ctx, waitEnd, c, func(call uint64) wire.Frame {
-		return &wire.Wait{Call: call, Of: c.seq}
+		return &wire.Wait{Call: call, Of: c.key}
 	})
 	if err != nil {
 		return outcome{}, fmt.Errorf("discoro: wait for %v: %w", c, err)

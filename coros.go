@@ -25,7 +25,9 @@ type CoroState struct {
 	Func string
 	// State is what it does: "running", which is one at most; "ready", waiting for its turn; "Receive", "Sleep" or "Blocking",
 	// in the method of that name; "Send", waiting for room in the queue of a link, or in the mailbox of On; "Deliver",
-	// "Ask" or "Wait", waiting for On; "Run", "Schedule", "Close", "Locate", "Connect", waiting for something of that name; "waiting", for something else.
+	// "Ask" or "Wait", waiting for On; "Run", "Schedule", "WaitServers", "Close", "Finish", "Drain", "Locate", "Discover", "Connect",
+	// "Disconnect", "Subscribe" or "Unsubscribe", waiting in the method of that name; "Results", in MapResults or AsCompleted;
+	// "Report", for the scheduler's word on why there are no servers.
 	State string
 	// On is the coroutine that it waits for, where it waits for one.
 	On *Coro
@@ -55,7 +57,15 @@ const (
 	waitLocate   = "Locate"
 	waitConnect  = "Connect"
 	waitDiscover = "Discover"
-	waitOther    = "waiting"
+
+	waitServers     = "WaitServers"
+	waitReport      = "Report"
+	waitFinish      = "Finish"
+	waitResults     = "Results"
+	waitDrain       = "Drain"
+	waitDisconnect  = "Disconnect"
+	waitSubscribe   = "Subscribe"
+	waitUnsubscribe = "Unsubscribe"
 )
 
 // Coros returns what the coroutines of the runtime do, in the order in which they were spawned. It stops nothing: the
@@ -108,7 +118,7 @@ func (l *localCoro) state() CoroState {
 	s.State = stateNames[kind]
 	switch {
 	case kind == inCall && k != nil:
-		s.State, s.On = cmp.Or(k.why, waitOther), k.of
+		s.State, s.On = k.why, k.of
 	case kind == inTurn:
 		since = max(since, l.rt.turn.waitsSince())
 	}
@@ -117,7 +127,7 @@ func (l *localCoro) state() CoroState {
 }
 
 var stateNames = [...]string{
-	inNothing: "running", inBlocking: "Blocking", inTurn: "ready", inReceive: "Receive", inSleep: "Sleep", inCall: waitOther,
+	inNothing: "running", inBlocking: "Blocking", inTurn: "ready", inReceive: "Receive", inSleep: "Sleep", inCall: "waiting",
 }
 
 // codeOf returns where the code of a function is.

@@ -404,7 +404,7 @@ func TestLateWait(t *testing.T) {
 	for _, o := range far.ends.of {
 		sum += endSize(o)
 	}
-	if len(far.ends.of) != maxEnds || len(far.ends.order) != maxEnds || far.ends.bytes != sum || far.ends.of[last.seq] == nil {
+	if len(far.ends.of) != maxEnds || len(far.ends.order) != maxEnds || far.ends.bytes != sum || far.ends.of[last.key] == nil {
 		t.Errorf("%d ends are kept, in order %d, %d bytes, %d counted", len(far.ends.of), len(far.ends.order), sum, far.ends.bytes)
 	}
 }

@@ -53,6 +53,9 @@ func (rt *Runtime) linkIf(id wire.ID) *link {
 
 // linkOf returns the link to the runtime that c runs in.
 func (rt *Runtime) linkOf(c *Coro) *link {
+	if rt != c.rt { // a handle of another runtime in this process
+		return rt.linkTo(c.home, c.loc)
+	}
 	if l := c.link.Load(); l != nil {
 		select {
 		case <-l.ended:

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"math/rand/v2"
 	"net"
 	"os"
 	"path/filepath"
@@ -48,14 +49,17 @@ type Runtime struct {
 	ends      ends         // of coroutines that others may ask for
 	greetings greetings    // connections that are not links yet
 	refusals  refusals     // what was logged of strangers
+	strays    refusals     // what was logged of peers' frames for nobody
 	watches   peerWatches  // who is told of other runtimes
 	channels  channelTable // of its own, and handles
 	discovery *discovery   // immutable; nil: it is off
 
-	mu      sync.Mutex // guards following; leaf
-	closing bool       // nothing new is started
-	coros   map[uint64]*localCoro
-	empty   chan struct{} // made by Close; closed when coros is empty
+	mu      sync.Mutex            // guards following; leaf
+	closing bool                  // nothing new is started
+	coros   map[uint64]*localCoro // by their numbers
+	public  map[uint64]*localCoro // by their keys, those that others know: see exported
+	keys    rand.Source           // of keys
+	empty   chan struct{}         // made by Close; closed when coros is empty
 	names   map[string]*localCoro
 	handles map[handleKey]weak.Pointer[Coro]
 	links   map[wire.ID]*link
@@ -98,7 +102,8 @@ func newRuntime(c Config, roles uint32) (*Runtime, error) {
 	rt := &Runtime{
 		cfg: s, id: wire.NewID(), loc: Location{Addr: s.host, Port: port}, log: s.Logger, ln: ln, roles: roles,
 		grace: defaultGrace, pulse: s.pulse, build: buildInfo(),
-		coros: map[uint64]*localCoro{}, names: map[string]*localCoro{}, handles: map[handleKey]weak.Pointer[Coro]{},
+		coros: map[uint64]*localCoro{}, public: map[uint64]*localCoro{}, keys: newKeys(),
+		names: map[string]*localCoro{}, handles: map[handleKey]weak.Pointer[Coro]{},
 		links: map[wire.ID]*link{}, jobs: map[uint64]*job{}, comps: map[wire.Token]*Computation{},
 		closed: make(chan struct{}), lost: make(chan struct{}),
 	}
@@ -196,6 +201,9 @@ func (rt *Runtime) spawn(name string, body func(c *Coro) (any, error), init func
 func (rt *Runtime) forget(l *localCoro, names []string) {
 	rt.mu.Lock()
 	delete(rt.coros, l.Coro.seq)
+	if l.gone = true; l.public != 0 {
+		delete(rt.public, l.public)
+	}
 	for _, name := range names {
 		if rt.names[name] == l {
 			delete(rt.names, name)
@@ -213,11 +221,11 @@ func (rt *Runtime) forget(l *localCoro, names []string) {
 	}
 }
 
-// coroutine returns a live coroutine by its number, nil when there is none.
-func (rt *Runtime) coroutine(seq uint64) *localCoro {
+// coroutine returns a live coroutine by its key, nil when there is none that others know by that.
+func (rt *Runtime) coroutine(key uint64) *localCoro {
 	rt.mu.Lock()
 	defer rt.mu.Unlock()
-	return rt.coros[seq]
+	return rt.public[key]
 }
 
 // Close ends the runtime: its coroutines are terminated and, within the grace period, end; what is queued on links is

@@ -121,7 +121,13 @@ func (rt *Runtime) Discover(ctx context.Context) error {
 	dctx, stop := context.WithCancel(rt.ctx)
 	defer stop()
 	k := &call{why: waitDiscover}
-	if !rt.start(func() { k.finish(outcome{err: rt.discovery.discover(dctx)}) }) {
+	if !rt.start(func() {
+		err := rt.discovery.discover(dctx)
+		if rt.ctx.Err() != nil {
+			err = fmt.Errorf("the runtime was closed meanwhile: %w", ErrClosed)
+		}
+		k.finish(outcome{err: err})
+	}) {
 		return fmt.Errorf("discoro: discover: the runtime is closed: %w", ErrClosed)
 	}
 	out, err := rt.wait(ctx, k)
@@ -145,30 +151,34 @@ func (d *discovery) discover(ctx context.Context) error {
 	})
 }
 
-// locate asks on the local network for a coroutine of that name, and then at the runtimes that say they have it.
-func (d *discovery) locate(ctx context.Context, name string) (*Coro, error) {
+// locateNear asks on the local network for what has that name, and then at the runtimes that say they have it.
+func locateNear[T any](ctx context.Context, d *discovery, name string, ask locateOne[T]) (found T, err error) {
 	sctx, stop := context.WithCancel(d.rt.ctx)
 	defer stop()
 	k := &call{why: waitLocate}
 	if !d.rt.start(func() {
 		err := d.search(sctx, name, locatePauses, func(ctx context.Context, _ wire.ID, at Location) {
-			if c, err := d.rt.locateAt(ctx, name, at); err == nil {
-				k.finish(outcome{val: c})
+			if one, err := ask(ctx, name, at); err == nil {
+				k.finish(outcome{val: one})
 			}
 		})
+		if d.rt.ctx.Err() != nil {
+			k.finish(outcome{err: fmt.Errorf("the runtime was closed meanwhile: %w", ErrClosed)})
+			return
+		}
 		if err == nil {
 			err = errors.New("nobody on the local network has it")
 		}
 		k.finish(outcome{err: &textError{text: err.Error(), is: []error{ErrNotFound, err}}})
 	}) {
-		return nil, fmt.Errorf("the runtime is closed: %w", ErrClosed)
+		return found, fmt.Errorf("the runtime is closed: %w", ErrClosed)
 	}
 	out, err := d.rt.wait(ctx, k)
 	if err != nil {
-		return nil, err
+		return found, err
 	}
-	c, _ := out.val.(*Coro)
-	return c, out.err
+	found, _ = out.val.(T)
+	return found, out.err
 }
 
 // found is a runtime that has answered.
@@ -336,7 +346,7 @@ func (d *discovery) tellIgnored(from netip.AddrPort, err error) {
 
 // mayAnswer reports whether a datagram is a question that this runtime answers.
 func (d *discovery) mayAnswer(g *wire.Datagram, from netip.Addr, now time.Time) bool {
-	if g.Kind != wire.DatagramQuestion || g.Name != "" && d.rt.named(g.Name) == nil {
+	if g.Kind != wire.DatagramQuestion || g.Name != "" && d.rt.named(g.Name) == nil && d.rt.channels.named(g.Name) == nil {
 		return false
 	}
 	if age := now.Sub(g.Time); age > datagramAge || age < -datagramAge {

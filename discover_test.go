@@ -137,6 +137,13 @@ func TestLocateOnTheNetwork(t *testing.T) {
 	if !knows(a, b) || knows(c, b) {
 		t.Error("the wrong ones are connected")
 	}
+	own := newChannel(t, b)
+	wantError(t, "Register", own.Register("the channel"), nil)
+	asks := testRuntime(t, cfg)
+	eventually(t, "the channel is found", func() bool {
+		ch, err := asks.LocateChannel(testContext(t), "the channel")
+		return err == nil && ch == channelAt(asks, own)
+	})
 	if _, err := c.Locate(testContext(t), "no such name"); !errors.Is(err, ErrNotFound) || !strings.Contains(err.Error(), "local network") {
 		t.Errorf("a name that nobody has: %v", err)
 	}
@@ -165,7 +172,13 @@ func TestDiscoverEnds(t *testing.T) {
 	if err := rt.Close(); err != nil {
 		t.Fatal(err)
 	}
-	_ = next(t, asks) // with an error, or without when it was done before
+	if err := next(t, asks); err != nil && !errors.Is(err, ErrClosed) { // none when it was done before
+		t.Errorf("closed meanwhile: %v", err)
+	}
+	_, err := rt.Locate(testContext(t), "x")
+	wantError(t, "Locate", err, ErrClosed)
+	_, err = rt.LocateChannel(testContext(t), "x")
+	wantError(t, "LocateChannel", err, ErrClosed)
 	if err := rt.Discover(testContext(t)); !errors.Is(err, ErrClosed) {
 		t.Errorf("a closed runtime: %v", err)
 	}

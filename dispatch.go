@@ -26,10 +26,12 @@ func (rt *Runtime) dispatch(l *link, f wire.Frame) error {
 	case *wire.Wait:
 		return rt.serveWait(l, f)
 	case *wire.Exit:
-		rt.putExit(f)
+		rt.putExit(l, f)
 	case *wire.Terminate:
 		if c := rt.coroutine(f.Of); c != nil {
 			c.terminate()
+		} else {
+			rt.stray(l, f, f.Of)
 		}
 	case *wire.Locate:
 		rt.serveLocate(l, f)
@@ -59,7 +61,7 @@ func (rt *Runtime) putMessage(l *link, f *wire.Message) {
 		return
 	}
 	if c == nil || c.put(l.ownMessage(f.Body)) != nil {
-		rt.log.Debug("a message came for a coroutine that has ended", slog.Uint64("coro", f.To))
+		rt.stray(l, f, f.To)
 	}
 }
 
@@ -87,7 +89,7 @@ func (rt *Runtime) putDeliver(l *link, f *wire.Deliver) error {
 	c := rt.coroutine(f.To)
 	switch {
 	case c == nil:
-		l.reply(f.Call, outcome{err: rt.errNoCoro(f.To)})
+		l.reply(f.Call, rt.noCoro(l, f, f.To))
 	case rt.cfg.MaxMailbox == 0:
 		l.reply(f.Call, outcome{err: c.put(l.ownMessage(f.Body))})
 	default:
@@ -116,8 +118,21 @@ func (rt *Runtime) putWhenRoom(l *link, c *localCoro, f *wire.Deliver) error {
 	return nil
 }
 
-func (rt *Runtime) errNoCoro(seq uint64) error {
-	return fmt.Errorf("discoro: coroutine %d at %v has ended: %w", seq, rt.loc, ErrNotFound)
+// noCoro is the answer to a call for a coroutine that is not there.
+func (rt *Runtime) noCoro(l *link, f wire.Frame, key uint64) outcome {
+	rt.stray(l, f, key)
+	return outcome{err: fmt.Errorf("discoro: the coroutine at %v has ended, or there never was one: %w", rt.loc, ErrNotFound)}
+}
+
+// stray logs a frame for a coroutine that is not there: one line a peer and 10 s, as a peer may send any number.
+func (rt *Runtime) stray(l *link, f wire.Frame, key uint64) {
+	if !rt.log.Enabled(rt.ctx, slog.LevelDebug) {
+		return
+	}
+	if more, due := rt.strays.due(string(l.id[:]), time.Now()); due {
+		rt.log.Debug("a frame came for a coroutine that has ended, or never was", slog.Int("kind", int(f.Kind())),
+			slog.String("coro", rt.nameOf(rt.id, key)), slog.String("peer", l.location().String()), slog.Int("more", more))
+	}
 }
 
 // refuseCall answers a call that cannot be served because of err, or reports that err is a breach of the protocol.
@@ -132,7 +147,7 @@ func (l *link) refuseCall(id uint64, err error) error {
 func (rt *Runtime) putAsk(l *link, f *wire.Ask) error {
 	c := rt.coroutine(f.To)
 	if c == nil {
-		l.reply(f.Call, outcome{err: rt.errNoCoro(f.To)})
+		l.reply(f.Call, rt.noCoro(l, f, f.To))
 		return nil
 	}
 	r := &Request{remote: true, body: f.Body, from: c}
@@ -163,6 +178,7 @@ func (rt *Runtime) putAsk(l *link, f *wire.Ask) error {
 func (rt *Runtime) serveWait(l *link, f *wire.Wait) error {
 	c := rt.coroutine(f.Of)
 	if c == nil {
+		rt.stray(l, f, f.Of)
 		l.reply(f.Call, rt.endOf(l, f.Of))
 		return nil
 	}
@@ -223,12 +239,13 @@ func (rt *Runtime) sendExit(watcher, c *Coro, out outcome) {
 	if err != nil {
 		o = failed(err)
 	}
-	rt.linkOf(watcher).tell(&wire.Exit{To: watcher.seq, Coro: rt.handleValue(c), Outcome: *o})
+	rt.linkOf(watcher).tell(&wire.Exit{To: watcher.key, Coro: rt.handleValue(c), Outcome: *o})
 }
 
-func (rt *Runtime) putExit(f *wire.Exit) {
+func (rt *Runtime) putExit(l *link, f *wire.Exit) {
 	watcher := rt.coroutine(f.To)
 	if watcher == nil {
+		rt.stray(l, f, f.To)
 		return
 	}
 	c := rt.liveHandle(f.Coro)

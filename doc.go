@@ -117,7 +117,8 @@
 // A secret is as good as it is long: 16 random characters are beyond guessing, a word is not.
 //
 // The boundary is the link. Whoever passes it may run every registered function at servers, and send any message to any
-// coroutine. A function does what its process may do: what a function of yours lets its argument do, such as naming a file
+// coroutine or channel that it has a handle of: it was sent one, or found it by its name. Others it cannot name, as frames
+// carry random numbers of 63 bits. A function does what its process may do: what a function of yours lets its argument do, such as naming a file
 // or a command, it lets every peer do. What comes over a link is checked and bounded before it is decoded, and a peer that
 // breaks the protocol loses its link.
 package discoro

@@ -10,9 +10,9 @@ import (
 // ends are the outcomes of coroutines that have ended, for other runtimes that have a handle and ask a little late. The last
 // ones are kept, encoded.
 type ends struct {
-	mu    sync.Mutex // guards following; leaf
-	of    map[uint64]*wire.Outcome
-	order []uint64 // oldest first
+	mu    sync.Mutex               // guards following; leaf
+	of    map[uint64]*wire.Outcome // by the coroutine's key
+	order []uint64                 // oldest first
 	bytes int
 }
 
@@ -29,16 +29,16 @@ func (rt *Runtime) keepEnd(l *localCoro, out outcome) {
 		return
 	}
 	rt.mu.Lock()
-	_, exported := rt.handles[handleKey{rt.id, l.Coro.seq}]
+	key := l.public
 	rt.mu.Unlock()
-	if !exported {
+	if key == 0 {
 		return
 	}
 	o, err := encodeOutcome(rt, out)
 	if err != nil {
 		o = failed(err)
 	}
-	rt.ends.keep(l.Coro.seq, o)
+	rt.ends.keep(key, o)
 }
 
 // endSize is what an outcome counts with.
@@ -54,7 +54,7 @@ func endSize(o *wire.Outcome) int {
 }
 
 // keep keeps an outcome, and forgets the oldest beyond the bounds. One that is larger than all of them is not kept.
-func (e *ends) keep(seq uint64, o *wire.Outcome) {
+func (e *ends) keep(key uint64, o *wire.Outcome) {
 	size := endSize(o)
 	if size > maxEndBytes {
 		return
@@ -64,11 +64,11 @@ func (e *ends) keep(seq uint64, o *wire.Outcome) {
 	if e.of == nil {
 		e.of = map[uint64]*wire.Outcome{}
 	}
-	if e.of[seq] != nil {
+	if e.of[key] != nil {
 		return
 	}
-	e.of[seq] = o
-	e.order = append(e.order, seq)
+	e.of[key] = o
+	e.order = append(e.order, key)
 	e.bytes += size
 	for len(e.order) > maxEnds || e.bytes > maxEndBytes {
 		old := e.order[0]
@@ -79,14 +79,14 @@ func (e *ends) keep(seq uint64, o *wire.Outcome) {
 }
 
 // endOf is the answer to who asks over l for the end of a coroutine that is not there.
-func (rt *Runtime) endOf(l *link, seq uint64) outcome {
+func (rt *Runtime) endOf(l *link, key uint64) outcome {
 	rt.ends.mu.Lock()
-	o := rt.ends.of[seq]
+	o := rt.ends.of[key]
 	rt.ends.mu.Unlock()
 	switch {
 	case o == nil:
-		return outcome{err: fmt.Errorf("discoro: coroutine %d at %v has ended some time ago, or there never was one, and how it ended "+
-			"is no longer known there: monitor it, or wait for it, before it ends: %w", seq, rt.loc, ErrNotFound)}
+		return outcome{err: fmt.Errorf("discoro: the coroutine at %v has ended some time ago, or there never was one, and how it ended "+
+			"is no longer known there: monitor it, or wait for it, before it ends: %w", rt.loc, ErrNotFound)}
 	case l.isSelf():
 		return rt.outcomeOf(o, nil)
 	}

@@ -32,7 +32,7 @@ var (
 		}
 		return item[0], nil
 	})
-	faultEnd = discoro.Register("fault.end", func(_ *discoro.Coro, how string) (int, error) {
+	faultEnd = discoro.Register("fault.end", func(c *discoro.Coro, how string) (int, error) {
 		switch how {
 		case "exit":
 			os.Exit(3)
@@ -43,9 +43,14 @@ var (
 		case "error":
 			return 0, fmt.Errorf("at work: %w", errBoom)
 		}
-		for n := 0; ; n++ { // it neither yields nor returns
+		msg, err := c.Receive()
+		if r, ok := msg.(*discoro.Request); ok {
+			err = r.Reply(true) // from now on
+		}
+		for n := 0; err == nil; n++ { // it neither yields nor returns
 			faultSpins = n
 		}
+		return 0, err
 	})
 )
 
@@ -174,7 +179,9 @@ func TestEnds(t *testing.T) {
 		server := c.server(comp)
 		co, err := comp.Run(c.ctx, faultEnd.With(test.how))
 		if err == nil && test.how == "spin" {
-			err = co.Terminate()
+			if _, err = discoro.Ask[bool](c.ctx, co, nil); err == nil {
+				err = co.Terminate()
+			}
 		}
 		if err == nil { // else the process was gone before it could say that the job had started
 			err = co.Wait(c.ctx)

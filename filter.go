@@ -3,6 +3,7 @@ package discoro
 import (
 	"fmt"
 	"regexp"
+	"regexp/syntax"
 
 	"github.com/discoro/discoro/wire"
 )
@@ -29,6 +30,7 @@ type NodeFilter struct {
 const (
 	maxFilters = 1024
 	maxPattern = 1024
+	maxSteps   = 1 << 16 // instructions of all patterns: a short one can have a hundred thousand
 )
 
 // nodeFilter is a NodeFilter that is ready to be used.
@@ -44,16 +46,17 @@ func compileFilters(filters []NodeFilter) ([]nodeFilter, error) {
 		return nil, fmt.Errorf("discoro: ComputationConfig.NodeFilters: %d, at most %d can be used", len(filters), maxFilters)
 	}
 	ready := make([]nodeFilter, len(filters))
+	left := maxSteps
 	for i, f := range filters {
 		wrong := func(field string, err error) error {
 			return fmt.Errorf("discoro: ComputationConfig.NodeFilters[%d].%s: %w", i, field, err)
 		}
 		var err error
 		ready[i].NodeFilter = f
-		if ready[i].addr, err = compilePattern("^(?:", f.Addr, ")"); err != nil {
+		if ready[i].addr, err = compilePattern("^(?:", f.Addr, ")", &left); err != nil {
 			return nil, wrong("Addr", err)
 		}
-		if ready[i].platform, err = compilePattern("(?i:", f.Platform, ")"); err != nil {
+		if ready[i].platform, err = compilePattern("(?i:", f.Platform, ")", &left); err != nil {
 			return nil, wrong("Platform", err)
 		}
 		if f.CPUs < 0 {
@@ -63,12 +66,21 @@ func compileFilters(filters []NodeFilter) ([]nodeFilter, error) {
 	return ready, nil
 }
 
-func compilePattern(before, pattern, after string) (*regexp.Regexp, error) {
+// compilePattern takes what the pattern has of instructions off left.
+func compilePattern(before, pattern, after string, left *int) (*regexp.Regexp, error) {
 	if len(pattern) > maxPattern {
 		return nil, fmt.Errorf("a pattern of %d bytes, at most %d can be used", len(pattern), maxPattern)
 	}
-	if _, err := regexp.Compile(pattern); err != nil { // by itself, for the error's text
+	parsed, err := syntax.Parse(pattern, syntax.Perl) // by itself, for the error's text
+	if err != nil {
 		return nil, err
+	}
+	prog, err := syntax.Compile(parsed.Simplify())
+	if err != nil {
+		return nil, err
+	}
+	if *left -= len(prog.Inst); *left < 0 {
+		return nil, fmt.Errorf("the patterns up to this one repeat too much: compiled they have more than %d steps", maxSteps)
 	}
 	return regexp.Compile(before + pattern + after)
 }

@@ -1,6 +1,7 @@
 package discoro
 
 import (
+	"slices"
 	"strings"
 	"testing"
 
@@ -49,6 +50,8 @@ func TestFiltersRefused(t *testing.T) {
 		"NodeFilters[0].Addr: a pattern of":      {{Addr: strings.Repeat("x", maxPattern+1)}},
 		"NodeFilters[0].CPUs: -1 is negative":    {{CPUs: -1}},
 		"1025, at most 1024":                     make([]NodeFilter, maxFilters+1),
+		"NodeFilters[0].Addr: the patterns up":   {{Addr: strings.Repeat("x{1000}", 140)}}, // megabytes
+		"NodeFilters[72].Platform: the patterns": slices.Repeat([]NodeFilter{{Platform: "x{900}"}}, maxFilters),
 	} {
 		if _, err := compileFilters(filters); err == nil || !strings.Contains(err.Error(), says) {
 			t.Errorf("%v, want %q", err, says)

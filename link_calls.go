@@ -16,12 +16,13 @@ type answerFunc func(outcome)
 
 func (f answerFunc) finish(out outcome) { f(out) }
 
-// request sends the frame that build makes for a call number, and waits for its answer or for ctx to end.
-func (l *link) request(ctx context.Context, build func(call uint64) wire.Frame) (outcome, error) {
-	return l.requestOf(ctx, "", nil, build)
+// request sends the frame that build makes for a call number, and waits for its answer or for ctx to end. why says what is
+// waited for, as in CoroState.State.
+func (l *link) request(ctx context.Context, why string, build func(call uint64) wire.Frame) (outcome, error) {
+	return l.requestOf(ctx, why, nil, build)
 }
 
-// requestOf is request that says what is waited for, and of which coroutine.
+// requestOf is request that says of which coroutine something is waited for, too.
 func (l *link) requestOf(ctx context.Context, why string, of *Coro, build func(call uint64) wire.Frame) (outcome, error) {
 	if !l.isSelf() {
 		if err := l.waitRoom(ctx, build(0)); err != nil {

@@ -183,8 +183,8 @@ func madeUpHandle(t *testing.T) {
 	t.Parallel()
 	a, b := twoRuntimes(t, Config{})
 	for _, c := range []*Coro{
-		{rt: a, loc: b.Location(), seq: 1, name: "zero identity"},
-		{rt: a, home: b.id, loc: Location{Addr: "no such host.", Port: -1}, seq: 1 << 60, name: "no such number"},
+		{rt: a, loc: b.Location(), key: 1, name: "zero identity"},
+		{rt: a, home: b.id, loc: Location{Addr: "no such host.", Port: -1}, key: 1 << 60, name: "no such number"},
 	} {
 		if err := c.Deliver(testContext(t), 1); !errors.Is(err, ErrNotFound) && !errors.Is(err, ErrDisconnected) {
 			t.Errorf("%s: %v", c.name, err)
@@ -236,11 +236,12 @@ func TestAskInTheMomentOfAnEnd(t *testing.T) {
 	if err := c.Wait(testContext(t)); err != nil {
 		t.Fatal(err)
 	}
+	key := publicKey(c)
 	rt.mu.Lock()
-	rt.coros[c.seq] = c.local
+	rt.coros[c.seq], rt.public[key] = c.local, c.local
 	rt.mu.Unlock()
 	h := newHostile(t, rt, false)
-	h.send(&wire.Ask{Call: 1, To: c.seq}, &wire.Wait{Call: 2, Of: c.seq}, &wire.Deliver{Call: 3, To: c.seq})
+	h.send(&wire.Ask{Call: 1, To: key}, &wire.Wait{Call: 2, Of: key}, &wire.Deliver{Call: 3, To: key})
 	r := wire.NewReader(h.frames, 1<<20)
 	for call := range uint64(3) {
 		f, _, err := r.Next()

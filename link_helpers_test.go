@@ -73,6 +73,16 @@ func testRuntime(t *testing.T, cfg Config) *Runtime {
 	return rt
 }
 
+// publicKey is what others name a coroutine of its runtime by.
+func publicKey(c *Coro) uint64 { return c.rt.exported(c.local) }
+
+// coroThrough is rt's handle of a coroutine, as if that were at loc.
+func coroThrough(rt *Runtime, c *Coro, loc Location) *Coro {
+	hv := c.rt.handleValue(c)
+	hv.Host, hv.Port = loc.Addr, loc.Port
+	return rt.liveHandle(hv)
+}
+
 // testContext ends with the test's patience.
 func testContext(t *testing.T) context.Context {
 	t.Helper()

@@ -20,8 +20,7 @@ func TestSimultaneousDials(t *testing.T) {
 	b := testRuntime(t, Config{Name: "b"})
 	got := map[*Runtime]<-chan any{a: collect(t, a, "collect"), b: collect(t, b, "collect")}
 	handle := func(at, of *Runtime) *Coro {
-		c := of.named("collect")
-		return at.handle(of.id, of.loc, c.seq, c.name)
+		return coroAt(at, of.named("collect"))
 	}
 	ctx := testContext(t)
 	for round := range 100 {

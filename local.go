@@ -21,6 +21,7 @@ type localCoro struct {
 	pc       uintptr                    // immutable: of fn; 0 for the coroutine that runs a job itself
 	dir      string                     // immutable: the server's folder for the computation
 	job      *serverJob                 // immutable: what it runs for a computation; nil when it was spawned
+	public   uint64                     // guarded by the runtime's mu: what others name it by; 0: none knows it
 	g        atomic.Uintptr             // its goroutine while it runs
 	next     func() (struct{}, bool)    // owned by the runner with the turn
 	yield    func(struct{}) bool        // owned by the coroutine
@@ -28,8 +29,11 @@ type localCoro struct {
 	back     chan struct{}              // owned by the coroutine; a runner sends when it hands the turn over
 	detached bool                       // guarded by turn.mu: waits on back for the turn
 	blocking bool                       // owned by the coroutine: inside Blocking
+	gone     bool                       // guarded by the runtime's mu: not in its tables any more
 	term     atomic.Bool                // was terminated; written under mu
 	sent     uint32                     // owned by the coroutine: messages that do not count in out yet
+	away     atomic.Bool                // has been subscribed to channels of other runtimes
+	joining  atomic.Int32               // subscriptions to those under way
 
 	mu      sync.Mutex // guards following; leaf
 	waiting waitKind

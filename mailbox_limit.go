@@ -123,6 +123,12 @@ func (l *localCoro) admit() {
 func (l *localCoro) refuse() bool {
 	l.mu.Lock()
 	full := !l.ending && l.fullLocked()
+	l.mu.Unlock()
+	if !full || l.away.Load() && (l.joining.Load() > 0 || l.rt.channels.bring(l.rt.exported(l))) {
+		return false
+	}
+	l.mu.Lock()
+	full = !l.ending && l.fullLocked()
 	var refused uint64
 	if full {
 		room := l.roomLocked()
@@ -197,12 +203,4 @@ func (l *localCoro) awaitRoom(ctx context.Context, w *roomWait, k *call) error {
 		err = fmt.Errorf("and has been for %v: %w", time.Since(start).Round(time.Millisecond), cause)
 	}
 	return l.errFull(err)
-}
-
-// notify sends what a coroutine is told without having been asked: into its mailbox, full or not, when it runs here.
-func (c *Coro) notify(msg any) error {
-	if c.local != nil {
-		return c.local.put(msg)
-	}
-	return c.Send(msg)
 }

@@ -61,51 +61,53 @@ func (rt *Runtime) Locate(ctx context.Context, name string, at ...Location) (*Co
 		if c := rt.named(name); c != nil {
 			return c, nil
 		}
-		return rt.locateAround(ctx, name)
 	}
-	c, err := rt.locateFirst(ctx, name, at)
+	c, err := locateName(ctx, rt, name, at, rt.locateAt)
 	if err != nil {
 		return nil, fmt.Errorf("discoro: locate %q: %w", name, err)
 	}
 	return c, nil
 }
 
-// locateAround asks all the peers, and then on the local network.
-func (rt *Runtime) locateAround(ctx context.Context, name string) (*Coro, error) {
+// locateOne asks one runtime for what has a name.
+type locateOne[T any] func(ctx context.Context, name string, loc Location) (T, error)
+
+// locateName asks at the given locations, or without any at all the peers, and then on the local network.
+func locateName[T any](ctx context.Context, rt *Runtime, name string, at []Location, ask locateOne[T]) (found T, err error) {
+	if len(at) > 0 {
+		return locateAmong(ctx, rt, name, at, ask)
+	}
+	if rt.ctx.Err() != nil {
+		return found, fmt.Errorf("the runtime is closed: %w", ErrClosed)
+	}
 	failed := fmt.Errorf("not here, and there are no peers: %w", ErrNotFound)
 	if at := rt.Peers(); len(at) > 0 {
-		var c *Coro
-		if c, failed = rt.locateFirst(ctx, name, at); failed == nil {
-			return c, nil
+		if found, failed = locateAmong(ctx, rt, name, at, ask); failed == nil {
+			return found, nil
 		}
 	}
-	if rt.discovery != nil && 0 < len(name) && len(name) <= maxName && rt.ctx.Err() == nil {
-		c, err := rt.discovery.locate(ctx, name)
+	if rt.discovery != nil && 0 < len(name) && len(name) <= maxName {
+		found, err := locateNear(ctx, rt.discovery, name, ask)
 		if err == nil {
-			return c, nil
+			return found, nil
 		}
 		if !errors.Is(err, ErrNotFound) { // given up
 			failed = nil
 		}
 		failed = errors.Join(failed, err)
 	}
-	return nil, fmt.Errorf("discoro: locate %q: %w", name, failed)
-}
-
-// locateFirst asks at all the locations and returns the first coroutine that is found.
-func (rt *Runtime) locateFirst(ctx context.Context, name string, at []Location) (*Coro, error) {
-	return locateAmong(ctx, rt, at, func(ctx context.Context, loc Location) (*Coro, error) { return rt.locateAt(ctx, name, loc) })
+	return found, failed
 }
 
 // locateAmong asks at all the locations and returns the first that is found.
-func locateAmong[T any](ctx context.Context, rt *Runtime, at []Location, ask func(context.Context, Location) (T, error)) (first T, err error) {
+func locateAmong[T any](ctx context.Context, rt *Runtime, name string, at []Location, ask locateOne[T]) (first T, err error) {
 	actx, stop := context.WithCancel(rt.ctx)
 	defer stop()
 	found := &call{why: waitLocate}
 	failed := gather{left: len(at)}
 	for _, loc := range at {
 		if !rt.start(func() {
-			if one, err := ask(actx, loc); err == nil {
+			if one, err := ask(actx, name, loc); err == nil {
 				found.finish(outcome{val: one})
 			} else if all := failed.add(err); all != nil {
 				found.finish(outcome{err: all})
@@ -162,7 +164,7 @@ func (rt *Runtime) locateAt(ctx context.Context, name string, loc Location) (*Co
 	}
 	ctx, cancel := context.WithTimeoutCause(ctx, rt.cfg.MsgTimeout, ErrTimeout)
 	defer cancel()
-	out, err := l.request(ctx, func(call uint64) wire.Frame { return &wire.Locate{Call: call, Name: name} })
+	out, err := l.request(ctx, waitLocate, func(call uint64) wire.Frame { return &wire.Locate{Call: call, Name: name} })
 	if err != nil {
 		return nil, err
 	}

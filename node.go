@@ -122,7 +122,7 @@ func compareLocations(a, b Location) int {
 // is terminated, the computation goes on without this node, and the node is free for the next. It blocks until its servers
 // have closed, or ctx ends.
 func (n *Node) CloseComputation(ctx context.Context) error {
-	return n.loop.await(ctx, n.rt, func(l *nodeLoop, done func()) {
+	return n.loop.await(ctx, waitClose, func(l *nodeLoop, done func()) {
 		l.onFree(done)
 		l.release("closed at the node")
 	})
@@ -131,10 +131,10 @@ func (n *Node) CloseComputation(ctx context.Context) error {
 // Drain takes no new computation, waits until the one that is served has ended, and closes the node. In asyncoro:
 // discoronode's quit. It blocks until then, or until ctx ends: the node then goes on draining.
 func (n *Node) Drain(ctx context.Context) error {
-	if err := n.rt.mayClose("the node"); err != nil {
+	if err := n.mayClose(); err != nil {
 		return err
 	}
-	err := n.loop.await(ctx, n.rt, func(l *nodeLoop, done func()) {
+	err := n.loop.await(ctx, waitDrain, func(l *nodeLoop, done func()) {
 		l.draining = true
 		l.offer()
 		l.onFree(done)
@@ -146,10 +146,10 @@ func (n *Node) Drain(ctx context.Context) error {
 }
 
 // Close ends the node at once: what its servers run is terminated, given the grace period to end, and its server
-// processes and folders are gone when Close returns. Called by a coroutine of its own runtime it is ErrRejected. In asyncoro:
-// discoronode's terminate.
+// processes and folders are gone when Close returns. Called by a coroutine of its own runtime, or of a server of its that is in
+// this process, it is ErrRejected, as is Drain. In asyncoro: discoronode's terminate.
 func (n *Node) Close() error {
-	err := n.rt.mayClose("the node")
+	err := n.mayClose()
 	if err != nil {
 		return err
 	}
@@ -157,13 +157,23 @@ func (n *Node) Close() error {
 		defer close(n.ended)
 		ctx, cancel := context.WithTimeout(context.Background(), n.rt.grace+closeGrace)
 		defer cancel()
-		if e := n.loop.await(ctx, n.rt, func(l *nodeLoop, done func()) { l.shutdown(done) }); e != nil {
+		if e := n.loop.await(ctx, waitClose, func(l *nodeLoop, done func()) { l.shutdown(done) }); e != nil {
 			n.rt.log.Warn("servers did not close in time", slog.Any("err", e))
 		}
 		err = errors.Join(n.rt.Close(), os.RemoveAll(n.loop.folder))
 	})
 	<-n.ended
 	return err
+}
+
+// mayClose returns an error when a coroutine of the node's calls, for which closing it would wait.
+func (n *Node) mayClose() error {
+	for _, rt := range append(n.loop.hosted.all(), n.rt) {
+		if err := rt.mayClose("the node"); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // closeGrace is how long server processes have to end after their coroutines did.

@@ -23,6 +23,7 @@ type nodeLoop struct {
 	box    *inbox[roleEvent]       // frames and links
 	asks   *inbox[func(*nodeLoop)] // what others want done
 	ended  chan struct{}           // closed by run when it ends
+	hosted hosted                  // servers in this process
 	after  sync.Mutex              // guards following, once run has ended; leaf
 
 	slots      []*serverSlot
@@ -141,11 +142,11 @@ func (l *nodeLoop) do(f func(*nodeLoop)) {
 	<-done
 }
 
-// await runs f in the loop, and waits until f's done is called, or ctx ends.
-func (l *nodeLoop) await(ctx context.Context, rt *Runtime, f func(l *nodeLoop, done func())) error {
-	k := &call{}
+// await runs f in the loop, and waits until f's done is called, or ctx ends. why says what is waited for.
+func (l *nodeLoop) await(ctx context.Context, why string, f func(l *nodeLoop, done func())) error {
+	k := &call{why: why}
 	l.do(func(l *nodeLoop) { f(l, func() { k.finish(outcome{}) }) })
-	_, err := rt.wait(ctx, k)
+	_, err := l.rt.wait(ctx, k)
 	return err
 }
 

@@ -43,7 +43,7 @@ func (rt *Runtime) Disconnect(loc Location) error {
 	ctx, cancel := context.WithTimeout(rt.ctx, time.Second)
 	defer cancel()
 	for _, l := range links {
-		k := &call{}
+		k := &call{why: waitDisconnect}
 		if !rt.start(func() {
 			l.bye(ctx, rt.String()+" disconnects")
 			k.finish(outcome{})

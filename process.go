@@ -7,10 +7,12 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"maps"
 	"os"
 	"os/exec"
 	"os/signal"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"sync"
 	"sync/atomic"
@@ -133,7 +135,7 @@ func (l *nodeLoop) hostServer(s *serverSlot) (serverHost, error) {
 	if l.cfg.Processes {
 		return l.startProcess(cfg, index, nonce, ended)
 	}
-	h := &runtimeHost{rt: l.rt, ended: ended, stopped: make(chan struct{})}
+	h := &runtimeHost{hosted: &l.hosted, ended: ended, stopped: make(chan struct{})}
 	l.rt.start(func() {
 		h.run(ServerConfig{Config: cfg, Node: l.rt.loopback(), index: index, nonce: nonce})
 	})
@@ -151,7 +153,7 @@ func (rt *Runtime) loopback() string {
 
 // runtimeHost is a server that is a runtime in this process.
 type runtimeHost struct {
-	rt      *Runtime      // immutable: the node's
+	hosted  *hosted       // immutable: the node's
 	ended   func(string)  // immutable: is told how it ended
 	once    sync.Once     // closes stopped
 	stopped chan struct{} // closed by stop
@@ -164,6 +166,8 @@ func (h *runtimeHost) run(cfg ServerConfig) {
 		h.ended(fmt.Sprintf("did not start: %v", err))
 		return
 	}
+	h.hosted.add(s.rt)
+	defer h.hosted.remove(s.rt)
 	select {
 	case <-h.stopped:
 	case <-s.loop.over:
@@ -173,6 +177,33 @@ func (h *runtimeHost) run(cfg ServerConfig) {
 		how = fmt.Sprintf("closed: %v", err)
 	}
 	h.ended(how)
+}
+
+// hosted are the servers of a node that run in its process, until they have closed.
+type hosted struct {
+	mu sync.Mutex // guards following; leaf
+	of map[*Runtime]bool
+}
+
+func (h *hosted) add(rt *Runtime) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.of == nil {
+		h.of = map[*Runtime]bool{}
+	}
+	h.of[rt] = true
+}
+
+func (h *hosted) remove(rt *Runtime) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	delete(h.of, rt)
+}
+
+func (h *hosted) all() []*Runtime {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return slices.Collect(maps.Keys(h.of))
 }
 
 func (h *runtimeHost) stop() { h.once.Do(func() { close(h.stopped) }) }

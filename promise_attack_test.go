@@ -41,6 +41,7 @@ func TestPromise11BadInput(t *testing.T) {
 	t.Run("proven/forged end", forgedEnd)
 	t.Run("proven/forged computation", forgedComputation)
 	t.Run("proven/forged handle", madeUpHandle)
+	t.Run("proven/guessed keys", guessedKeys)
 	t.Run("secrets", secretIsNeverTold)
 }
 
@@ -266,11 +267,11 @@ func badBodies(t *testing.T) {
 		"a forged handle":       {0xd8, 0xf8, 0x81, 0},
 		"not UTF-8":             {0x61, 0xff},
 	} {
-		h.sendInParts(&wire.Message{To: c.seq, Body: body})
+		h.sendInParts(&wire.Message{To: publicKey(c), Body: body})
 		if err := next(t, errs); err == nil || err.Error() == "it was decoded" {
 			t.Errorf("%s: %v", name, err)
 		}
-		h.send(&wire.Message{To: c.seq, Body: good})
+		h.send(&wire.Message{To: publicKey(c), Body: good})
 		if err := next(t, errs); err != nil {
 			t.Errorf("after %s: %v", name, err)
 		}

@@ -174,7 +174,7 @@ func TestPromise04Send(t *testing.T) {
 				return nil, nil
 			})
 			for i := range n {
-				if err := rt.handle(home.id, home.loc, c.seq, "delivered").Deliver(testContext(t), i); err != nil {
+				if err := coroAt(rt, c).Deliver(testContext(t), i); err != nil {
 					t.Error(err)
 				}
 			}
@@ -223,7 +223,7 @@ func TestPromise05Detection(t *testing.T) { //nolint:tparallel // so that its pa
 	}
 	t.Run("slow", func(t *testing.T) {
 		t.Parallel()
-		slowIsNotDead(t, pulse)
+		slowIsNotDead(t, 2*pulse)
 	})
 }
 
@@ -242,7 +242,7 @@ func slowIsNotDead(t *testing.T, pulse time.Duration) {
 			from, to = b, a
 		}
 		sink := to.Spawn("sink", func(c *Coro) (any, error) { return c.Receive() })
-		h := from.handle(to.id, to.loc, sink.seq, "sink")
+		h := coroAt(from, sink)
 		wg.Go(func() {
 			if err := h.Send(body); err != nil {
 				t.Error(err)

@@ -80,7 +80,7 @@ func strangersChangeNothing(t *testing.T) {
 	} {
 		cfg.Addr, cfg.Name = "127.0.0.1", name
 		rt := testRuntime(t, cfg)
-		h := rt.handle(home.id, home.loc, c.seq, "collect") // even one that knows what it should not
+		h := coroAt(rt, c) // even one that knows what it should not
 		ctx := testContext(t)
 		for verb, do := range map[string]func() error{
 			"Connect": func() error { _, err := rt.Connect(ctx, home.loc.String()); return err },
@@ -122,7 +122,7 @@ func TestPromise14EncodingErrors(t *testing.T) {
 		l := upLink(t, a, b)
 		for name, value := range map[string]any{"a channel": make(chan int), "a function": func() {}, "not UTF-8": "\xff"} {
 			c := b.Spawn("bad result", func(c *Coro) (any, error) { _, err := c.Receive(); return value, err })
-			h := a.handle(b.id, b.loc, c.seq, "bad result")
+			h := coroAt(a, c)
 			exits := collect(t, a, "exits of "+name)
 			if err := h.Monitor(testContext(t), a.named("exits of "+name)); err != nil {
 				t.Fatal(err)

@@ -60,7 +60,7 @@ func isolation(t *testing.T, secret string) {
 			whole.Add(1)
 			return nil, err
 		})
-		h := a.handle(b.id, b.loc, sink.seq, "sink")
+		h := coroAt(a, sink)
 		bulk.Go(func() {
 			if err := h.Send(large); err != nil {
 				t.Error(err)
@@ -76,7 +76,7 @@ func isolation(t *testing.T, secret string) {
 		return l.queue.size()
 	}
 	eventually(t, "a large message is on its way", func() bool { n := waiting(); return 0 < n && n < isolationLarge })
-	deafTo := a.handle(b.id, b.loc, never.seq, "never receives")
+	deafTo := coroAt(a, never)
 	for i := range deaf {
 		if err := deafTo.Send(i); err != nil {
 			t.Fatal(err)
@@ -154,7 +154,7 @@ func benchIsolation(b *testing.B, secret string, behind bool) {
 				}
 			}
 		})
-		h := here.handle(there.id, there.loc, sink.seq, "sink")
+		h := coroAt(here, sink)
 		bulk.Go(func() {
 			for i := 0; !over.Load(); i++ {
 				if err := h.Send(large); err != nil {

@@ -52,7 +52,7 @@ func soak(t *testing.T, from, to *Runtime, plan func(yield func(int) bool), n in
 			seen = append(seen, msg.N)
 		}
 	})
-	h := from.handle(to.id, to.loc, sink.seq, "sink")
+	h := coroAt(from, sink)
 	large := make([]byte, 3<<20)
 	sender := from.Spawn("sender", func(c *Coro) (any, error) {
 		for i := range plan {
@@ -134,7 +134,7 @@ func orderAcrossLinks(t *testing.T) {
 	a := testRuntime(t, Config{Name: "a"})
 	p := newProxy(t, b.Location())
 	got := collect(t, b, "collect")
-	c := a.handle(b.id, p.location(), b.named("collect").seq, "collect") // dialled through the proxy
+	c := coroThrough(a, b.named("collect"), p.location()) // dialled through the proxy
 	over := make(chan struct{})
 	sent := make(chan int, 1)
 	go func() {
@@ -221,13 +221,13 @@ func prefixOfEachLink(t *testing.T) {
 	for round := range 8 {
 		connect(t, a, p.location())
 		l, far := upLink(t, a, b), upLink(t, b, a)
-		c := a.handle(b.id, p.location(), b.named("collect").seq, "collect")
+		c := coroThrough(a, b.named("collect"), p.location())
 		sent := make(chan int, 1)
 		go func() {
 			n := 0
 			for ; l.cause() == nil; n++ {
 				body := strings.Repeat("x", 10+n%5*30_000)
-				if err := l.sendMessage(c.seq, []any{round, n, body}); err != nil {
+				if err := l.sendMessage(c.key, []any{round, n, body}); err != nil {
 					break
 				}
 			}

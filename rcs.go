@@ -392,7 +392,7 @@ func (s *RemoteCoroScheduler) Finish(ctx context.Context, close bool) error {
 
 // awaitIdle waits until no task runs.
 func (s *RemoteCoroScheduler) awaitIdle(ctx context.Context) error {
-	k := &call{}
+	k := &call{why: waitFinish}
 	s.mu.Lock()
 	if s.running == 0 {
 		k.done = true

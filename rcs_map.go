@@ -306,7 +306,7 @@ func (q *eventQueue[T]) take(ctx context.Context, rt *Runtime) ([]T, error) {
 		q.mu.Lock()
 		items := q.items
 		q.items = nil
-		k := &call{}
+		k := &call{why: waitResults}
 		if len(items) == 0 {
 			q.waiter = k
 		}

@@ -64,7 +64,7 @@ func (c *Coro) ask(ctx context.Context, msg any) (outcome, error) {
 		return outcome{}, err
 	}
 	out, err := c.rt.linkOf(c).requestOf(ctx, waitAsk, c, func(call uint64) wire.Frame {
-		return &wire.Ask{Call: call, To: c.seq, Body: body}
+		return &wire.Ask{Call: call, To: c.key, Body: body}
 	})
 	if err == nil {
 		c.rt.countSent()

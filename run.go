@@ -210,14 +210,14 @@ func (p *Computation) nodeOf(server Location) string {
 
 // jobHandle makes the handle of a job's coroutine.
 func (rt *Runtime) jobHandle(j *job, hv wire.HandleValue) *Coro {
-	key := handleKey{hv.ID, hv.Seq}
+	key := handleKey{hv.ID, hv.Key}
 	rt.mu.Lock()
 	defer rt.mu.Unlock()
 	if c := rt.handles[key].Value(); c != nil {
 		return c
 	}
-	c := &Coro{rt: rt, home: hv.ID, loc: Location{Addr: hv.Host, Port: hv.Port}, seq: hv.Seq, name: hv.Name, job: j}
-	rt.keepHandleLocked(key, c)
+	c := rt.newHandleLocked(hv)
+	c.job = j
 	return c
 }
 

@@ -225,7 +225,7 @@ func TestBye(t *testing.T) {
 	t.Parallel()
 	rt := testRuntime(t, Config{})
 	got := collect(t, rt, "collect")
-	to := rt.named("collect").seq
+	to := publicKey(rt.named("collect"))
 	body, err := rt.encodeMessage("before")
 	if err != nil {
 		t.Fatal(err)
@@ -260,9 +260,10 @@ func callsOfOnePeerAreLimited(t *testing.T) {
 	}
 	h := newHostile(t, rt, false)
 	l := h.link(rt)
-	h.send(&wire.Wait{Call: 1, Of: c.seq}, &wire.Ask{Call: 2, To: c.seq}, &wire.Cancel{Call: 2}, &wire.Ask{Call: 2, To: c.seq})
+	key := publicKey(c)
+	h.send(&wire.Wait{Call: 1, Of: key}, &wire.Ask{Call: 2, To: key}, &wire.Cancel{Call: 2}, &wire.Ask{Call: 2, To: key})
 	eventually(t, "both wait", func() bool { return watches() == 2 })
-	h.send(&wire.Ask{Call: 1, To: c.seq})
+	h.send(&wire.Ask{Call: 1, To: key})
 	if err := waitEnded(t, l); !strings.Contains(err.Error(), errCallTwice.Error()) {
 		t.Errorf("ended with %v", err)
 	}
@@ -296,7 +297,7 @@ func peerThatAsksAndDoesNotRead(t *testing.T) {
 	})
 	const asked = 40
 	for i := range asked {
-		h.send(&wire.Wait{Call: uint64(i), Of: c.seq})
+		h.send(&wire.Wait{Call: uint64(i), Of: publicKey(c)})
 	}
 	eventually(t, "all wait", func() bool {
 		l.mu.Lock()
@@ -386,7 +387,7 @@ func forgedEnd(t *testing.T) {
 	}
 	h := newHostile(t, sched.Runtime, false)
 	h.send(
-		&wire.Started{Job: co.job.id, Server: wire.Peer{ID: h.id}, Coro: wire.HandleValue{ID: h.id, Seq: 1}},
+		&wire.Started{Job: co.job.id, Server: wire.Peer{ID: h.id}, Coro: wire.HandleValue{ID: h.id, Key: 1, Seq: 1}},
 		&wire.Done{Job: co.job.id},
 		&wire.Done{Token: wire.Token(wire.NewID()), Job: co.job.id},
 		&wire.Locate{Call: 1, Name: "nobody"},

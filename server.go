@@ -294,7 +294,7 @@ func (l *serverLoop) jobEnded(c *servedComp, id wire.JobID, co *localCoro) {
 	if failure {
 		co.logger().Info("a function failed", slog.Any("err", out.err))
 	}
-	l.rt.ends.keep(co.Coro.seq, o)
+	l.rt.ends.keep(l.rt.exported(co), o)
 	l.tellDone(c, id, o)
 	l.box.put(roleEvent{done: &id})
 }

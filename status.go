@@ -178,6 +178,12 @@ func (p *Computation) flush() {
 
 // sendTold sends what is in the outbox, and what comes meanwhile, in order.
 func (p *Computation) sendTold() {
+	var out notices
+	tell := func(err error) {
+		if err != nil {
+			p.rt.log.Log(p.rt.ctx, noticeLevel(err), "the status coroutine is not told", slog.String("coro", out.to.String()), slog.Any("err", err))
+		}
+	}
 	for {
 		p.mu.Lock()
 		items, status := p.told.items, p.status
@@ -187,13 +193,13 @@ func (p *Computation) sendTold() {
 		if len(items) == 0 {
 			return
 		}
-		for _, msg := range items {
-			if status == nil {
-				break
-			}
-			if err := status.notify(msg); err != nil {
-				p.rt.log.Debug("the status coroutine is not told", slog.Any("err", err))
-			}
+		if status == nil {
+			continue
 		}
+		out.to = status
+		for _, msg := range items {
+			tell(out.send(p.rt.ctx, msg))
+		}
+		tell(out.await(p.rt.ctx))
 	}
 }

@@ -349,7 +349,9 @@ func TestAbandonedFreesTheTurn(t *testing.T) {
 	discoro.SetGrace(rt, 30*time.Millisecond)
 	release := make(chan struct{})
 	lateEnds := make(chan error, 3)
+	started := make(chan struct{}, 3)
 	stuck := func(c *discoro.Coro) (any, error) {
+		started <- struct{}{}
 		<-release
 		_, err := c.Receive()
 		lateEnds <- errors.Join(err, c.Yield(), c.Blocking(func() error { return errBoom }))
@@ -361,6 +363,7 @@ func TestAbandonedFreesTheTurn(t *testing.T) {
 		return nil, nil
 	})
 	free := rt.Spawn("free", func(c *discoro.Coro) (any, error) { return 5, c.Yield() })
+	until(t, started) // the first
 	terminate(t, polite)
 	for i, c := range holders {
 		if i == 1 { // it is terminated with the turn: the third has it then
@@ -371,6 +374,7 @@ func TestAbandonedFreesTheTurn(t *testing.T) {
 	if err := holders[0].Wait(soon(t)); !errors.Is(err, discoro.ErrTerminated) {
 		t.Errorf("the first: %v", err)
 	}
+	until(t, started) // the second
 	terminate(t, holders[1])
 	for _, c := range append(holders[1:], polite) {
 		if err := c.Wait(soon(t)); !errors.Is(err, discoro.ErrTerminated) {

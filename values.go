@@ -48,15 +48,16 @@ func init() { //nolint:gochecknoinits // our own types travel like users'
 
 // handleValue is what travels of a coroutine's handle.
 func (rt *Runtime) handleValue(c *Coro) wire.HandleValue {
+	key := c.key
 	if c.local != nil {
-		c.rt.exported(c)
+		key = c.rt.exported(c.local)
 	}
-	return wire.HandleValue{ID: c.home, Host: c.loc.Addr, Port: c.loc.Port, Seq: c.seq, Name: c.name}
+	return wire.HandleValue{ID: c.home, Host: c.loc.Addr, Port: c.loc.Port, Key: key, Seq: c.seq, Name: c.name}
 }
 
 // liveHandle is the runtime's handle for what came over a link.
 func (rt *Runtime) liveHandle(hv wire.HandleValue) *Coro {
-	return rt.handle(hv.ID, Location{Addr: hv.Host, Port: hv.Port}, hv.Seq, hv.Name)
+	return rt.handle(hv)
 }
 
 // appendMessage encodes a message, with its type.

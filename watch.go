@@ -2,7 +2,6 @@ package discoro
 
 import (
 	"cmp"
-	"errors"
 	"fmt"
 	"log/slog"
 	"maps"
@@ -40,8 +39,11 @@ func (s PeerStatus) String() string {
 // 65536 changes wait to be sent there, of which the log tells. A second WatchPeers of a watcher does nothing while the
 // first holds, and neither does a nil watcher.
 func (rt *Runtime) WatchPeers(watcher *Coro) {
-	if watcher == nil {
+	if watcher == nil || watcher.rt == nil {
 		return
+	}
+	if watcher.local == nil && watcher.rt != rt { // a handle of another runtime in this process
+		watcher = rt.liveHandle(watcher.rt.handleValue(watcher))
 	}
 	w := &peerWatch{rt: rt, to: watcher}
 	if watcher.local == nil {
@@ -150,40 +152,30 @@ func (w *peerWatch) flush() {
 
 // send sends what is to be told, and what comes meanwhile, in order.
 func (w *peerWatch) send() {
+	out := notices{to: w.to, link: w.link}
 	for {
 		items, full := w.rt.watches.take(w)
 		if len(items) == 0 {
 			return
 		}
-		for _, s := range items {
-			if full {
-				w.drop(fmt.Errorf("more than %d changes wait for it", maxPeerNews))
-				break
-			}
-			if err := w.put(s); err != nil {
-				w.drop(err)
-				break
+		var err error
+		for i := 0; i < len(items) && err == nil; i++ {
+			if err = out.send(w.rt.ctx, items[i]); err == nil && full {
+				err = fmt.Errorf("more than %d changes wait for it", maxPeerNews)
 			}
 		}
-	}
-}
-
-// put puts one change into the watcher's mailbox, or on the way there. It waits as long as the link's queue is full.
-func (w *peerWatch) put(s PeerStatus) error {
-	if w.link == nil {
-		return w.to.local.put(s)
-	}
-	for {
-		err := w.link.sendMessage(w.to.seq, s)
-		if !errors.Is(err, ErrTimeout) || w.rt.ctx.Err() != nil || w.link.cause() != nil {
-			return err
+		if err == nil {
+			err = out.await(w.rt.ctx)
+		}
+		if err != nil {
+			w.drop(err)
 		}
 	}
 }
 
 // awaitEnd ends the watch when a watcher elsewhere has ended, or the link to its runtime.
 func (w *peerWatch) awaitEnd() {
-	wait := func(call uint64) wire.Frame { return &wire.Wait{Call: call, Of: w.to.seq} }
+	wait := func(call uint64) wire.Frame { return &wire.Wait{Call: call, Of: w.to.key} }
 	err := w.link.waitRoom(w.rt.ctx, wait(0)) // and that may take a while
 	if err == nil {
 		_, err = w.link.ask(answerFunc(func(outcome) { w.end() }), wait)
@@ -195,11 +187,7 @@ func (w *peerWatch) awaitEnd() {
 
 // drop ends the watch because of err.
 func (w *peerWatch) drop(err error) {
-	level := slog.LevelDebug // it has ended, or its runtime
-	if !errors.Is(err, ErrNotFound) && !errors.Is(err, ErrDisconnected) {
-		level = slog.LevelWarn
-	}
-	w.rt.log.Log(w.rt.ctx, level, "a watcher of peers is told no more", slog.String("coro", w.to.String()), slog.Any("err", err))
+	w.rt.log.Log(w.rt.ctx, noticeLevel(err), "a watcher of peers is told no more", slog.String("coro", w.to.String()), slog.Any("err", err))
 	w.end()
 }
 

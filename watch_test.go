@@ -133,7 +133,7 @@ func TestWatchEndsWithTheLink(t *testing.T) {
 	upLink(t, a, b).fail(errors.New("pulled"))
 	eventually(t, "the watch has ended", func() bool { return watches(a) == 0 })
 	a.WatchPeers(nil)
-	a.WatchPeers(a.handle(b.id, b.loc, 1<<40, "nobody"))
+	a.WatchPeers(Nobody(a, b))
 	eventually(t, "nobody is watched for", func() bool { return watches(a) == 0 })
 	c := a.Spawn("ended", func(*Coro) (any, error) { return nil, nil })
 	if err := c.Wait(testContext(t)); err != nil {

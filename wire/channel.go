@@ -1,6 +1,6 @@
 package wire
 
-// The kinds of frames about channels. A channel's number is that in the runtime which owns it.
+// The kinds of frames about channels. A channel is named by its key in the runtime which owns it.
 const (
 	KindSubscribe      Kind = 60 // subscribes a coroutine of the sender's to a channel of the receiver's
 	KindUnsubscribe    Kind = 61 // takes that back

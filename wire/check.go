@@ -104,6 +104,8 @@ const (
 	info64     = 27
 	infoIndef  = 31
 
+	maxHead = 9 // bytes of the longest head
+
 	simpleByte = majorSimple<<5 | info8 // a simple value whose number follows
 )
 

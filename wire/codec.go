@@ -74,7 +74,8 @@ type HandleValue struct {
 	ID   ID       // of the runtime
 	Host string
 	Port int
-	Seq  uint64 // within the runtime
+	Key  uint64 // within the runtime: random, at most 63 bits, not 0; who has it can reach what the handle is of
+	Seq  uint64 // likewise, for people: counted from 1
 	Name string
 }
 
@@ -183,7 +184,15 @@ func (c *Codec) AppendAs(dst []byte, t reflect.Type, v, ctx any) ([]byte, error)
 // AppendAny appends the encoding of v together with its type: [Codec.DecodeAny] returns a value of the very same type.
 // It returns a [ValueError] as Append does, which wraps [ErrTypeUnknown] when v's type, or that of a value in an
 // interface inside it, is neither built in nor registered.
-func (c *Codec) AppendAny(dst []byte, v, ctx any) (out []byte, err error) {
+func (c *Codec) AppendAny(dst []byte, v, ctx any) ([]byte, error) {
+	if out, ok := c.appendFlat(dst, v); ok {
+		return out, nil
+	}
+	return c.appendAny(dst, v, ctx)
+}
+
+// appendAny is AppendAny for values of all types.
+func (c *Codec) appendAny(dst []byte, v, ctx any) (out []byte, err error) {
 	e := c.newEncoder(dst, ctx)
 	defer e.finish(anyType, &out, &err)
 	return nil, e.any(v)
@@ -226,16 +235,23 @@ func (c *Codec) decodeInto(data []byte, into, ctx any, strict bool) (err error) 
 
 // DecodeAny decodes data, which AppendAny wrote. An error wraps [ErrTypeUnknown] when data holds a type that is not
 // registered in this program.
-func (c *Codec) DecodeAny(data []byte, ctx any) (v any, err error) {
+func (c *Codec) DecodeAny(data []byte, ctx any) (any, error) {
+	if v, ok := c.decodeFlat(data); ok {
+		return v, nil
+	}
 	return c.decodeAny(data, ctx, false)
 }
 
 // DecodeAnyOwn is DecodeAny of data that nobody else has from now on: what is decoded may refer to it, where that is a
 // byte string that makes up most of it.
-func (c *Codec) DecodeAnyOwn(data []byte, ctx any) (v any, err error) {
+func (c *Codec) DecodeAnyOwn(data []byte, ctx any) (any, error) {
+	if v, ok := c.decodeFlat(data); ok {
+		return v, nil
+	}
 	return c.decodeAny(data, ctx, true)
 }
 
+// decodeAny is DecodeAny for values of all types.
 func (c *Codec) decodeAny(data []byte, ctx any, own bool) (v any, err error) {
 	d := c.newDecoder(data, ctx)
 	d.own = own

@@ -3,6 +3,7 @@ package wire
 import (
 	"bytes"
 	"reflect"
+	"strconv"
 	"testing"
 
 	"github.com/fxamacker/cbor/v2"
@@ -28,6 +29,83 @@ func benchValues() []struct {
 		{"floats", make([]float64, 1000)},
 		{"counts", counts},
 	}
+}
+
+// smallMessage is what most messages are: a small struct that is registered, under a name of 16 bytes.
+type smallMessage struct {
+	ID    int
+	Name  string
+	Value float64
+}
+
+// BenchmarkSmallMessage is the way of a message: encoded in one runtime, decoded by its owner in another.
+func BenchmarkSmallMessage(b *testing.B) {
+	c := newTestCodec(b)
+	if err := c.RegisterType("test.messageType", reflect.TypeFor[smallMessage]()); err != nil {
+		b.Fatal(err)
+	}
+	benchBothWays(b, c, smallMessage{123456, "some name", 3.25})
+}
+
+// BenchmarkLarge are values whose parts are all that counts.
+func BenchmarkLarge(b *testing.B) {
+	counts := make(map[string]int, 60_000)
+	for i := range 60_000 {
+		counts["word-"+strconv.Itoa(i)] = i
+	}
+	chunks := make([][]byte, 64)
+	for i := range chunks {
+		chunks[i] = make([]byte, 64<<10)
+	}
+	nested := tree{Name: "root"}
+	for range 1000 {
+		nested.Kids = append(nested.Kids, &tree{Name: "kid", Kids: []*tree{{Name: "grandchild", Any: celsius(1)}}, Any: order{1, "one", 1}})
+	}
+	orders := make([]order, 10_000)
+	for i := range orders {
+		orders[i] = order{i, "hello world", 3.5}
+	}
+	for _, bench := range []struct {
+		name string
+		v    any
+	}{
+		{"counts", counts},
+		{"chunks", chunks},
+		{"nested", nested},
+		{"orders", orders},
+		{"rich", richExample(newRegistry())},
+	} {
+		b.Run(bench.name, func(b *testing.B) { benchBothWays(b, newTestCodec(b), bench.v) })
+	}
+}
+
+// benchBothWays measures encoding v and decoding it.
+func benchBothWays(b *testing.B, c *Codec, v any) {
+	b.Helper()
+	r := newRegistry()
+	var buf []byte
+	b.Run("encode", func(b *testing.B) {
+		b.ReportAllocs()
+		for b.Loop() {
+			var err error
+			if buf, err = c.AppendAny(buf[:0], v, r); err != nil {
+				b.Fatal(err)
+			}
+		}
+		b.ReportMetric(float64(len(buf)), "wire-B")
+	})
+	b.Run("decode", func(b *testing.B) {
+		data, err := c.AppendAny(nil, v, r)
+		if err != nil {
+			b.Fatal(err)
+		}
+		b.ReportAllocs()
+		for b.Loop() {
+			if _, err := c.DecodeAnyOwn(data, r); err != nil {
+				b.Fatal(err)
+			}
+		}
+	})
 }
 
 func BenchmarkAppendAny(b *testing.B) {

@@ -143,7 +143,7 @@ func encodeCoro(v, _ any) (HandleValue, error) {
 	if seq == 0 {
 		return HandleValue{}, errForeign
 	}
-	return HandleValue{ID: ID{1, 2, 3}, Host: "10.0.0.7", Port: 51347, Seq: seq, Name: fmt.Sprint("coro-", seq)}, nil
+	return HandleValue{ID: ID{1, 2, 3}, Host: "10.0.0.7", Port: 51347, Key: 1<<62 | seq, Seq: seq, Name: fmt.Sprint("coro-", seq)}, nil
 }
 
 func decodeCoro(hv HandleValue, ctx any) (any, error) {
@@ -158,10 +158,10 @@ func decodeCoro(hv HandleValue, ctx any) (any, error) {
 }
 
 func encodeConduit(v, _ any) (HandleValue, error) {
-	return HandleValue{Seq: v.(*conduit).seq}, nil
+	return HandleValue{Key: v.(*conduit).seq}, nil
 }
 
-func decodeConduit(hv HandleValue, ctx any) (any, error) { return ctx.(*registry).conduit(hv.Seq), nil }
+func decodeConduit(hv HandleValue, ctx any) (any, error) { return ctx.(*registry).conduit(hv.Key), nil }
 
 // arrivedError is what errors arrive as in tests.
 type arrivedError struct{ ErrorValue }

@@ -96,7 +96,7 @@ type Bye struct {
 	Reason string
 }
 
-// Message goes into the mailbox of coroutine To.
+// Message goes into the mailbox of coroutine To: its key in the receiver's runtime, as in all frames.
 type Message struct {
 	To   uint64
 	Body []byte

@@ -20,6 +20,9 @@ type valuePlan struct {
 	// of other types are compared when they are encoded.
 	exactKey bool
 
+	plain reflect.Kind // what plainKind says of a type that is one number, truth value or string; Slice of bytes; or Invalid
+	flat  *flatPlan    // the short way of a struct; nil where there is none
+
 	// scratch holds pointers to zero values, to decode into.
 	scratch sync.Pool
 }
@@ -129,7 +132,7 @@ func (b *planBuilder) fillKind(p *valuePlan) *TravelError {
 		reflect.Int, reflect.Int8, reflect.Int16, reflect.Int32, reflect.Int64,
 		reflect.Uint, reflect.Uint8, reflect.Uint16, reflect.Uint32, reflect.Uint64,
 		reflect.Float32, reflect.Float64:
-		p.exactKey = true
+		p.exactKey, p.plain = true, plainKind(p.typ)
 		p.encode, p.decode = scalarPlan(p.typ)
 		return nil
 	case reflect.Slice:

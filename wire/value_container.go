@@ -14,6 +14,7 @@ func (b *planBuilder) fillSlice(p *valuePlan) *TravelError {
 		return err.below("[]")
 	}
 	if isByte(elem.typ) {
+		p.plain = reflect.Slice
 		p.encode, p.decode = encodeBytes, decodeBytes
 		return nil
 	}

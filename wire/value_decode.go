@@ -287,7 +287,7 @@ func (d *valueDecoder) handle(h *handle) (reflect.Value, error) {
 }
 
 // handleFields is the number of HandleValue's fields.
-const handleFields = 5
+const handleFields = 6
 
 func (d *valueDecoder) handleValue(t reflect.Type) (hv HandleValue, err error) {
 	if err := d.array(handleFields, t); err != nil {
@@ -309,6 +309,9 @@ func (d *valueDecoder) handleValue(t reflect.Type) (hv HandleValue, err error) {
 	}
 	port, err := d.int(64, t)
 	if err != nil {
+		return hv, err
+	}
+	if hv.Key, err = d.uint(64, t); err != nil {
 		return hv, err
 	}
 	if hv.Seq, err = d.uint(64, t); err != nil {

@@ -138,11 +138,16 @@ func (e *valueEncoder) bool(v bool) {
 }
 
 func (e *valueEncoder) int(v int64) {
+	e.items++
+	e.out = appendInt(e.out, v)
+}
+
+// appendInt appends a whole number.
+func appendInt(b []byte, v int64) []byte {
 	if v < 0 {
-		e.head(majorNegInt, uint64(^v))
-	} else {
-		e.head(majorUint, uint64(v))
+		return appendHead(b, majorNegInt, uint64(^v))
 	}
+	return appendHead(b, majorUint, uint64(v))
 }
 
 func (e *valueEncoder) float32(v float32) {
@@ -212,6 +217,7 @@ func (e *valueEncoder) handle(h *handle, v any) error {
 		return err
 	}
 	e.int(int64(hv.Port))
+	e.head(majorUint, hv.Key)
 	e.head(majorUint, hv.Seq)
 	if err := e.text(hv.Name); err != nil {
 		return err
@@ -321,7 +327,7 @@ func (e *valueEncoder) anyMap(v map[string]any) error {
 // as an error.
 func (e *valueEncoder) typed(v any) error {
 	t := reflect.TypeOf(v)
-	at := e.codec.types.Load().byType[t]
+	at := e.codec.types.Load().entryOf(t)
 	if at == nil {
 		var err error
 		if at, err = e.codec.typeOf(t); err != nil {

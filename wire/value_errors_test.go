@@ -202,7 +202,7 @@ func TestDecodeErrors(t *testing.T) {
 		{"\x61\xff", "", ErrValueText, "decode string: string is not valid UTF-8 at byte 1"},
 		{"\x9f\xff", []int{}, ErrValueMalformed, "indefinite length"},
 		{"", 0, ErrValueMalformed, "ends"},
-		{"\xd8\xf8\x85\x41\x01\x60\x00\x01\x60", (*coro)(nil), ErrValueType, "id of 1 bytes"},
+		{"\xd8\xf8\x86\x41\x01\x60\x00\x01\x01\x60", (*coro)(nil), ErrValueType, "id of 1 bytes"},
 		{"\xd8\xf9\x01", (*coro)(nil), ErrValueType, "tag 249"},
 		{"\x01", (*coro)(nil), ErrValueType, "number for a *wire.coro"},
 	} {

@@ -96,7 +96,7 @@ func TestBombs(t *testing.T) {
 		{"types", array(named("[]struct{}", "\xf6"))},
 		{"times", array("\xd8\xeb\x83\x00\x00\x01")},
 		{"errors", array("\xd8\xe1\xa0")},
-		{"handles", array("\xd8\xf8\x85\x500123456789abcdef\x60\x00\x01\x60")},
+		{"handles", array("\xd8\xf8\x86\x500123456789abcdef\x60\x00\x01\x01\x60")},
 		{"anys", array("\x80")},
 		{"any maps", array("\xa0")},
 		{"any bytes", array("\x40")},

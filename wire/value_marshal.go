@@ -75,7 +75,7 @@ func lacksUnmarshal(t reflect.Type) *TravelError {
 // fillUnmarshaler makes p decode by its type's UnmarshalCBOR, where that is all it has: a check of what arrives.
 func fillUnmarshaler(p *valuePlan) {
 	if m := &marshalings[byCBOR]; mayMarshal(p.typ) && m.unmarshal.ownedBy(p.typ) {
-		p.exactKey = false
+		p.exactKey, p.plain, p.flat = false, reflect.Invalid, nil
 		p.decode = func(d *valueDecoder, v reflect.Value) error { return m.decode(d, v.Addr().Interface()) }
 	}
 }

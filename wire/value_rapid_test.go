@@ -366,6 +366,7 @@ func FuzzDecodeAny(f *testing.F) {
 	c, r := newTestCodec(f), newRegistry()
 	fuzzSeeds(f, c, r)
 	f.Fuzz(func(t *testing.T, data []byte) {
+		bothWaysDecode(t, c, data)
 		v, err := c.DecodeAny(data, r)
 		if err != nil {
 			var ve *ValueError

@@ -43,6 +43,7 @@ func (b *planBuilder) fillStruct(p *valuePlan) *TravelError {
 			s.byName[f.name] = i
 		}
 	}
+	p.flat = s.flatten(toArray)
 	if toArray {
 		p.encode, p.decode = s.encodeArray, s.decodeArray
 	} else {

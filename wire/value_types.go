@@ -109,11 +109,18 @@ type typeEntry struct {
 	name        string
 	typ         reflect.Type
 	plan        *valuePlan
-	handle      *handle // nil for other types
-	named       bool    // prefix names the type, and the value is the second element of an array
-	prefix      []byte  // what comes before a value
-	prefixItems int     // in it
+	handle      *handle   // nil for other types
+	named       bool      // prefix names the type, and the value is the second element of an array
+	prefix      []byte    // what comes before a value
+	prefixItems int       // in it
+	flat        *flatPlan // of typ, or of what typ points to; nil when values need the long way
 }
+
+// namedLead is what the prefix of a named type begins with, and namedItems are its items: the tag, the array, the name.
+const (
+	namedLead  = "\xd8\xe0\x82"
+	namedItems = 3
+)
 
 // newTypeEntry makes the entry of t, which can travel.
 func newTypeEntry(name string, t reflect.Type, c *Codec) (*typeEntry, error) {
@@ -128,10 +135,25 @@ func newTypeEntry(name string, t reflect.Type, c *Codec) (*typeEntry, error) {
 			return e, nil
 		}
 	}
-	e.named, e.prefixItems = true, 3
-	e.prefix = appendHead(appendHead(nil, majorTag, tagNamed), majorArray, 2)
-	e.prefix = append(appendHead(e.prefix, majorText, uint64(len(name))), name...)
-	return e, nil
+	e.named, e.prefixItems = true, namedItems
+	e.prefix = append(appendHead([]byte(namedLead), majorText, uint64(len(name))), name...)
+	return e, e.shorten(c)
+}
+
+// shorten finds the short way for values of e's type.
+func (e *typeEntry) shorten(c *Codec) error {
+	flat, memory := e.plan.flat, e.plan.size
+	if e.typ.Kind() == reflect.Pointer && e.handle == nil {
+		elem, err := c.planOf(e.typ.Elem())
+		if err != nil {
+			return err
+		}
+		flat, memory = elem.flat, memory+elem.size
+	}
+	if flat != nil && flat.fits(&c.limits, memory) {
+		e.flat = flat
+	}
+	return nil
 }
 
 // typeTable holds the types that travel in interfaces: those built in, those registered, and the slices, maps and
@@ -141,6 +163,7 @@ type typeTable struct {
 	byName     map[string]*typeEntry
 	registered map[reflect.Type]string // not the pointers to them
 	built      int                     // types met in data
+	index      typeIndex               // of both maps
 }
 
 // newTypeTable makes the table of what is built in.
@@ -170,6 +193,43 @@ func (t *typeTable) mustAdd(name string, typ reflect.Type, c *Codec) {
 // add enters a type into a table that nobody else has yet.
 func (t *typeTable) add(entry *typeEntry) {
 	t.byType[entry.typ], t.byName[entry.name] = entry, entry
+	*t.index.ofType(entry.typ), *t.index.ofName([]byte(entry.name)) = entry, entry
+}
+
+// entryOf returns the entry of typ, nil when there is none.
+func (t *typeTable) entryOf(typ reflect.Type) *typeEntry {
+	if at := *t.index.ofType(typ); at != nil && at.typ == typ {
+		return at
+	}
+	return t.byType[typ]
+}
+
+// entryCalled returns the entry of the type with that name, nil when there is none.
+func (t *typeTable) entryCalled(name []byte) *typeEntry {
+	if at := *t.index.ofName(name); at != nil && at.name == string(name) {
+		return at
+	}
+	return t.byName[string(name)]
+}
+
+// typeIndex finds most entries in less time than a map: of two in one slot, it has the one that came later.
+type typeIndex struct {
+	byType, byName [128]*typeEntry
+}
+
+// ofType is the slot of a type: by its address, which never changes.
+func (x *typeIndex) ofType(t reflect.Type) **typeEntry {
+	addr := reflect.ValueOf(t).Pointer()
+	return &x.byType[(addr>>5^addr>>12)%128]
+}
+
+// ofName is the slot of a name.
+func (x *typeIndex) ofName(name []byte) **typeEntry {
+	n := len(name)
+	if n == 0 {
+		return &x.byName[0]
+	}
+	return &x.byName[(n+5*int(name[n-1])+17*int(name[n/2]))%128]
 }
 
 // clone returns a copy that can be added to.
@@ -179,6 +239,7 @@ func (t *typeTable) clone() *typeTable {
 		byName:     maps.Clone(t.byName),
 		registered: maps.Clone(t.registered),
 		built:      t.built,
+		index:      t.index,
 	}
 }
 
@@ -325,7 +386,7 @@ func (c *Codec) learn(name string, t reflect.Type, built int) error {
 
 // find returns the entry of the type that data calls name.
 func (t *typeTable) find(name []byte, c *Codec) (*typeEntry, error) {
-	if entry := t.byName[string(name)]; entry != nil {
+	if entry := t.entryCalled(name); entry != nil {
 		return entry, nil
 	}
 	if !withinBounds(string(name)) {
