@@ -35,7 +35,7 @@ func (rt *Runtime) linkFor(id wire.ID, loc Location) (l *link, fresh bool) {
 		rt.mu.Lock()
 		l := rt.links[id]
 		switch {
-		case l != old:
+		case l != nil && l != old:
 		case rt.closing:
 			l = nil
 		default:

@@ -1,9 +1,11 @@
 package discoro
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"net"
+	"runtime"
 	"strings"
 	"sync"
 	"testing"
@@ -382,4 +384,36 @@ func rolesHearInOrder(t *testing.T) {
 	if up != nil {
 		t.Error("the end of the last link is missing")
 	}
+}
+
+// TestLinkGoesWhileItIsLookedFor takes a link that is down out of the table just when somebody has found it there: a new one
+// is made, and nobody is told that the runtime closes.
+func TestLinkGoesWhileItIsLookedFor(t *testing.T) {
+	t.Parallel()
+	rt := testRuntime(t, Config{})
+	id := wire.NewID()
+	old, _ := rt.linkFor(id, Location{})
+	old.mu.Lock() // so that who looks for it waits to hear whether it is down
+	found := make(chan *link, 1)
+	go func() {
+		l, _ := rt.linkFor(id, Location{})
+		found <- l
+	}()
+	eventually(t, "it is found", func() bool {
+		stacks := make([]byte, 1<<20)
+		stacks = stacks[:runtime.Stack(stacks, true)]
+		return bytes.Contains(stacks, []byte("TestLinkGoesWhileItIsLookedFor.func1")) && bytes.Contains(stacks, []byte("(*link).cause"))
+	})
+	rt.mu.Lock()
+	delete(rt.links, id)
+	rt.mu.Unlock()
+	old.state, old.err = linkDown, ErrDisconnected
+	close(old.ended)
+	close(old.told)
+	old.mu.Unlock()
+	l := next(t, found)
+	if l == nil || l == old || l.prev != old {
+		t.Fatalf("found %p, want a new link", l)
+	}
+	l.endDial(ErrClosed)
 }
