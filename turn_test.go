@@ -249,6 +249,21 @@ var waits = []struct {
 	}, discoro.ErrTerminated, false},
 }
 
+// untilWaiting returns when c, a coroutine of rt, waits for something other than its turn.
+func untilWaiting(t *testing.T, rt *discoro.Runtime, c *discoro.Coro) {
+	t.Helper()
+	for ctx := soon(t); ; runtime.Gosched() {
+		for _, s := range rt.Coros() {
+			if s.Coro == c && s.State != "running" && s.State != "ready" {
+				return
+			}
+		}
+		if ctx.Err() != nil {
+			t.Fatal("it never waits")
+		}
+	}
+}
+
 // TestTerminateInEveryState wakes each wait, at Terminate and when the runtime closes; from then on every yield point
 // returns at once, and deferred functions run.
 func TestTerminateInEveryState(t *testing.T) {
@@ -286,6 +301,9 @@ func TestTerminateInEveryState(t *testing.T) {
 					return nil, w.wait(c, peer)
 				})
 				until(t, waiting)
+				if w.name != "Yield" {
+					untilWaiting(t, rt, c)
+				}
 				if closes {
 					if err := rt.Close(); err != nil {
 						t.Error(err)
