@@ -38,56 +38,59 @@ const (
 )
 
 // Config says how a [Runtime] is reached and how it protects its links. The zero Config is a runtime that this machine
-// alone can reach. Each role's configuration embeds one.
+// alone can reach. Each role's configuration embeds one. The tags are the names of the options of [NodeMain] and
+// [SchedulerMain].
 type Config struct {
 	// Name is what others see; the host's name when empty.
-	Name string
+	Name string `json:"name"`
 	// Addr is the host name or IP address to listen on and to announce. Empty: loopback, unless Secret, certificates or
 	// Insecure are set; then all addresses, announcing the host's own.
-	Addr string
+	Addr string `json:"ip_addr"`
 	// ExtAddr is announced in place of Addr, for peers that reach this runtime through NAT, a cloud's public address or
 	// a forwarded port.
-	ExtAddr string
+	ExtAddr string `json:"ext_ip_addr"`
 	// TCPPort to listen on; 0: any free port.
-	TCPPort int
+	TCPPort int `json:"tcp_port"`
 	// UDPPort is where runtimes ask for each other on the local network, the same everywhere: 0 is DefaultUDPPort, less
 	// than 0 turns discovery off. A runtime that listens on loopback asks, and answers, this machine only. When the port
 	// cannot be listened on, others do not discover this runtime, and the log tells; one that is given here is an error.
-	UDPPort int
+	UDPPort int `json:"udp_port"`
 	// Secret protects every link: both sides must have the same, links are encrypted and each side proves to the other
 	// that it knows it. At least 16 characters are advised. It is never logged.
-	Secret string
+	Secret string `json:"secret"`
 	// CertFile, KeyFile and CAFile (PEM) protect links by mutual TLS: each side has a certificate signed by the CA. The
 	// key may be in CertFile.
-	CertFile, KeyFile, CAFile string
+	CertFile string `json:"certfile"`
+	KeyFile  string `json:"keyfile"`
+	CAFile   string `json:"cafile"`
 	// TLS is mutual TLS by a configuration made in the program; it needs a certificate, and ClientCAs and RootCAs.
-	TLS *tls.Config
+	TLS *tls.Config `json:"-"`
 	// Insecure allows a runtime with neither a secret nor certificates to be reached from other machines: whoever
 	// reaches its port can run its functions.
-	Insecure bool
+	Insecure bool `json:"insecure"`
 	// DestPath is the folder below which received files and servers' folders go. Empty: a private folder below
 	// os.TempDir(), which is removed at Close.
-	DestPath string
+	DestPath string `json:"dest_path"`
 	// MaxMessage bounds the encoded size of one message, argument or result, in bytes; 0: DefaultMaxMessage.
-	MaxMessage int
+	MaxMessage int `json:"max_message"`
 	// MaxMailbox bounds how many messages wait in the mailbox of each coroutine of the runtime; 0: no limit. At a full
 	// mailbox [Coro.Send] from the same runtime waits for room as it does for a full link, [Coro.Deliver] and [Ask] wait until
 	// their context ends, wherever they come from, and a Send from another runtime, which nobody waits for, is refused:
 	// counted in [CoroState], and logged, one line a coroutine and 10 s. [Exit], [Status] and [PeerStatus] messages from the same
 	// runtime, every Exit from elsewhere, and what a [Channel] brings are always taken; a coroutine that is subscribed to a
 	// channel of another runtime takes every Send from elsewhere. Status and PeerStatus messages from elsewhere wait for room.
-	MaxMailbox int
+	MaxMailbox int `json:"max_mailbox"`
 	// MsgTimeout bounds control messages, and a Send's wait for room in a link's queue or a mailbox; 0: DefaultMsgTimeout.
-	MsgTimeout time.Duration
+	MsgTimeout time.Duration `json:"msg_timeout"`
 	// Peers are kept connected: dialled at the start and redialled, ever more rarely up to twice a minute, whenever the
 	// link is down. "host:port"; a DNS name stands for all its addresses and is looked up anew at each dial.
-	Peers []string
+	Peers []string `json:"peer"`
 	// DiscoverPeers looks for peers on the local network at the start, once, as [Runtime.Discover] does, without waiting
 	// for it. Answering others needs no option. With a secret nobody else can read, or make, the questions and answers;
 	// without, whoever is on the local network can tell that a runtime is here, and at which port.
-	DiscoverPeers bool
+	DiscoverPeers bool `json:"discover_peers"`
 	// Logger takes what the runtime has to say; nil: slog.Default(). Its handler must not call into discoro.
-	Logger *slog.Logger
+	Logger *slog.Logger `json:"-"`
 
 	deaf  bool          // does not answer on the local network: a server of a node, which is found through that
 	pulse time.Duration // between signs of life on a link; 0: MinPulseInterval; tests set it

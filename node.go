@@ -8,22 +8,10 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
-	"runtime"
 	"slices"
 	"sync"
 	"time"
 )
-
-// NodeConfig configures a [Node].
-type NodeConfig struct {
-	Config
-	// Servers is how many servers the node has: that many when positive; one a CPU when 0; one a CPU but for that many
-	// when negative. CPUs are those that this process may use (GOMAXPROCS).
-	Servers int
-	// Processes makes each server a process of its own: this program, executed anew. Its main must then call [Init]
-	// first. Without it the servers are runtimes in this process.
-	Processes bool
-}
 
 // Node offers its servers to schedulers: those among its Peers, and those that dial it. It serves one computation at a
 // time; each gets fresh servers. In asyncoro: discoronode. Its methods are safe for concurrent use.
@@ -40,16 +28,9 @@ func NewNode(cfg ...NodeConfig) (*Node, error) {
 	if err != nil {
 		return nil, err
 	}
-	count, err := serverCount(c.Servers)
+	s, err := c.settle()
 	if err != nil {
 		return nil, err
-	}
-	if c.Processes && !initCalled.Load() {
-		return nil, fmt.Errorf("discoro: NodeConfig.Processes: main must call discoro.Init first, " +
-			"for server processes to become servers; without it each would start a node of its own")
-	}
-	if c.Processes && c.TLS != nil {
-		return nil, errors.New("discoro: NodeConfig: TLS cannot be given to server processes; use CertFile, KeyFile and CAFile, or no Processes")
 	}
 	rt, err := newRuntime(c.Config, roleNode)
 	if err != nil {
@@ -60,7 +41,7 @@ func NewNode(cfg ...NodeConfig) (*Node, error) {
 		return nil, errors.Join(fmt.Errorf("discoro: node: no folder for its servers: %w", err), rt.Close())
 	}
 	n := &Node{rt: rt, ended: make(chan struct{})}
-	n.loop = newNodeLoop(rt, c, folder, count)
+	n.loop = newNodeLoop(rt, s, folder)
 	rt.addRole(n.loop.box, func(r *roleInboxes, box roleBox) { r.node = box })
 	rt.start(n.loop.run)
 	rt.start(n.loop.watchAvail)
@@ -80,18 +61,6 @@ func privateFolder(dest string) (string, error) {
 		return "", err
 	}
 	return filepath.Abs(folder)
-}
-
-// serverCount says how many servers a node has.
-func serverCount(n int) (int, error) {
-	cpus := runtime.GOMAXPROCS(0)
-	switch {
-	case n > 0:
-		return n, nil
-	case cpus+n > 0:
-		return cpus + n, nil
-	}
-	return 0, fmt.Errorf("discoro: NodeConfig.Servers: %d leaves none of the %d CPUs", n, cpus)
 }
 
 // Location returns where the node can be reached: its name in statuses and for RunAt.

@@ -18,7 +18,7 @@ import (
 // nodeLoop is a node's loop and what it owns. Its fields belong to the goroutine of run; others go through do.
 type nodeLoop struct {
 	rt     *Runtime                // immutable
-	cfg    NodeConfig              // immutable
+	cfg    settledNode             // immutable
 	folder string                  // immutable: the node's own; a server's is in it
 	box    *inbox[roleEvent]       // frames and links
 	asks   *inbox[func(*nodeLoop)] // what others want done
@@ -46,7 +46,8 @@ type service struct {
 
 // serverSlot is the place of one server; servers in it come and go.
 type serverSlot struct {
-	index  int
+	index  int             // immutable
+	port   int             // immutable: of TCPPorts; 0: any
 	nonce  wire.Token      // of the server that is expected or up
 	host   serverHost      // nil: none
 	link   *link           // when it is up
@@ -86,13 +87,13 @@ type serverHost interface {
 	kill() // ends it at once; never blocks
 }
 
-func newNodeLoop(rt *Runtime, cfg NodeConfig, folder string, count int) *nodeLoop {
+func newNodeLoop(rt *Runtime, cfg settledNode, folder string) *nodeLoop {
 	l := &nodeLoop{
 		rt: rt, cfg: cfg, folder: folder, box: newInbox[roleEvent](), asks: newInbox[func(*nodeLoop)](), ended: make(chan struct{}),
 		schedulers: map[wire.ID]*link{}, avail: readAvail(folder),
 	}
-	for i := range count {
-		l.slots = append(l.slots, &serverSlot{index: i})
+	for i := range cfg.count {
+		l.slots = append(l.slots, &serverSlot{index: i, port: cfg.ports[i]})
 	}
 	return l
 }

@@ -120,9 +120,12 @@ const processStop = `"stop"`
 
 // hostServer starts a server for a slot.
 func (l *nodeLoop) hostServer(s *serverSlot) (serverHost, error) {
+	if err := portFree(l.rt.cfg.listen, s.port); err != nil {
+		return nil, err
+	}
 	cfg := l.cfg.Config
 	cfg.Name = l.rt.cfg.Name + "-" + strconv.Itoa(s.index+1)
-	cfg.TCPPort = 0
+	cfg.TCPPort = s.port
 	cfg.Peers = nil
 	cfg.DestPath = filepath.Join(l.folder, "server-"+strconv.Itoa(s.index+1))
 	index, nonce := s.index, s.nonce
@@ -237,7 +240,7 @@ func (l *nodeLoop) startProcess(cfg Config, index int, nonce wire.Token, ended f
 	err = json.NewEncoder(stdin).Encode(processConfig{ // a pipe has room for that
 		Index: index, Nonce: nonce, Node: l.rt.loopback(), Name: cfg.Name, Addr: cfg.Addr, ExtAddr: cfg.ExtAddr,
 		Secret: cfg.Secret, CertFile: cfg.CertFile, KeyFile: cfg.KeyFile, CAFile: cfg.CAFile, Insecure: cfg.Insecure,
-		UDPPort: cfg.UDPPort, DestPath: cfg.DestPath, MaxMessage: cfg.MaxMessage, MaxMailbox: cfg.MaxMailbox, MsgTimeout: cfg.MsgTimeout,
+		TCPPort: cfg.TCPPort, UDPPort: cfg.UDPPort, DestPath: cfg.DestPath, MaxMessage: cfg.MaxMessage, MaxMailbox: cfg.MaxMailbox, MsgTimeout: cfg.MsgTimeout,
 	})
 	if err != nil {
 		h.kill()
