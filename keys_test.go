@@ -172,3 +172,15 @@ func TestKeyOnlyForOthers(t *testing.T) {
 		t.Errorf("after the end: %v is %v, %v is %v, %d are known", late, coroAt(b, late), there, coroAt(b, there), known())
 	}
 }
+
+// TestSendToEndedByName: a handle that is decoded when its coroutine has ended, and nobody here held one, still has the name in
+// its errors.
+func TestSendToEndedByName(t *testing.T) {
+	rt := testRuntime(t, Config{})
+	gone := rt.liveHandle(wire.HandleValue{ID: rt.id, Host: rt.loc.Addr, Port: rt.loc.Port, Key: 77, Seq: 5, Name: "worker"})
+	err := gone.Send("late")
+	wantError(t, "Send", err, ErrNotFound)
+	if !strings.Contains(err.Error(), gone.String()) || strings.Contains(err.Error(), "77") {
+		t.Errorf("the error does not say who: %v", err)
+	}
+}

@@ -177,21 +177,22 @@ func putBuffer(b *[]byte) {
 	}
 }
 
-// sendMessage encodes msg for coroutine to and queues it, waiting for room when there is none.
-func (l *link) sendMessage(to uint64, msg any) error {
+// sendMessage encodes msg for coroutine to, which is not of this runtime any more, or never was, and queues it, waiting for room when
+// there is none.
+func (l *link) sendMessage(to *Coro, msg any) error {
 	buf := frameBuffers.Get().(*[]byte)
-	b, err := wire.AppendMessage((*buf)[:0], to, func(dst []byte) ([]byte, error) {
+	b, err := wire.AppendMessage((*buf)[:0], to.key, func(dst []byte) ([]byte, error) {
 		return l.rt.appendMessage(dst, msg)
 	})
 	*buf = b
 	if err == nil && l.isSelf() {
-		err = fmt.Errorf("discoro: send: coroutine %d has ended: %w", to, ErrNotFound)
+		err = errEnded(to)
 	}
 	if err != nil {
 		putBuffer(buf)
 		return err
 	}
-	key, large := laneKey{kind: laneCoro, num: to}, len(b) >= largeFrame
+	key, large := laneKey{kind: laneCoro, num: to.key}, len(b) >= largeFrame
 	wait, err := l.give(key, b, buf)
 	if err == nil && wait != nil {
 		err = l.awaitGiven(wait)

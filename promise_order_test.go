@@ -227,7 +227,7 @@ func prefixOfEachLink(t *testing.T) {
 			n := 0
 			for ; l.cause() == nil; n++ {
 				body := strings.Repeat("x", 10+n%5*30_000)
-				if err := l.sendMessage(c.key, []any{round, n, body}); err != nil {
+				if err := l.sendMessage(c, []any{round, n, body}); err != nil {
 					break
 				}
 			}

@@ -290,13 +290,16 @@ func (t *sentinelTable) add(name string, err error) error {
 	return nil
 }
 
-// chain returns the names of the registered errors that err is or wraps, in order, and those errors for the names given.
+// maxCodes bounds how many registered errors are found in one: their names have to fit into a frame.
+const maxCodes = 256
+
+// chain returns the names of the registered errors that err is or wraps, in order.
 func (t *sentinelTable) chain(err error) []string {
 	t.mu.RLock()
 	defer t.mu.RUnlock()
 	var names []string
 	add := func(name string) {
-		if !slices.Contains(names, name) {
+		if len(names) < maxCodes && !slices.Contains(names, name) {
 			names = append(names, name)
 		}
 	}

@@ -173,3 +173,20 @@ type loopError struct{}
 
 func (e *loopError) Error() string { return "round" }
 func (e *loopError) Unwrap() error { return e }
+
+// TestManySentinels: of an error that wraps more registered ones than a frame has room for, the first travel.
+func TestManySentinels(t *testing.T) {
+	table := newSentinels()
+	var all []error
+	for i := range 2 * maxCodes {
+		err := fmt.Errorf("planted %d", i)
+		all = append(all, err)
+		if err := table.add(fmt.Sprint("planted.", i), err); err != nil {
+			t.Fatal(err)
+		}
+	}
+	names := table.chain(errors.Join(all...))
+	if len(names) != maxCodes || names[maxCodes-1] != fmt.Sprint("planted.", maxCodes-1) {
+		t.Errorf("%d names, the last is %q", len(names), names[len(names)-1])
+	}
+}
