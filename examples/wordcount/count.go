@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"cmp"
 	"context"
-	"errors"
 	"fmt"
 	"io/fs"
 	"iter"
@@ -67,29 +66,17 @@ func (c *counts) leaveOut(rest int) {
 	c.Freq, c.Rest = kept, rest
 }
 
-// count is the whole job.
-func count(ctx context.Context, opt options) error {
-	files, err := goFiles(opt.folder)
+// count is the whole job: it counts the files below folder through a computation of the client rt.
+func count(ctx context.Context, rt *discoro.Runtime, folder string, retries int) error {
+	files, err := goFiles(folder)
 	if err != nil {
 		return err
 	}
-	ctx, cancel := context.WithTimeout(ctx, opt.timeout)
-	defer cancel()
-	sched, stop, err := startCluster(opt)
-	if err != nil {
-		return err
-	}
-	err = countOn(ctx, sched.Runtime, files, opt)
-	return errors.Join(err, stop())
-}
-
-// countOn counts the files through a computation of the client rt.
-func countOn(ctx context.Context, rt *discoro.Runtime, files []file, opt options) error {
 	comp, err := discoro.NewComputation(rt)
 	if err != nil {
 		return err
 	}
-	rcs, err := discoro.NewRemoteCoroScheduler(comp, discoro.RCSConfig{Retries: opt.retries})
+	rcs, err := discoro.NewRemoteCoroScheduler(comp, discoro.RCSConfig{Retries: retries})
 	if err != nil {
 		return err
 	}

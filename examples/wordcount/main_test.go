@@ -394,7 +394,7 @@ func TestMistakes(t *testing.T) {
 		"bad listen":      {[]string{"-listen", "7070"}, 2, "HOST:PORT"},
 		"bad peers":       {[]string{"-node", "-peers", "somewhere"}, 2, "host:port"},
 		"node, no peers":  {[]string{"-node"}, 2, "-peers"},
-		"peers, no node":  {[]string{"-peers", "127.0.0.1:1"}, 2, "-node"},
+		"node, no node":   {[]string{"-node", "-peers", "127.0.0.1:1", "-no-servers"}, 2, "-node"},
 		"two folders":     {[]string{dir, dir}, 2, "too many arguments"},
 		"negative":        {[]string{"-retries", "-1"}, 2, "-retries"},
 	} {

@@ -1,0 +1,206 @@
+package examples
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+)
+
+// built is the folder with the programs, built once.
+var built string
+
+func TestMain(m *testing.M) {
+	code, err := buildAndRun(m)
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		code = 1
+	}
+	os.Exit(code)
+}
+
+func buildAndRun(m *testing.M) (code int, err error) {
+	if built, err = os.MkdirTemp("", "examples-test-"); err != nil {
+		return 1, err
+	}
+	defer func() { err = errors.Join(err, os.RemoveAll(built)) }()
+	args := []string{"build", "-o", built}
+	for name := range programs {
+		args = append(args, "./"+name)
+	}
+	if out, err := exec.Command("go", args...).CombinedOutput(); err != nil {
+		return 1, fmt.Errorf("%w: %s", err, out)
+	}
+	return m.Run(), nil
+}
+
+// want is what a program that ends by itself has to print: lines, each as a regular expression for the whole of it.
+type want struct {
+	args      []string
+	lines     []string
+	some      bool // there may be other lines
+	unordered bool // the lines may come in any order
+}
+
+// programs are the examples that have no test of their own.
+var programs = map[string]want{
+	"client1": {
+		args:  []string{"testdata"},
+		lines: []string{"4e40bfdae6cdc9353075d9e1473b7854a1b834bb60146d6f16cb640fff79996c  testdata/a.txt", "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855  testdata/deep/empty.txt"},
+	},
+	"client7": {
+		lines: []string{"job 0: 1571034 hits", "job 9: 1569567 hits", "pi is about 3.1412: 15706234 of 20000000 darts hit, in 10 jobs"},
+		some:  true, unordered: true,
+	},
+}
+
+// TestAll holds every example to having a test: here, or its own.
+func TestAll(t *testing.T) {
+	t.Parallel()
+	mains, err := filepath.Glob("*/main.go")
+	if err != nil || len(mains) == 0 {
+		t.Fatalf("no examples: %v", err)
+	}
+	for _, main := range mains {
+		dir := filepath.Dir(main)
+		tests, err := filepath.Glob(filepath.Join(dir, "*_test.go"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, here := programs[dir]; here == (len(tests) > 0) {
+			t.Errorf("examples/%s: want a row in programs or tests of its own, and not both", dir)
+		}
+	}
+}
+
+func TestExamples(t *testing.T) {
+	t.Parallel()
+	for name, want := range programs {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			want.check(t, start(t, name, want.args...).end())
+		})
+	}
+}
+
+// TestElsewhere has the servers at a node in another process, with a secret: one that the client dials, and one that dials.
+func TestElsewhere(t *testing.T) {
+	t.Parallel()
+	const secret = "-secret=not for anybody else"
+	t.Run("client dials", func(t *testing.T) {
+		t.Parallel()
+		for _, name := range []string{"client1", "client7"} {
+			want := programs[name]
+			node := start(t, name, "-node", "-servers", "2", "-listen", "127.0.0.1:0", secret)
+			p := start(t, name, append([]string{secret, "-peers", node.location(t)}, want.args...)...)
+			want.check(t, p.end())
+			node.interrupt()
+		}
+	})
+	t.Run("node dials", func(t *testing.T) {
+		t.Parallel()
+		want := programs["client1"]
+		p := start(t, "client1", append([]string{"-no-servers", "-listen", "127.0.0.1:0", secret}, want.args...)...)
+		node := start(t, "client1", "-node", "-servers", "1", "-peers", p.location(t), secret)
+		want.check(t, p.end())
+		node.interrupt()
+	})
+}
+
+// program is one run of an example.
+type program struct {
+	t    *testing.T
+	cmd  *exec.Cmd
+	out  bytes.Buffer
+	errs locked
+	kill *time.Timer
+}
+
+// start starts an example in this folder; its temporary files are to be gone at the end.
+func start(t *testing.T, name string, args ...string) *program {
+	t.Helper()
+	tmp := t.TempDir()
+	p := &program{t: t, cmd: exec.Command(filepath.Join(built, name), args...)}
+	p.cmd.Env = append(os.Environ(), "TMPDIR="+tmp)
+	p.cmd.Stdout, p.cmd.Stderr = &p.out, &p.errs
+	if err := p.cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	p.kill = time.AfterFunc(80*time.Second, func() { _ = p.cmd.Process.Signal(syscall.SIGQUIT) }) // it hangs: show where
+	t.Cleanup(func() {
+		if p.cmd.ProcessState == nil { // the test failed: no process is to stay
+			_ = p.cmd.Process.Kill()
+			_ = p.cmd.Wait()
+		}
+		left, err := filepath.Glob(filepath.Join(tmp, "*"))
+		if (err != nil || len(left) > 0) && !t.Failed() {
+			t.Errorf("left behind: %v, %v", left, err)
+		}
+	})
+	return p
+}
+
+// end waits for the program's end, which is to be a good one, and returns what it printed.
+func (p *program) end() string {
+	p.t.Helper()
+	err := p.cmd.Wait()
+	p.kill.Stop()
+	if err != nil {
+		p.t.Fatalf("%v: %v; standard output:\n%s\nstandard error:\n%s", p.cmd.Args, err, p.out.String(), p.errs.text())
+	}
+	return p.out.String()
+}
+
+// interrupt ends a node as Ctrl-C does.
+func (p *program) interrupt() {
+	p.t.Helper()
+	if err := p.cmd.Process.Signal(os.Interrupt); err != nil {
+		p.t.Fatal(err)
+	}
+	p.end()
+}
+
+var peersFlag = regexp.MustCompile(`-peers (\S+)`)
+
+// location waits until the program says where it can be reached.
+func (p *program) location(t *testing.T) string {
+	t.Helper()
+	deadline := time.Now().Add(time.Minute)
+	for time.Now().Before(deadline) {
+		if m := peersFlag.FindStringSubmatch(p.errs.text()); m != nil {
+			return m[1]
+		}
+		time.Sleep(5 * time.Millisecond) // nothing tells of another program's output
+	}
+	t.Fatalf("%v does not say where it is; standard error:\n%s", p.cmd.Args, p.errs.text())
+	return ""
+}
+
+// check compares what a program printed.
+func (w want) check(t *testing.T, out string) {
+	t.Helper()
+	rest := strings.Split(strings.TrimRight(out, "\n"), "\n")
+	var skipped []string
+	for _, pattern := range w.lines {
+		i := slices.IndexFunc(rest, regexp.MustCompile("^(?:"+pattern+")$").MatchString)
+		switch {
+		case i < 0:
+			t.Errorf("no line %q where it should be, in:\n%s", pattern, out)
+		case w.unordered:
+			rest = slices.Delete(rest, i, i+1)
+		default:
+			skipped, rest = append(skipped, rest[:i]...), rest[i+1:]
+		}
+	}
+	if skipped = append(skipped, rest...); !w.some && len(skipped) > 0 {
+		t.Errorf("more lines than wanted: %q", skipped)
+	}
+}
