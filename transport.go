@@ -12,7 +12,8 @@ import (
 	"github.com/hashicorp/yamux"
 )
 
-// transport is one connection to a peer after the greeting: a yamux session with one long-lived stream for frames.
+// transport is one connection to a peer after the greeting: a yamux session with one long-lived stream for frames, and one more
+// for each file that is on its way.
 type transport struct {
 	session *yamux.Session // immutable
 	frames  net.Conn       // immutable: the stream of frames
@@ -28,7 +29,7 @@ func yamuxConfig() *yamux.Config {
 	cfg.EnableKeepAlive = false
 	cfg.ConnectionWriteTimeout = time.Hour // must never fire: the stream would be out of step
 	cfg.StreamOpenTimeout = 0
-	cfg.StreamCloseTimeout = 5 * time.Minute
+	cfg.StreamCloseTimeout = 0 // who has closed its side waits for the peer, or for the link's end
 	cfg.AcceptBacklog = 64
 	cfg.MaxStreamWindowSize = 1 << 20
 	cfg.LogOutput = nil
@@ -39,10 +40,10 @@ func yamuxConfig() *yamux.Config {
 // newTransport starts yamux on conn, which it owns from now on. The side that dialled opens the stream of frames; the
 // other waits for it, at most openTimeout or until ctx ends.
 func newTransport(ctx context.Context, conn net.Conn, dialled bool) (*transport, error) {
-	streams := 0 // that the peer may open
+	streams := maxStreams // that the peer may open
 	start := yamux.Client
 	if !dialled {
-		streams, start = 1, yamux.Server
+		streams, start = maxStreams+1, yamux.Server
 	}
 	t := &transport{conn: newWatchedConn(conn, streams)}
 	limitUnsent(t.conn.raw)
@@ -65,6 +66,35 @@ func (t *transport) openFrames(ctx context.Context, dialled bool) (net.Conn, err
 	defer cancel()
 	return t.session.AcceptStreamWithContext(ctx)
 }
+
+// maxStreams is how many streams a peer may have open beside that of frames; with one more it breaks the protocol.
+const maxStreams = 16
+
+// openStream opens a stream to the peer. The caller has at most maxStreams of them.
+//
+// Close of a stream ends what this side sends, and no more: it can be read until the peer has closed its side, too, which
+// gives io.EOF. Then nothing is left of it. Deadlines end a Read or Write that waits for the peer; a Write that has begun to go
+// out ends with the link at the latest.
+func (t *transport) openStream() (net.Conn, error) {
+	s, err := t.session.OpenStream()
+	if err != nil {
+		return nil, t.explain(err)
+	}
+	return s, nil
+}
+
+// acceptStream waits for the next stream that the peer opens; see openStream. Who has read its end calls endStream, and closes
+// it then.
+func (t *transport) acceptStream() (net.Conn, error) {
+	s, err := t.session.AcceptStream()
+	if err != nil {
+		return nil, t.explain(err)
+	}
+	return s, nil
+}
+
+// endStream lets the peer open another stream, in place of one that it has closed.
+func (t *transport) endStream() { t.conn.scan.mayOpen.Add(1) }
 
 // writeChunk is how much is written at once: larger batches gain nothing, and yamux keeps a copy of the largest.
 const writeChunk = chunkSize

@@ -23,6 +23,15 @@ func yamuxFrame(kind byte, flags uint16, stream, length uint32) []byte {
 	return binary.BigEndian.AppendUint32(binary.BigEndian.AppendUint32(b, stream), length)
 }
 
+// manyStreams opens n streams beside the first.
+func manyStreams(kind byte, n int) []byte {
+	var b []byte
+	for i := range n {
+		b = append(b, yamuxFrame(kind, yamuxFlagOpen, uint32(2*i+3), 0)...)
+	}
+	return b
+}
+
 // yamuxIsNoWayAround shows what a proven peer can do below our frames: floods of pings and of streams cost nothing.
 func yamuxIsNoWayAround(t *testing.T) {
 	t.Parallel()
@@ -35,9 +44,10 @@ func yamuxIsNoWayAround(t *testing.T) {
 	}{
 		{"pings", bytes.Repeat(yamuxFrame(yamuxTypePing, 1, 0, 1), 50_000), errPinged.Error()},
 		{"answers to pings", bytes.Repeat(yamuxFrame(yamuxTypePing, 2, 0, 1), 50_000), errPinged.Error()},
-		{"a second stream", yamuxFrame(update, open, 3, 0), errOpened.Error()},
-		{"the same stream", yamuxFrame(update, open, 1, 0), errOpened.Error()},
-		{"a stream with data", append(yamuxFrame(yamuxTypeData, open, 3, 5), "hello"...), errOpened.Error()},
+		{"streams", manyStreams(update, 1000), errOpened.Error()},
+		{"streams with data", manyStreams(yamuxTypeData, 1000), errOpened.Error()},
+		{"one stream too many", manyStreams(update, maxStreams+1), errOpened.Error()},
+		{"the same stream", yamuxFrame(update, open, 1, 0), ""},
 		{"another version", []byte("\x07 not yamux at all"), ""},
 		{"no such type", yamuxFrame(9, 0, 1, 0), ""},
 		{"more than the window", append(yamuxFrame(yamuxTypeData, 0, 1, 1<<31), make([]byte, 1<<16)...), ""},
@@ -120,6 +130,77 @@ func peerThatOpensNothing(t *testing.T) {
 	}
 	if took := time.Since(start); took > time.Second {
 		t.Errorf("Close took %v", took)
+	}
+}
+
+// TestStreams shows what a stream beside that of frames does: each side ends its own half, and a stream that is over makes room
+// for another.
+func TestStreams(t *testing.T) {
+	t.Parallel()
+	near, far := tcpPair(t)
+	opened := make(chan *transport, 1)
+	go func() {
+		b, err := newTransport(t.Context(), far, false)
+		if err != nil {
+			t.Error(err)
+		}
+		opened <- b
+	}()
+	a, err := newTransport(t.Context(), near, true)
+	if err != nil {
+		t.Fatal(err)
+	}
+	b := next(t, opened)
+	defer a.close()
+	defer b.close()
+	for _, from := range []*transport{a, b} {
+		to := b
+		if from == b {
+			to = a
+		}
+		for i := range 2*maxStreams + 1 { // each after the one before it
+			s, err := from.openStream()
+			if err != nil {
+				t.Fatal(err)
+			}
+			r, err := to.acceptStream()
+			if err != nil {
+				t.Fatal(err)
+			}
+			if _, err := s.Write([]byte("there")); err != nil {
+				t.Fatal(err)
+			}
+			s.Close()
+			got, err := io.ReadAll(r)
+			if string(got) != "there" || err != nil {
+				t.Fatalf("stream %d brought %q, %v", i, got, err)
+			}
+			if _, err := r.Write([]byte("and back")); err != nil {
+				t.Fatal(err)
+			}
+			to.endStream()
+			r.Close()
+			got, err = io.ReadAll(s)
+			if string(got) != "and back" || err != nil {
+				t.Fatalf("stream %d brought back %q, %v", i, got, err)
+			}
+		}
+	}
+	s, err := a.openStream()
+	if err != nil {
+		t.Fatal(err)
+	}
+	_ = s.SetReadDeadline(time.Now())
+	if _, err := s.Read(make([]byte, 1)); err == nil {
+		t.Error("a read beyond its deadline")
+	}
+	b.close()
+	_ = s.SetReadDeadline(time.Time{})
+	if _, err := s.Read(make([]byte, 1)); err == nil {
+		t.Error("a read beyond the connection's end")
+	}
+	if _, err := a.acceptStream(); err == nil {
+		t.Error("a stream came beyond the connection's end")
 	}
 }
 

@@ -3,6 +3,7 @@ package discoro
 import (
 	"encoding/binary"
 	"errors"
+	"fmt"
 	"io"
 	"net"
 	"sync/atomic"
@@ -22,7 +23,7 @@ type watchedConn struct {
 	start    time.Time             // immutable
 	lastRead atomic.Int64          // nanoseconds since start, by a clock that nobody sets; written by yamux's reader
 	fault    atomic.Pointer[error] // what the peer did wrong; written by yamux's reader
-	scan     yamuxScan             // owned by yamux's reader
+	scan     yamuxScan             // owned by yamux's reader, but for mayOpen
 	joined   []byte                // owned by yamux's writer: a header that waits for its body, and then both
 	held     bool                  // owned by yamux's writer: joined is such a header
 	pair     net.Buffers           // owned by yamux's writer: both, in two pieces
@@ -30,7 +31,8 @@ type watchedConn struct {
 
 // newWatchedConn watches conn; the peer may open that many streams on it.
 func newWatchedConn(conn net.Conn, streams int) *watchedConn {
-	c := &watchedConn{Conn: conn, raw: conn, start: time.Now(), scan: yamuxScan{mayOpen: streams}}
+	c := &watchedConn{Conn: conn, raw: conn, start: time.Now()}
+	c.scan.mayOpen.Store(int32(streams))
 	for {
 		if below, ok := c.raw.(*wire.GatherConn); ok {
 			c.below = below
@@ -125,12 +127,12 @@ func isDataHeader(p []byte) bool {
 // each stream that is opened may hold a window of unread bytes.
 var (
 	errPinged = errors.New("the peer sent a ping of yamux, which is no part of the protocol")
-	errOpened = errors.New("the peer opened a stream that nobody wants")
+	errOpened = fmt.Errorf("the peer has more than %d files on their way at once", maxStreams)
 )
 
 // yamuxScan follows the frames of yamux in the bytes that come.
 type yamuxScan struct {
-	mayOpen int               // streams that the peer may open yet
+	mayOpen atomic.Int32      // streams that the peer may open yet
 	head    [yamuxHeader]byte // the header as far as it has come
 	have    int               // bytes of head
 	body    uint32            // bytes of a body yet to come
@@ -164,11 +166,8 @@ func (s *yamuxScan) header() error {
 	if kind == yamuxTypePing {
 		return errPinged
 	}
-	if flags&yamuxFlagOpen != 0 {
-		if s.mayOpen == 0 {
-			return errOpened
-		}
-		s.mayOpen--
+	if flags&yamuxFlagOpen != 0 && s.mayOpen.Add(-1) < 0 {
+		return errOpened
 	}
 	if kind == yamuxTypeData {
 		s.body = binary.BigEndian.Uint32(s.head[8:])
