@@ -149,11 +149,17 @@ func BenchmarkLocal(b *testing.B) {
 
 func BenchmarkRemote(b *testing.B) {
 	s := startSide(b)
+	trips := []contender{
+		{colYamux, s.yamux.pingPong}, {colDiscoro, s.plain.pingPong}, {colProto, s.proto.pingPong}, {colRPC, s.rpc.pingPong},
+		{colGRPCStream, s.grpc.streamPingPong}, {colGRPCUnary, s.grpc.pingPong},
+	}
+	b.Run("PingPongOnCores", func(b *testing.B) {
+		row{name: "remote ping-pong (yardstick TCP between two cores)", slice: 300, reach: "at most 1.2"}.measure(b,
+			append([]contender{{"tcp-on-cores", s.tcp.pingPongOnCores}}, trips...)...)
+	})
 	b.Run("PingPong", func(b *testing.B) {
-		row{name: "remote ping-pong", slice: 300, reach: "at most 1.2"}.measure(b,
-			contender{"tcp", s.tcp.pingPong}, contender{colYamux, s.yamux.pingPong}, contender{colDiscoro, s.plain.pingPong},
-			contender{colProto, s.proto.pingPong}, contender{colRPC, s.rpc.pingPong},
-			contender{colGRPCStream, s.grpc.streamPingPong}, contender{colGRPCUnary, s.grpc.pingPong})
+		row{name: "remote ping-pong (yardstick TCP, mostly on one core)", slice: 300}.measure(b,
+			append([]contender{{"tcp", s.tcp.pingPong}}, trips...)...)
 	})
 	b.Run("OneWay", func(b *testing.B) {
 		row{name: "remote one-way, 1 to 1", slice: 50_000, reach: "at least 0.7", speed: true}.measure(b,

@@ -113,6 +113,7 @@ func startSide(b *testing.B) *side {
 		grpc:  dialGRPC(b, addrs.GRPC),
 		proto: newProtoPeer(addrs.Proto),
 	}
+	theSide.tcp.cores = dialFor(b, forCore, dial)
 	return theSide
 }
 

@@ -24,6 +24,7 @@ import (
 // What a connection, or a yamux stream, is for; its first byte.
 const (
 	forEcho   = 'e'
+	forCore   = 'c' // echo on one core
 	forFrames = 'f'
 	forBlobs  = 'b'
 	forRPC    = 'r'
@@ -51,6 +52,8 @@ func serveYardstick(conn net.Conn) error {
 	switch what[0] {
 	case forEcho:
 		return echo(conn)
+	case forCore:
+		return echoOnCore(conn)
 	case forFrames:
 		return count(conn, 64<<10, readFrame)
 	case forBlobs:
@@ -81,7 +84,7 @@ func yamuxConfig() *yamux.Config {
 	return cfg
 }
 
-func echo(conn net.Conn) error {
+func echo(conn io.ReadWriter) error {
 	buf := make([]byte, 4<<10)
 	for {
 		n, err := conn.Read(buf)
@@ -155,7 +158,7 @@ func readBlob() func(r *bufio.Reader) (int, error) {
 }
 
 // yardstick is the same work over bare TCP, or streams of yamux.
-type yardstick struct{ echo, frames, blobs net.Conn }
+type yardstick struct{ echo, cores, frames, blobs net.Conn }
 
 func dialFor(b *testing.B, what byte, dial func() (net.Conn, error)) net.Conn {
 	b.Helper()
@@ -171,7 +174,7 @@ func dialFor(b *testing.B, what byte, dial func() (net.Conn, error)) net.Conn {
 
 func dialYardstick(b *testing.B, dial func() (net.Conn, error)) *yardstick {
 	b.Helper()
-	return &yardstick{dialFor(b, forEcho, dial), dialFor(b, forFrames, dial), dialFor(b, forBlobs, dial)}
+	return &yardstick{echo: dialFor(b, forEcho, dial), frames: dialFor(b, forFrames, dial), blobs: dialFor(b, forBlobs, dial)}
 }
 
 func (y *yardstick) pingPong(b *testing.B, n int) time.Duration {
