@@ -305,6 +305,12 @@ func (rt *Runtime) allCoros() []*localCoro {
 	return coros
 }
 
+func (rt *Runtime) countCoros() int {
+	rt.mu.Lock()
+	defer rt.mu.Unlock()
+	return len(rt.coros)
+}
+
 // stuck tells the server's loop, if there is one, that a coroutine was abandoned.
 func (rt *Runtime) stuck(l *localCoro) {
 	if box := rt.stuckTo.Load(); box != nil {

@@ -37,3 +37,12 @@ func Known(c *Coro) bool {
 
 // discard is the logger of tests whose coroutines are meant to fail.
 var discard = slog.New(slog.DiscardHandler)
+
+// NodeAt returns cfg for a node whose time of day is now's.
+func NodeAt(cfg NodeConfig, now func() time.Time) NodeConfig {
+	cfg.now = now
+	return cfg
+}
+
+// LookAtClock has a node look at its clock now.
+func LookAtClock(n *Node) { n.loop.do((*nodeLoop).lookAtClock) }

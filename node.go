@@ -97,15 +97,16 @@ func (n *Node) CloseComputation(ctx context.Context) error {
 	})
 }
 
-// Drain takes no new computation, waits until the one that is served has ended, and closes the node. In asyncoro:
-// discoronode's quit. It blocks until then, or until ctx ends: the node then goes on draining.
+// Drain takes no new computation, and no new jobs of the one that is served; it waits until those that run here have
+// ended, leaves the computation to other nodes, and closes the node. What jobs spawned here and left running is terminated.
+// In asyncoro: discoronode's quit. It blocks until then, or until ctx ends: the node then goes on draining, and [Node.Wait]
+// closes it.
 func (n *Node) Drain(ctx context.Context) error {
 	if err := n.mayClose(); err != nil {
 		return err
 	}
 	err := n.loop.await(ctx, waitDrain, func(l *nodeLoop, done func()) {
-		l.draining = true
-		l.offer()
+		l.leave()
 		l.onFree(done)
 	})
 	if err != nil {
@@ -148,8 +149,13 @@ func (n *Node) mayClose() error {
 // closeGrace is how long server processes have to end after their coroutines did.
 const closeGrace = 3 * time.Second
 
-// Wait blocks until the node is closed.
+// Wait blocks until the node is closed, or has drained: because NodeConfig.Serve computations were served, or after a Drain
+// whose context ended. Then it closes the node. ErrRejected: see Close.
 func (n *Node) Wait() error {
-	<-n.ended
-	return nil
+	select {
+	case <-n.loop.over:
+		return n.Close()
+	case <-n.ended:
+		return nil
+	}
 }

@@ -41,6 +41,8 @@ type NodeConfig struct {
 	// Phoenix makes [NodeMain] and [RunNode] end a node of the same name that the same user runs on this machine, and take
 	// its place, where they would refuse to start. [NewNode] takes no notice of it: many nodes of a name may live in a process.
 	Phoenix bool `json:"phoenix"`
+
+	now func() time.Time // time.Now; tests set it
 }
 
 // settledNode is a NodeConfig with every default filled in and everything but Config checked.
@@ -55,6 +57,9 @@ type settledNode struct {
 // settle checks cfg and fills in defaults; it is the one place where a NodeConfig is checked, but for its Config.
 func (cfg NodeConfig) settle() (settledNode, error) {
 	s := settledNode{NodeConfig: cfg}
+	if s.now == nil {
+		s.now = time.Now
+	}
 	var err error
 	if s.count, err = serverCount(cfg.Servers); err != nil {
 		return s, err
@@ -62,7 +67,7 @@ func (cfg NodeConfig) settle() (settledNode, error) {
 	if s.ports, err = serverPorts(cfg.TCPPorts, s.count, cfg.TCPPort); err != nil {
 		return s, badNode("TCPPorts", "%w", err)
 	}
-	if s.hours, err = parseHours(cfg.ServiceStart, cfg.ServiceStop, cfg.ServiceEnd, time.Now()); err != nil {
+	if s.hours, err = parseHours(cfg.ServiceStart, cfg.ServiceStop, cfg.ServiceEnd, s.now()); err != nil {
 		return s, err
 	}
 	if err := s.settlePulses(); err != nil {

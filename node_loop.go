@@ -30,10 +30,14 @@ type nodeLoop struct {
 	schedulers map[wire.ID]*link // links to runtimes that are schedulers
 	serving    *service          // nil: free
 	avail      wire.Avail        // the latest reading
-	draining   bool
-	closing    bool
-	free       []func() // to be called when nothing is served
-	gone       func()   // to be called when every server has ended
+	draining   bool              // it takes nothing new, and never will
+	closing    bool              // its servers are told to end
+	phase      phase             // by the hours of service
+	alarm      *time.Timer       // when to look at the clock; nil: there are no hours
+	served     int               // computations
+	over       chan struct{}     // closed by leave when all that it was to serve is served
+	free       []func()          // to be called when nothing is served
+	gone       func()            // to be called when every server has ended
 }
 
 // service is the computation that the node serves.
@@ -90,7 +94,7 @@ type serverHost interface {
 func newNodeLoop(rt *Runtime, cfg settledNode, folder string) *nodeLoop {
 	l := &nodeLoop{
 		rt: rt, cfg: cfg, folder: folder, box: newInbox[roleEvent](), asks: newInbox[func(*nodeLoop)](), ended: make(chan struct{}),
-		schedulers: map[wire.ID]*link{}, avail: readAvail(folder),
+		schedulers: map[wire.ID]*link{}, avail: readAvail(folder), over: make(chan struct{}),
 	}
 	for i := range cfg.count {
 		l.slots = append(l.slots, &serverSlot{index: i, port: cfg.ports[i]})
@@ -101,6 +105,7 @@ func newNodeLoop(rt *Runtime, cfg settledNode, folder string) *nodeLoop {
 // run is the loop. It ends with the runtime.
 func (l *nodeLoop) run() {
 	defer close(l.ended)
+	l.lookAtClock()
 	for _, s := range l.slots {
 		l.startServer(s)
 	}
@@ -119,6 +124,7 @@ func (l *nodeLoop) run() {
 				ask(l)
 			}
 		case <-l.rt.ctx.Done():
+			l.stopClock()
 			l.box.close()
 			for _, ask := range l.asks.close() {
 				ask(l)
@@ -201,9 +207,10 @@ func (l *nodeLoop) offerTo(link *link) {
 		Free: true, Functions: registry.names(), Build: l.rt.build,
 		Memory: l.avail.Memory, Disk: l.avail.Disk,
 	}
+	away := l.away()
 	switch {
-	case l.draining || l.closing:
-		o.Free, o.Reason = false, "it is leaving"
+	case away != "":
+		o.Free, o.Leaving, o.Reason = false, true, away
 	case l.serving != nil && l.serving.releasing:
 		o.Free, o.Reason = false, "it is ending another computation"
 	case l.serving != nil:
@@ -214,11 +221,11 @@ func (l *nodeLoop) offerTo(link *link) {
 
 // reserve makes the node serve a computation, or refuses.
 func (l *nodeLoop) reserve(from *link, f *wire.Reserve) {
-	if l.serving != nil || l.draining || l.closing {
-		reason := "it serves another computation"
-		if l.serving == nil {
-			reason = "it is leaving"
-		}
+	reason := l.away()
+	if l.serving != nil {
+		reason = "it serves another computation"
+	}
+	if reason != "" {
 		from.tell(&wire.Released{Token: f.Token, Reason: reason})
 		return
 	}
@@ -310,6 +317,7 @@ func (l *nodeLoop) releasedIfClosed() {
 	l.serving = nil
 	v.scheduler.tell(&wire.Released{Token: v.reserve.Token, Reason: v.reason})
 	l.rt.log.Debug("free again")
+	l.countServed()
 	l.offer()
 	l.callFree()
 }
@@ -334,7 +342,7 @@ func (l *nodeLoop) onFree(f func()) {
 
 // startServer starts a server in s; it says ServerUp when it is up.
 func (l *nodeLoop) startServer(s *serverSlot) {
-	if l.closing {
+	if l.closing || l.draining {
 		return
 	}
 	rand.Read(s.nonce[:])

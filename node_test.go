@@ -1,7 +1,6 @@
 package discoro_test
 
 import (
-	"context"
 	"crypto/tls"
 	"errors"
 	"os"
@@ -101,37 +100,6 @@ func TestNodeCloseComputation(t *testing.T) {
 	}
 	if err := c.node.CloseComputation(c.ctx); err != nil { // there is none
 		t.Error(err)
-	}
-}
-
-func TestNodeDrain(t *testing.T) {
-	t.Parallel()
-	c := newCluster(t, discoro.NodeConfig{Servers: 1})
-	comp := c.computation(1)
-	short, cancel := context.WithTimeout(c.ctx, 20*time.Millisecond)
-	defer cancel()
-	if err := c.node.Drain(short); !errors.Is(err, context.DeadlineExceeded) {
-		t.Errorf("drained under a computation: %v", err)
-	}
-	if n := clusterRunAt(c, comp, c.server(comp), double.With(3)); n != 6 {
-		t.Errorf("while it drains: %d", n)
-	}
-	drained := make(chan error, 1)
-	go func() { drained <- c.node.Drain(c.ctx) }()
-	if err := comp.Close(c.ctx); err != nil {
-		t.Fatal(err)
-	}
-	if err := <-drained; err != nil {
-		t.Error(err)
-	}
-	if err := c.node.Wait(); err != nil {
-		t.Error(err)
-	}
-	if servers := c.node.Servers(); len(servers) != 0 {
-		t.Errorf("a closed node has servers %v", servers)
-	}
-	if err := c.node.CloseComputation(c.ctx); err != nil {
-		t.Errorf("of a closed node: %v", err)
 	}
 }
 

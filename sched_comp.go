@@ -76,9 +76,7 @@ func (s *schedState) closeActive(reason string) {
 	c.waiting = nil
 	for _, n := range s.known {
 		if n.state == nodeReserved {
-			n.state = nodeReleased
-			s.closing++
-			s.send(n.offer.Node, &wire.Release{Token: c.submit.Token})
+			s.release(n)
 		}
 	}
 	s.closedIfReleased()

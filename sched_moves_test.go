@@ -20,7 +20,8 @@ func (w *schedWorld) nodeOffers(t *rapid.T) {
 		return
 	}
 	free := rapid.Bool().Draw(t, "free") && len(n.asks) == 0 || n.ending && len(n.asks) > 0 // a stale one
-	w.feed(n.peer, &wire.Offer{Free: free, Reason: "busy"})
+	n.leaving = !free && rapid.IntRange(0, 3).Draw(t, "leaves") == 0
+	w.feed(n.peer, &wire.Offer{Free: free, Reason: "busy", Leaving: n.leaving})
 }
 
 func (w *schedWorld) nodeReleases(t *rapid.T) {
@@ -42,6 +43,7 @@ func (w *schedWorld) nodeReleases(t *rapid.T) {
 	}
 	w.feed(n.peer, &wire.Released{Token: token, Reason: reason})
 	if rapid.Bool().Draw(t, "offers") && w.nodes[n.peer.ID] == n && len(n.asks) == 0 {
+		n.leaving = false
 		w.feed(n.peer, schedOffer())
 	}
 }

@@ -100,6 +100,8 @@ func (s *schedState) pickServer(w *wire.Where) (*schedServer, error) {
 	sv := s.places[Location{Addr: w.Host, Port: w.Port}]
 	switch {
 	case sv == nil:
+	case !sv.node.takesJobs():
+		return nil, fmt.Errorf("server %v takes no new jobs: %s: %w", Location{Addr: w.Host, Port: w.Port}, sv.node.offer.Reason, ErrNoServer)
 	case sv.state == serverReady:
 		return sv, nil
 	case sv.state == serverSettingUp:
@@ -113,7 +115,7 @@ func (s *schedState) pickNode(name string) (*schedServer, error) {
 	var best *schedNode
 	found := false
 	for _, n := range s.known {
-		if n.state != nodeReserved || name != n.addr && name != n.host {
+		if !n.takesJobs() || name != n.addr && name != n.host {
 			continue
 		}
 		found = true
@@ -149,6 +151,7 @@ func (s *schedState) unrun(from wire.Peer, f *wire.Unrun) {
 func (s *schedState) freed(server wire.ID, id wire.JobID) {
 	if j := s.jobs[id]; j != nil && j.server.info.Peer.ID == server {
 		s.forget(j)
+		s.releaseIfLeft(j.server.node)
 	}
 }
 

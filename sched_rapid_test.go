@@ -28,6 +28,8 @@ type worldNode struct {
 	peer   wire.Peer
 	asks   []wire.Token // reserved, and not released by the node
 	ending bool         // a Release came for the first of them
+
+	leaving bool // it has said so
 }
 
 type worldServer struct {
@@ -152,6 +154,9 @@ func (w *schedWorld) bookStart(to wire.Peer, f *wire.Start) {
 
 // checkChoice holds the choice of a server against a naive one.
 func (w *schedWorld) checkChoice(j *worldJob, chosen *worldServer) {
+	if chosen.node.leaving || chosen.node.ending {
+		w.t.Fatalf("started at %v, which is leaving", schedPeerName(chosen.node.peer))
+	}
 	load, servers := map[*worldNode]int{}, map[*worldNode]int{}
 	for id, n := range w.usable {
 		node := w.servers[id].node
@@ -162,6 +167,7 @@ func (w *schedWorld) checkChoice(j *worldJob, chosen *worldServer) {
 	for id, n := range w.usable {
 		sv := w.servers[id]
 		switch {
+		case sv.node.leaving || sv.node.ending:
 		case j.where.Port != 0:
 			if chosen.peer.Port != j.where.Port {
 				w.t.Fatalf("started at %v, not at port %d", schedPeerName(chosen.peer), j.where.Port)
@@ -279,11 +285,11 @@ func (w *schedWorld) check(t *rapid.T) {
 			if want, ok := w.usable[sv.info.Peer.ID]; ok && want != count {
 				t.Fatalf("%v has %d jobs, want %d", schedPeerName(sv.info.Peer), count, want)
 			}
-			if (sv.index >= 0) != (sv.state == serverReady) {
+			if sv.index >= 0 && sv.state != serverReady || n.state == nodeReserved && (sv.index >= 0) != (sv.state == serverReady && !n.offer.Leaving) {
 				t.Fatalf("%v is in state %d, with index %d", schedPeerName(sv.info.Peer), sv.state, sv.index)
 			}
 			load += count
-			if sv.state == serverReady {
+			if sv.index >= 0 {
 				usable++
 			}
 		}

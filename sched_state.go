@@ -187,6 +187,9 @@ func (s *schedState) offered(from wire.Peer, f *wire.Offer) {
 		s.nodes[from.ID] = n
 		s.known = append(s.known, n)
 	}
+	if n.offer.Leaving != f.Leaving && n.state == nodeReserved {
+		defer s.nodeLeaves(n) // or does no longer
+	}
 	n.offer, n.resting = *f, false
 	n.offer.Node = from
 	s.reserve(n)
@@ -266,7 +269,7 @@ func (s *schedState) serversChanged(from wire.Peer, f *wire.Servers) {
 			s.dropServer(sv, ServerDisconnected, f.Reason)
 		}
 	}
-	if n.state != nodeReserved {
+	if s.releaseIfLeft(n); n.state != nodeReserved {
 		return
 	}
 	for _, info := range f.Up {
@@ -316,7 +319,9 @@ func (s *schedState) serverReady(from wire.Peer, f *wire.Ready) {
 		s.status(NodeInitialized, n, nil, "")
 	}
 	s.status(ServerInitialized, n, sv, "")
-	s.active.nodes.add(sv)
+	if !n.offer.Leaving {
+		s.active.nodes.add(sv)
+	}
 }
 
 // released takes a node's word that its servers have closed, or that it refused to serve.
@@ -327,6 +332,9 @@ func (s *schedState) released(from wire.Peer, f *wire.Released) {
 	}
 	unasked := n.state == nodeReserved
 	refused := unasked && !n.met
+	if f.Reason == "" && n.offer.Leaving && !s.active.closing {
+		f.Reason = n.offer.Reason
+	}
 	s.dropServers(n, ServerClosed, f.Reason)
 	n.offer.Free, n.offer.Reason, n.resting = false, f.Reason, !unasked // until it offers itself again
 	if n.resting {
@@ -405,6 +413,7 @@ func (s *schedState) down(id wire.ID, reason string) {
 			s.dropServer(sv, ServerClosed, "")
 		} else {
 			s.dropServer(sv, ServerDisconnected, reason)
+			s.releaseIfLeft(sv.node)
 		}
 	}
 	if n := s.nodes[id]; n != nil {

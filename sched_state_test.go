@@ -256,6 +256,51 @@ func TestSchedStateNodesThatDoNotServe(t *testing.T) {
 		"c2: NodeDiscovered node 1001", "n1: reserve", "c2: NodeDiscovered node 1002", "n2: reserve")
 }
 
+// TestSchedStateNodeLeaves has a node leave with a job, change its mind, and leave for good; another takes its place.
+func TestSchedStateNodeLeaves(t *testing.T) {
+	t.Parallel()
+	b := newSchedBed(t)
+	b.serving(2)
+	b.run(1, wire.Where{}, "s1: start 1")
+	leaving := &wire.Offer{Leaving: true, Reason: "it is leaving"}
+	b.on(schedNodePeer(1), leaving)
+	b.run(2, wire.Where{Host: "h", Port: 2002}, "c1: done 2 no server")
+	b.run(3, wire.Where{Node: "h:1001"}, "c1: done 3 not found")
+	b.run(4, wire.Where{}) // waits
+	b.on(schedNodePeer(1), &wire.Offer{Reason: "it serves another computation"}, "s2: start 4")
+	b.on(schedServerPeer(2), &wire.Freed{Token: schedToken(1), Job: schedJobID(1, 4)})
+	b.on(schedNodePeer(1), leaving)
+	b.run(5, wire.Where{}) // waits
+	b.on(schedServerPeer(1), &wire.Freed{Token: schedToken(1), Job: schedJobID(1, 1)}, "n1: release")
+	b.on(schedNodePeer(1), &wire.Offer{Reason: "it is ending another computation"})
+	b.run(6, wire.Where{Host: "h", Port: 2002}, "c1: done 6 no server")
+	b.on(schedNodePeer(1), leaving)
+	b.on(schedNodePeer(1), &wire.Released{Token: schedToken(1)},
+		"c1: ServerClosed node 1001 server 2001: it is leaving", "c1: ServerClosed node 1001 server 2002: it is leaving",
+		"c1: NodeClosed node 1001: it is leaving")
+	b.on(schedNodePeer(1), leaving, "c1: NodeIgnore node 1001: it is leaving")
+	b.on(schedNodePeer(2), schedOffer(), "c1: NodeDiscovered node 1002", "n2: reserve")
+	b.up(2, 3, true, "s3: start 5")
+	b.on(schedNodePeer(1), schedOffer(), "n1: reserve") // its hours have come
+}
+
+// TestSchedStateIdleNodeLeaves has a node leave that runs nothing, and one that loses its last job with its server.
+func TestSchedStateIdleNodeLeaves(t *testing.T) {
+	t.Parallel()
+	b := newSchedBed(t)
+	b.serving(1)
+	b.run(1, wire.Where{}, "s1: start 1")
+	b.on(schedNodePeer(1), &wire.Offer{Leaving: true, Reason: "it is leaving"})
+	b.gone(schedServerPeer(1), "c1: done 1 disconnected lost 2001", "c1: ServerDisconnected node 1001 server 2001: cut", "n1: release")
+	b.on(schedNodePeer(2), schedOffer(), "c1: NodeDiscovered node 1002", "n2: reserve")
+	b.up(2, 2, true)
+	b.on(schedNodePeer(2), &wire.Offer{Leaving: true, Reason: "it is leaving"}, "n2: release")
+	b.on(schedClientPeer(1), &wire.CloseJob{Call: 2, Token: schedToken(1)}) // both are asked already
+	b.on(schedNodePeer(1), &wire.Released{Token: schedToken(1)}, "c1: NodeClosed node 1001")
+	b.on(schedNodePeer(2), &wire.Released{Token: schedToken(1)}, "c1: ServerClosed node 1002 server 2002",
+		"c1: NodeClosed node 1002", "c1: ComputationClosed", "c1: reply 2")
+}
+
 // TestSchedStateTrustsLinks has peers say things that are not theirs to say.
 func TestSchedStateTrustsLinks(t *testing.T) {
 	t.Parallel()

@@ -155,7 +155,7 @@ func (rt *Runtime) putRole(l *link, f wire.Frame) {
 	switch f.(type) {
 	case *wire.Reserve, *wire.Release, *wire.ServerUp, *wire.ServerDone:
 		box = r.node
-	case *wire.Setup, *wire.CloseServer, *wire.Start:
+	case *wire.Setup, *wire.CloseServer, *wire.Start, *wire.Tally:
 		box = r.server
 	}
 	if box == nil || rt.ctx.Err() != nil || !box.put(e) {
@@ -178,6 +178,8 @@ func (rt *Runtime) refuseRole(l *link, f wire.Frame) {
 		}
 	case *wire.Report:
 		l.reply(f.Call, outcome{err: err})
+	case *wire.Tally:
+		l.reply(f.Call, outcome{err: fmt.Errorf("discoro: the runtime at %v is no server: %w", rt.loc, ErrNotFound)})
 	case *wire.Run:
 		l.tell(refused(f, err))
 	default:

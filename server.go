@@ -167,6 +167,8 @@ func (l *serverLoop) step(e roleEvent) {
 		}
 	case *wire.Start:
 		l.startJob(f)
+	case *wire.Tally:
+		e.link.reply(f.Call, outcome{val: l.rt.countCoros()})
 	}
 }
 

@@ -28,9 +28,10 @@ type Offer struct {
 	Memory    uint64
 	Disk      uint64
 	Free      bool     // it serves nobody
-	Reason    string   // why it is not free
+	Reason    string   // why it is not free, or is leaving
 	Functions []string // registered there
 	Build     string
+	Leaving   bool // it takes no new jobs either: it is to be released when it runs none
 }
 
 // Reserve asks a node to serve a computation; answered by an error, or by nothing in particular.
@@ -172,6 +173,12 @@ type Unrun struct {
 	Job   JobID
 }
 
+// Tally asks a server how many coroutines it has; answered with an int.
+type Tally struct {
+	_    struct{} `cbor:",toarray"`
+	Call uint64
+}
+
 // Report asks why no server is used; answered in words.
 type Report struct {
 	_     struct{} `cbor:",toarray"`
@@ -257,6 +264,7 @@ var clusterFrames = map[Kind]func() Frame{
 	KindRun:         func() Frame { return &Run{} },
 	KindUnrun:       func() Frame { return &Unrun{} },
 	KindReport:      func() Frame { return &Report{} },
+	KindTally:       func() Frame { return &Tally{} },
 	KindStart:       func() Frame { return &Start{} },
 	KindStarted:     func() Frame { return &Started{} },
 	KindDone:        func() Frame { return &Done{} },
@@ -306,6 +314,9 @@ func (*Run) Kind() Kind { return KindRun }
 
 // Kind of an Unrun.
 func (*Unrun) Kind() Kind { return KindUnrun }
+
+// Kind of a Tally.
+func (*Tally) Kind() Kind { return KindTally }
 
 // Kind of a Report.
 func (*Report) Kind() Kind { return KindReport }

@@ -49,6 +49,7 @@ const (
 	KindFreed    Kind = 38 // server to scheduler: the job ended
 	KindStatus   Kind = 39 // scheduler to client: a node, server or the computation changed state
 	KindAvail    Kind = 40 // node to scheduler, scheduler to client: what a node has to spare
+	KindTally    Kind = 45 // node to server: how many coroutines are there? answered with the number
 )
 
 // Frame is one unit of what peers say to each other.
