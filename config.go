@@ -92,6 +92,9 @@ type Config struct {
 	// Logger takes what the runtime has to say; nil: slog.Default(). Its handler must not call into discoro.
 	Logger *slog.Logger `json:"-"`
 
+	// TestHost is where in a [TestNetwork] the runtime is: for tests only. nil: on the real network.
+	TestHost *TestHost `json:"-"`
+
 	deaf  bool          // does not answer on the local network: a server of a node, which is found through that
 	pulse time.Duration // between signs of life on a link; 0: MinPulseInterval; tests set it
 }
@@ -211,6 +214,10 @@ func (s *settled) certificates() (*tls.Config, error) {
 
 // settleAddr chooses where to listen: closed by default.
 func (s *settled) settleAddr(open bool) error {
+	if s.TestHost.inMemory() {
+		s.TestHost.settle(s)
+		return nil
+	}
 	s.listen = s.Addr
 	if s.Addr == "" && !open {
 		s.listen = "127.0.0.1"
@@ -236,6 +243,9 @@ func (s *settled) errOpen() error {
 
 // open listens, and returns the port as well. What the address turns out to be counts, not what its name said before.
 func (s *settled) open() (net.Listener, int, error) {
+	if s.TestHost.inMemory() {
+		return s.TestHost.listen(s)
+	}
 	ln, err := net.Listen("tcp", net.JoinHostPort(s.listen, strconv.Itoa(s.TCPPort)))
 	if err != nil {
 		return nil, 0, fmt.Errorf("discoro: listen: %w", err)
@@ -246,6 +256,8 @@ func (s *settled) open() (net.Listener, int, error) {
 		err = fmt.Errorf("discoro: listen: %v is no TCP address", ln.Addr())
 	case !s.reachable && !addr.IP.IsLoopback():
 		err = s.errOpen()
+	case s.TestHost != nil:
+		return s.TestHost.own(ln, s, addr.Port), addr.Port, nil
 	default:
 		return ln, addr.Port, nil
 	}

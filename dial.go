@@ -213,8 +213,7 @@ func isHangUp(err error) bool {
 // once tries one connection.
 func (a *dialAttempt) once(ctx context.Context) error {
 	rt := a.rt
-	var d net.Dialer
-	raw, err := d.DialContext(ctx, "tcp", net.JoinHostPort(a.loc.Addr, strconv.Itoa(a.loc.Port)))
+	raw, err := rt.dialRaw(ctx, a.loc)
 	if err != nil {
 		return err
 	}
@@ -238,6 +237,19 @@ func (a *dialAttempt) once(ctx context.Context) error {
 		return duplicate() // the other side's connection was faster, or the link has ended
 	}
 	return nil
+}
+
+// dialRaw connects to a location.
+func (rt *Runtime) dialRaw(ctx context.Context, to Location) (net.Conn, error) {
+	if h := rt.cfg.TestHost; h != nil {
+		return h.dial(ctx, rt.loc, to)
+	}
+	return dialTCP(ctx, to)
+}
+
+func dialTCP(ctx context.Context, to Location) (net.Conn, error) {
+	var d net.Dialer
+	return d.DialContext(ctx, "tcp", net.JoinHostPort(to.Addr, strconv.Itoa(to.Port)))
 }
 
 // claim finds the link that the connection is for, and claims that.

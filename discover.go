@@ -42,6 +42,12 @@ type discovery struct {
 
 // openDiscovery opens the sockets for questions of others. nil is no discovery at all.
 func openDiscovery(rt *Runtime) (*discovery, error) {
+	if h := rt.cfg.TestHost; h.inMemory() && rt.cfg.UDPPort >= 0 {
+		if !rt.cfg.deaf {
+			h.hear(rt)
+		}
+		return &discovery{rt: rt}, nil
+	}
 	tcp, ok := rt.ln.Addr().(*net.TCPAddr)
 	if rt.cfg.UDPPort < 0 || !ok {
 		return nil, nil
@@ -194,6 +200,10 @@ func (d *discovery) search(ctx context.Context, name string, pauses []time.Durat
 	if err := rt.cfg.protect.Ready(ctx); err != nil {
 		return err
 	}
+	if h := rt.cfg.TestHost; h.inMemory() {
+		d.searchMemory(ctx, name, visit)
+		return nil
+	}
 	a, err := newAsker(d.local(), d.port())
 	if err != nil {
 		return err
@@ -250,6 +260,17 @@ func (d *discovery) search(ctx context.Context, name string, pauses []time.Durat
 		}
 	}
 	return nil
+}
+
+// searchMemory is search where there are no datagrams: who is there is asked, one after the other.
+func (d *discovery) searchMemory(ctx context.Context, name string, visit func(context.Context, wire.ID, Location)) {
+	vctx, cancel := context.WithTimeoutCause(ctx, d.rt.cfg.MsgTimeout+time.Second, ErrTimeout)
+	defer cancel()
+	for _, o := range d.rt.cfg.TestHost.discovers(d.rt) {
+		if name == "" || o.named(name) != nil || o.channels.named(name) != nil {
+			visit(vctx, o.id, o.loc)
+		}
+	}
 }
 
 // ask sends one question.

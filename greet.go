@@ -77,6 +77,9 @@ func (gs *greetings) removeLocked(g *greeting) {
 
 // addressOf is what counts as one address: an IPv4 address, or the network of an IPv6 address, which one host may have.
 func addressOf(a net.Addr) netip.Addr {
+	if mem, ok := a.(memAddr); ok {
+		return mem.ip
+	}
 	tcp, ok := a.(*net.TCPAddr)
 	if !ok {
 		return netip.Addr{}

@@ -79,6 +79,9 @@ func (cfg NodeConfig) settle() (settledNode, error) {
 	if cfg.Processes && cfg.TLS != nil {
 		return s, errors.New("discoro: NodeConfig: TLS cannot be given to server processes; use CertFile, KeyFile and CAFile, or no Processes")
 	}
+	if cfg.Processes && cfg.TestHost != nil {
+		return s, errors.New("discoro: NodeConfig: server processes are at no TestHost: leave out TestHost, or Processes")
+	}
 	return s, nil
 }
 

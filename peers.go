@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"log/slog"
 	"math/rand/v2"
-	"net"
 	"slices"
 	"time"
 
@@ -133,7 +132,7 @@ func (rt *Runtime) untilOneEnds(links []*link, d time.Duration, limited bool) bo
 func (rt *Runtime) dialAll(peer Location) ([]*link, error) {
 	ctx, cancel := context.WithTimeout(rt.ctx, rt.cfg.MsgTimeout)
 	defer cancel()
-	addrs, err := net.DefaultResolver.LookupHost(ctx, peer.Addr)
+	addrs, err := rt.cfg.TestHost.lookup(ctx, peer.Addr)
 	if err != nil {
 		return nil, err
 	}

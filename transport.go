@@ -15,9 +15,22 @@ import (
 // transport is one connection to a peer after the greeting: a yamux session with one long-lived stream for frames, and one more
 // for each file that is on its way.
 type transport struct {
-	session *yamux.Session // immutable
-	frames  net.Conn       // immutable: the stream of frames
-	conn    *watchedConn   // immutable
+	session session      // immutable
+	frames  net.Conn     // immutable: the stream of frames
+	signs   signsOfLife  // immutable
+	conn    *watchedConn // immutable; nil in memory
+}
+
+// session is what streams run over: yamux, or a connection in memory, which has streams of its own.
+type session interface {
+	Open() (net.Conn, error)
+	Accept() (net.Conn, error)
+	Close() error
+}
+
+// signsOfLife tell how long no byte has come from the peer.
+type signsOfLife interface {
+	silentFor(now time.Time) time.Duration
 }
 
 // openTimeout bounds the time from the end of the greeting until the stream of frames is there.
@@ -40,31 +53,35 @@ func yamuxConfig() *yamux.Config {
 // newTransport starts yamux on conn, which it owns from now on. The side that dialled opens the stream of frames; the
 // other waits for it, at most openTimeout or until ctx ends.
 func newTransport(ctx context.Context, conn net.Conn, dialled bool) (*transport, error) {
+	if mem := memoryBelow(conn); mem != nil {
+		return &transport{session: mem, frames: conn, signs: mem}, nil
+	}
 	streams := maxStreams // that the peer may open
 	start := yamux.Client
 	if !dialled {
 		streams, start = maxStreams+1, yamux.Server
 	}
-	t := &transport{conn: newWatchedConn(conn, streams)}
-	limitUnsent(t.conn.raw)
-	var err error
-	if t.session, err = start(t.conn, yamuxConfig()); err != nil {
-		return nil, errors.Join(fmt.Errorf("start yamux: %w", err), t.conn.Close())
+	watched := newWatchedConn(conn, streams)
+	limitUnsent(watched.raw)
+	mux, err := start(watched, yamuxConfig())
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("start yamux: %w", err), watched.Close())
 	}
-	if t.frames, err = t.openFrames(ctx, dialled); err != nil {
+	t := &transport{session: mux, signs: watched, conn: watched}
+	if t.frames, err = openFrames(ctx, mux, dialled); err != nil {
 		t.close()
 		return nil, fmt.Errorf("open the stream of frames: %w", t.explain(err))
 	}
 	return t, nil
 }
 
-func (t *transport) openFrames(ctx context.Context, dialled bool) (net.Conn, error) {
+func openFrames(ctx context.Context, mux *yamux.Session, dialled bool) (net.Conn, error) {
 	if dialled {
-		return t.session.OpenStream() // writes a dozen bytes, which a new connection always takes
+		return mux.OpenStream() // writes a dozen bytes, which a new connection always takes
 	}
 	ctx, cancel := context.WithTimeout(ctx, openTimeout)
 	defer cancel()
-	return t.session.AcceptStreamWithContext(ctx)
+	return mux.AcceptStreamWithContext(ctx)
 }
 
 // maxStreams is how many streams a peer may have open beside that of frames; with one more it breaks the protocol.
@@ -76,7 +93,7 @@ const maxStreams = 16
 // gives io.EOF. Then nothing is left of it. Deadlines end a Read or Write that waits for the peer; a Write that has begun to go
 // out ends with the link at the latest.
 func (t *transport) openStream() (net.Conn, error) {
-	s, err := t.session.OpenStream()
+	s, err := t.session.Open()
 	if err != nil {
 		return nil, t.explain(err)
 	}
@@ -86,7 +103,7 @@ func (t *transport) openStream() (net.Conn, error) {
 // acceptStream waits for the next stream that the peer opens; see openStream. Who has read its end calls endStream, and closes
 // it then.
 func (t *transport) acceptStream() (net.Conn, error) {
-	s, err := t.session.AcceptStream()
+	s, err := t.session.Accept()
 	if err != nil {
 		return nil, t.explain(err)
 	}
@@ -94,7 +111,25 @@ func (t *transport) acceptStream() (net.Conn, error) {
 }
 
 // endStream lets the peer open another stream, in place of one that it has closed.
-func (t *transport) endStream() { t.conn.scan.mayOpen.Add(1) }
+func (t *transport) endStream() {
+	if t.conn != nil { // in memory nobody is bounded: both sides are of one program
+		t.conn.scan.mayOpen.Add(1)
+	}
+}
+
+// memoryBelow returns the end of a connection in memory that conn, which may be TLS on it, is; else nil.
+func memoryBelow(conn net.Conn) *memEnd {
+	for {
+		if c, ok := conn.(*memConn); ok {
+			return c.end
+		}
+		above, ok := conn.(interface{ NetConn() net.Conn })
+		if !ok {
+			return nil
+		}
+		conn = above.NetConn()
+	}
+}
 
 // writeChunk is how much is written at once: larger batches gain nothing, and yamux keeps a copy of the largest.
 const writeChunk = chunkSize
@@ -113,8 +148,10 @@ func (t *transport) write(b []byte) error {
 
 // explain turns what yamux says into why the connection ended, where that is known: yamux says EOF whatever happened.
 func (t *transport) explain(err error) error {
-	if fault := t.conn.fault.Load(); fault != nil {
-		return *fault
+	if t.conn != nil {
+		if fault := t.conn.fault.Load(); fault != nil {
+			return *fault
+		}
 	}
 	if errors.Is(err, io.EOF) {
 		return errors.New("the connection ended")
@@ -127,5 +164,5 @@ func (t *transport) close() { _ = t.session.Close() }
 
 // silentFor tells how long no byte has come from the peer.
 func (t *transport) silentFor(now time.Time) time.Duration {
-	return now.Sub(t.conn.start) - time.Duration(t.conn.lastRead.Load())
+	return t.signs.silentFor(now)
 }

@@ -48,6 +48,11 @@ func newWatchedConn(conn net.Conn, streams int) *watchedConn {
 // Close closes the connection below TLS: TLS would first send a goodbye, and wait for seconds where nobody reads.
 func (c *watchedConn) Close() error { return c.raw.Close() }
 
+// silentFor tells how long no byte has come from the peer.
+func (c *watchedConn) silentFor(now time.Time) time.Duration {
+	return now.Sub(c.start) - time.Duration(c.lastRead.Load())
+}
+
 // Read notes the time, and what the peer asks of yamux.
 func (c *watchedConn) Read(p []byte) (int, error) {
 	n, err := c.Conn.Read(p)
