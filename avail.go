@@ -1,10 +1,12 @@
 package discoro
 
 import (
+	"cmp"
 	"os"
 	"path/filepath"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/shirou/gopsutil/v3/cpu"
 	"github.com/shirou/gopsutil/v3/disk"
@@ -14,7 +16,7 @@ import (
 )
 
 // NodeAvail tells what a node has to spare. A computation's status coroutine receives one for each node when the node
-// begins to serve it, and again every 2*MinPulseInterval while it does. In asyncoro: DiscoroNodeAvailInfo.
+// begins to serve it, and again at every ComputationConfig.PulseInterval while it does. In asyncoro: DiscoroNodeAvailInfo.
 type NodeAvail struct {
 	Node   string  // the node's location, "host:port"
 	CPU    float64 // percent idle, of all CPUs of that machine, since the reading before
@@ -23,7 +25,7 @@ type NodeAvail struct {
 	Swap   float64 // percent free; 100 where there is none
 }
 
-// availInterval is how often a node reads what it has to spare.
+// availInterval is how often a node reads what it has to spare, unless it serves a computation that wants it otherwise.
 const availInterval = 2 * MinPulseInterval
 
 // readAvail reads what this machine has to spare; folder is on the partition that counts. What cannot be read is 0.
@@ -92,13 +94,32 @@ func readStat(path, key string) uint64 {
 
 // watchAvail keeps the node's reading new. It ends with the runtime.
 func (l *nodeLoop) watchAvail() {
-	for l.rt.pause(availInterval) == nil {
-		a := readAvail(l.folder)
-		l.asks.put(func(l *nodeLoop) {
-			l.avail = a
-			l.tellAvail()
-		})
+	every := availInterval
+	for {
+		timer := time.NewTimer(every)
+		select {
+		case <-timer.C:
+			a := readAvail(l.folder)
+			l.asks.put(func(l *nodeLoop) {
+				l.avail = a
+				l.tellAvail()
+			})
+		case every = <-l.paces:
+			timer.Stop()
+		case <-l.rt.ctx.Done():
+			timer.Stop()
+			return
+		}
 	}
+}
+
+// readAvailEvery sets how often it is read; 0: as usual. Only the node's loop calls it, and never waits.
+func (l *nodeLoop) readAvailEvery(every time.Duration) {
+	select {
+	case <-l.paces: // the one before it has not been seen
+	default:
+	}
+	l.paces <- cmp.Or(every, availInterval)
 }
 
 // tellAvail tells the client, by way of the scheduler, what the node has to spare.

@@ -1,6 +1,7 @@
 package discoro
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
 	"errors"
@@ -23,6 +24,21 @@ type ComputationConfig struct {
 	NodeFilters []NodeFilter
 	// Timeout bounds control messages of the computation; 0: Config.MsgTimeout.
 	Timeout time.Duration
+	// PulseInterval is how often client, scheduler, nodes and servers give each other signs of life, where nothing else is sent, and
+	// nodes their [NodeAvail], while the computation is active. Who gives none for five of them is taken for lost. 0:
+	// 2*MinPulseInterval. Nodes do not serve a computation that asks for less than MinPulseInterval or more than
+	// MaxPulseInterval, unless NodeConfig has other bounds. A function that computes for long without yielding does not
+	// keep its server from pulsing.
+	PulseInterval time.Duration
+	// PingInterval is how often the scheduler looks for nodes, on its local network and near SchedulerConfig.Nodes, while the
+	// computation is active: for those that were started late, or whose answers were lost. At least MinPulseInterval;
+	// 0: as SchedulerConfig.PingInterval says.
+	PingInterval time.Duration
+	// ZombiePeriod is how long the computation may be idle, with nothing running at its servers and nothing submitted, before the
+	// scheduler closes it. 0: as SchedulerConfig.ZombiePeriod says, which is none for a private scheduler.
+	ZombiePeriod time.Duration
+
+	leastPing time.Duration // of PingInterval; 0: MinPulseInterval; tests set it
 }
 
 // Computation is what a client runs functions through: it is queued at a scheduler, has every server to itself while its
@@ -40,6 +56,8 @@ type Computation struct {
 	why     error               // it is over because of that
 	servers map[Location]string // initialized ones, and their node
 	known   map[Location]string // all that ever were initialized, and their node
+	place   int                 // in the scheduler's queue; 0: it has not said
+	beats   bool                // the runtime pulses for it
 	changed []*call             // wait for servers to change
 	told    outbox              // what the status coroutine is told
 	over    future              // set when it has ended
@@ -64,8 +82,9 @@ func NewComputation(rt *Runtime, cfg ...ComputationConfig) (*Computation, error)
 	switch {
 	case rt == nil:
 		return nil, errors.New("discoro: computation: the runtime is nil")
-	case c.Timeout < 0:
-		return nil, fmt.Errorf("discoro: ComputationConfig.Timeout: %v is negative", c.Timeout)
+	}
+	if err := c.checkTimes(); err != nil {
+		return nil, err
 	}
 	if slices.Contains(c.Functions, "") {
 		return nil, errors.New("discoro: ComputationConfig.Functions: a name is empty")
@@ -77,8 +96,31 @@ func NewComputation(rt *Runtime, cfg ...ComputationConfig) (*Computation, error)
 	if p.timeout == 0 {
 		p.timeout = rt.cfg.MsgTimeout
 	}
+	if p.cfg.PulseInterval == 0 {
+		p.cfg.PulseInterval = 2 * rt.beat.usual
+	}
 	rand.Read(p.token[:])
 	return p, nil
+}
+
+// checkTimes checks what is a duration.
+func (cfg *ComputationConfig) checkTimes() error {
+	for _, f := range []struct {
+		field string
+		d     time.Duration
+	}{{"Timeout", cfg.Timeout}, {"PulseInterval", cfg.PulseInterval}, {"PingInterval", cfg.PingInterval}, {"ZombiePeriod", cfg.ZombiePeriod}} {
+		if f.d < 0 {
+			return fmt.Errorf("discoro: ComputationConfig.%s: %v is negative", f.field, f.d)
+		}
+	}
+	if p := cfg.PulseInterval; p != 0 && (p < leastPulse || p > maxPulse) {
+		return fmt.Errorf("discoro: ComputationConfig.PulseInterval: %v is not between %v and %v, and nodes take %v to %v unless they were told otherwise",
+			p, leastPulse, maxPulse, MinPulseInterval, MaxPulseInterval)
+	}
+	if least := cmp.Or(cfg.leastPing, MinPulseInterval); cfg.PingInterval != 0 && cfg.PingInterval < least {
+		return fmt.Errorf("discoro: ComputationConfig.PingInterval: %v is less than MinPulseInterval, %v", cfg.PingInterval, least)
+	}
+	return nil
 }
 
 // Schedule queues the computation at a scheduler and blocks until its turn has come, or ctx ends. Without a location the
@@ -111,11 +153,42 @@ func (p *Computation) Schedule(ctx context.Context, at ...Location) error {
 		return fmt.Errorf("discoro: schedule at %v: %w", l.location(), err)
 	}
 	p.mu.Lock()
-	if p.state == compQueued {
-		p.state = compActive
+	beats := p.state == compQueued
+	if beats {
+		p.state, p.beats = compActive, true
 	}
 	p.mu.Unlock()
+	if beats {
+		p.rt.beat.change(0, p.cfg.PulseInterval)
+	}
 	return nil
+}
+
+// Position returns the computation's place in the scheduler's queue: 1 is the next, 0 that its turn has come. It does not block: the
+// scheduler tells of changes, and the log has each. ErrClosed: the computation is not scheduled, or over.
+func (p *Computation) Position(ctx context.Context) (int, error) {
+	if err := ctx.Err(); err != nil {
+		return 0, err
+	}
+	p.mu.Lock()
+	place, queued := p.place, p.state == compQueued
+	p.mu.Unlock()
+	if queued {
+		return max(place, 1), nil
+	}
+	_, err := p.active("position")
+	return 0, err
+}
+
+// hearPlace takes the scheduler's word on the place in its queue.
+func (p *Computation) hearPlace(place int) {
+	p.mu.Lock()
+	p.place = place
+	queued := p.state == compQueued
+	p.mu.Unlock()
+	if queued {
+		p.rt.log.Info("waiting in the scheduler's queue", slog.Int("position", place))
+	}
 }
 
 // submit queues the computation and waits for its turn.
@@ -125,6 +198,7 @@ func (p *Computation) submit(ctx context.Context, l *link) error {
 	out, err := l.request(ctx, waitSchedule, func(call uint64) wire.Frame {
 		return &wire.Submit{
 			Call: call, Token: p.token, Client: p.rt.peer(), Name: p.rt.cfg.Name, Functions: p.cfg.Functions,
+			Pulse: int64(p.cfg.PulseInterval), Ping: int64(p.cfg.PingInterval), Zombie: int64(p.cfg.ZombiePeriod),
 			Filters: filtersToWire(p.cfg.NodeFilters),
 		}
 	})
@@ -344,9 +418,12 @@ func (p *Computation) endWith(why error, last Status) {
 		p.mu.Unlock()
 		return
 	}
-	asked := p.state == compClosing
+	asked, beats := p.state == compClosing, p.beats
 	p.state, p.why = compOver, why
 	p.mu.Unlock()
+	if beats {
+		p.rt.beat.change(p.cfg.PulseInterval, 0)
+	}
 	if asked {
 		why = &textError{text: why.Error(), is: []error{ErrTerminated, why}}
 	}

@@ -28,6 +28,8 @@ const (
 	MinPulseInterval = 10 * time.Second
 	// MaxPulseInterval is the most that a computation may ask for unless a node allows more.
 	MaxPulseInterval = 100 * time.Second
+	// DefaultZombiePeriod is how long a computation of a client elsewhere may be idle at a scheduler.
+	DefaultZombiePeriod = 10 * MaxPulseInterval
 )
 
 const (
@@ -96,7 +98,7 @@ type Config struct {
 	TestHost *TestHost `json:"-"`
 
 	deaf  bool          // does not answer on the local network: a server of a node, which is found through that
-	pulse time.Duration // between signs of life on a link; 0: MinPulseInterval; tests set it
+	pulse time.Duration // between signs of life on a link without a computation; 0: MinPulseInterval; tests set it
 }
 
 // one returns the configuration of a constructor's optional parameter.

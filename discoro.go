@@ -30,8 +30,8 @@ type Runtime struct {
 	self  *link         // immutable: to this runtime itself
 	roles uint32        // immutable: what it announces itself as
 	grace time.Duration // immutable: for terminated coroutines
-	pulse time.Duration // immutable: between signs of life on a link
 	build string        // immutable
+	beat  heartbeat     // signs of life on links
 
 	stop    context.CancelFunc // immutable: ends ctx
 	ctx     context.Context    // immutable: done when Close begins to end goroutines
@@ -101,7 +101,7 @@ func newRuntime(c Config, roles uint32) (*Runtime, error) {
 	}
 	rt := &Runtime{
 		cfg: s, id: wire.NewID(), loc: Location{Addr: s.host, Port: port}, log: s.Logger, ln: ln, roles: roles,
-		grace: defaultGrace, pulse: s.pulse, build: buildInfo(),
+		grace: defaultGrace, build: buildInfo(),
 		coros: map[uint64]*localCoro{}, public: map[uint64]*localCoro{}, keys: newKeys(),
 		names: map[string]*localCoro{}, handles: map[handleKey]weak.Pointer[Coro]{},
 		links: map[wire.ID]*link{}, jobs: map[uint64]*job{}, comps: map[wire.Token]*Computation{},
@@ -114,6 +114,7 @@ func newRuntime(c Config, roles uint32) (*Runtime, error) {
 		s.awaitKey()
 		return nil, errors.Join(err, ln.Close())
 	}
+	rt.beat.begin(s.pulse)
 	rt.turn.clock.base = time.Now()
 	rt.ctx, rt.stop = context.WithCancel(context.Background())
 	rt.self = rt.newLink(rt.id, rt.loc, linkUp)
@@ -121,7 +122,7 @@ func newRuntime(c Config, roles uint32) (*Runtime, error) {
 	rt.start(rt.pulses)
 	rt.discovery.begin()
 	for _, p := range s.peers {
-		rt.start(func() { rt.keepPeer(p) })
+		rt.start(func() { rt.keepPeer(p, nil) })
 	}
 	return rt, nil
 }

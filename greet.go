@@ -194,6 +194,6 @@ func (rt *Runtime) tellRefused(raw net.Conn, err error) {
 func (rt *Runtime) hello() wire.Hello {
 	return wire.Hello{
 		ID: rt.id, Name: rt.cfg.Name, Host: rt.loc.Addr, Port: rt.loc.Port, Build: rt.build,
-		Registry: registry.hash(), Epoch: rt.epoch.Add(1), Roles: rt.roles, Pulse: rt.pulse,
+		Registry: registry.hash(), Epoch: rt.epoch.Add(1), Roles: rt.roles, Pulse: rt.beat.usual,
 	}
 }

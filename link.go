@@ -25,26 +25,27 @@ type link struct {
 	ended chan struct{} // closed by fail
 	told  chan struct{} // closed when the roles have been told of the end
 
-	mu       sync.Mutex // guards following; leaf
-	state    linkState
-	claim    *claim     // the connection that is being greeted; nil but in linkGreeting
-	dials    int        // dials under way that may make it come up
-	newer    uint64     // a later greeting of the peer, seen while the link is up
-	came     bool       // the roles have been told that it is up
-	loc      Location   // of the other runtime, as announced; where to dial before that is known
-	dialled  Location   // where this side reached it, when it did
-	peer     wire.Hello // what the other runtime said of itself
-	t        *transport // when up
-	queue    linkQueue  // frames to be written
-	spare    []chunk    // empty, for queue
-	room     roomCalls  // senders that wait for room in queue
-	calls    map[uint64]answerer
-	nextCall uint64
-	served   map[uint64]func() // calls of the other side that wait here, and how to stop waiting
-	lastSent time.Time
-	messages []ownMessage // owned by the reader: to be used
-	suspect  bool         // it has been silent for too long, at the last look
-	err      error        // why it ended
+	mu        sync.Mutex // guards following; leaf
+	state     linkState
+	claim     *claim     // the connection that is being greeted; nil but in linkGreeting
+	dials     int        // dials under way that may make it come up
+	newer     uint64     // a later greeting of the peer, seen while the link is up
+	came      bool       // the roles have been told that it is up
+	loc       Location   // of the other runtime, as announced; where to dial before that is known
+	dialled   Location   // where this side reached it, when it did
+	peer      wire.Hello // what the other runtime said of itself
+	t         *transport // when up
+	queue     linkQueue  // frames to be written
+	spare     []chunk    // empty, for queue
+	room      roomCalls  // senders that wait for room in queue
+	calls     map[uint64]answerer
+	nextCall  uint64
+	served    map[uint64]func() // calls of the other side that wait here, and how to stop waiting
+	lastSent  time.Time
+	announced time.Duration // how often the peer was told that this side pulses
+	messages  []ownMessage  // owned by the reader: to be used
+	suspect   bool          // it has been silent for too long, at the last look
+	err       error         // why it ended
 }
 
 // Bounds of what a link holds.

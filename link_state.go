@@ -134,7 +134,7 @@ func (l *link) up(c *claim, t *transport, peer wire.Hello) bool {
 	l.state, l.claim, l.t, l.peer = linkUp, nil, t, peer
 	l.dialled = c.at
 	l.loc = Location{Addr: peer.Host, Port: peer.Port}
-	l.lastSent = time.Now()
+	l.lastSent, l.announced = time.Now(), l.rt.beat.usual // as hello says
 	close(l.ready)
 	l.mu.Unlock()
 	l.rt.log.Debug("link up", slog.String("peer", l.location().String()))

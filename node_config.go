@@ -104,7 +104,7 @@ func (s *settledNode) settlePulses() error {
 	case s.ZombiePeriod < 0:
 		return badNode("ZombiePeriod", "%v is negative; 0 is no limit", s.ZombiePeriod)
 	}
-	s.MinPulseInterval = cmp.Or(s.MinPulseInterval, MinPulseInterval)
+	s.MinPulseInterval = cmp.Or(s.MinPulseInterval, s.pulse, MinPulseInterval)
 	s.MaxPulseInterval = cmp.Or(s.MaxPulseInterval, MaxPulseInterval)
 	if s.MinPulseInterval > s.MaxPulseInterval {
 		return badNode("MinPulseInterval", "%v is more than MaxPulseInterval, %v", s.MinPulseInterval, s.MaxPulseInterval)

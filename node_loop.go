@@ -27,25 +27,28 @@ type nodeLoop struct {
 	after  sync.Mutex              // guards following, once run has ended; leaf
 
 	slots      []*serverSlot
-	schedulers map[wire.ID]*link // links to runtimes that are schedulers
-	serving    *service          // nil: free
-	avail      wire.Avail        // the latest reading
-	draining   bool              // it takes nothing new, and never will
-	closing    bool              // its servers are told to end
-	phase      phase             // by the hours of service
-	alarm      *time.Timer       // when to look at the clock; nil: there are no hours
-	served     int               // computations
-	over       chan struct{}     // closed by leave when all that it was to serve is served
-	free       []func()          // to be called when nothing is served
-	gone       func()            // to be called when every server has ended
+	schedulers map[wire.ID]*link  // links to runtimes that are schedulers
+	serving    *service           // nil: free
+	avail      wire.Avail         // the latest reading
+	paces      chan time.Duration // capacity 1: how often to read it
+	draining   bool               // it takes nothing new, and never will
+	closing    bool               // its servers are told to end
+	phase      phase              // by the hours of service
+	alarm      *time.Timer        // when to look at the clock; nil: there are no hours
+	served     int                // computations
+	over       chan struct{}      // closed by leave when all that it was to serve is served
+	nearby     []nearCall         // schedulers that wait for what is near
+	free       []func()           // to be called when nothing is served
+	gone       func()             // to be called when every server has ended
 }
 
 // service is the computation that the node serves.
 type service struct {
 	reserve   wire.Reserve
 	scheduler *link
-	releasing bool   // its servers are closing
-	reason    string // why, when not because the scheduler said so
+	pulse     time.Duration // between signs of life, and NodeAvails; 0: as usual
+	releasing bool          // its servers are closing
+	reason    string        // why, when not because the scheduler said so
 }
 
 // serverSlot is the place of one server; servers in it come and go.
@@ -94,7 +97,7 @@ type serverHost interface {
 func newNodeLoop(rt *Runtime, cfg settledNode, folder string) *nodeLoop {
 	l := &nodeLoop{
 		rt: rt, cfg: cfg, folder: folder, box: newInbox[roleEvent](), asks: newInbox[func(*nodeLoop)](), ended: make(chan struct{}),
-		schedulers: map[wire.ID]*link{}, avail: readAvail(folder), over: make(chan struct{}),
+		schedulers: map[wire.ID]*link{}, avail: readAvail(folder), paces: make(chan time.Duration, 1), over: make(chan struct{}),
 	}
 	for i := range cfg.count {
 		l.slots = append(l.slots, &serverSlot{index: i, port: cfg.ports[i]})
@@ -169,6 +172,8 @@ func (l *nodeLoop) step(e roleEvent) {
 		}
 	case *wire.ServerUp:
 		l.serverUp(e.link, f)
+	case *wire.Near:
+		l.near(e.link, f)
 	case *wire.ServerDone:
 		l.serverDone(e.link, f)
 	}
@@ -206,6 +211,7 @@ func (l *nodeLoop) offerTo(link *link) {
 		Node: l.rt.peer(), Name: l.rt.cfg.Name, Platform: runtime.GOOS + "/" + runtime.GOARCH, CPUs: len(l.slots),
 		Free: true, Functions: registry.names(), Build: l.rt.build,
 		Memory: l.avail.Memory, Disk: l.avail.Disk,
+		MinPulse: int64(l.cfg.MinPulseInterval), MaxPulse: int64(l.cfg.MaxPulseInterval), Zombie: int64(l.cfg.ZombiePeriod),
 	}
 	away := l.away()
 	switch {
@@ -230,6 +236,11 @@ func (l *nodeLoop) reserve(from *link, f *wire.Reserve) {
 		return
 	}
 	l.serving = &service{reserve: *f, scheduler: from}
+	if p := sanePulse(f.Pulse); p > 0 { // the scheduler knows what this node takes: this is for one that does not care
+		l.serving.pulse = min(max(p, l.cfg.MinPulseInterval), l.cfg.MaxPulseInterval)
+	}
+	l.rt.beat.change(0, l.serving.pulse)
+	l.readAvailEvery(l.serving.pulse)
 	l.rt.log.Debug("serving a computation", slog.String("client", peerLocation(f.Client).String()))
 	l.offerOthers(from)
 	l.tellAvail()
@@ -254,7 +265,7 @@ func (l *nodeLoop) setUp(s *serverSlot) {
 	r := &l.serving.reserve
 	s.setUp = true
 	l.serving.scheduler.tell(&wire.Servers{Token: r.Token, Up: []wire.ServerInfo{s.info}})
-	s.link.tell(&wire.Setup{Token: r.Token, Node: l.rt.peer(), Client: r.Client, Scheduler: r.Scheduler, Pulse: r.Pulse})
+	s.link.tell(&wire.Setup{Token: r.Token, Node: l.rt.peer(), Client: r.Client, Scheduler: r.Scheduler, Pulse: int64(l.serving.pulse)})
 }
 
 // release ends the service: each server that has the computation ends it.
@@ -315,6 +326,8 @@ func (l *nodeLoop) releasedIfClosed() {
 		s.setUp, s.closed = false, false
 	}
 	l.serving = nil
+	l.rt.beat.change(v.pulse, 0)
+	l.readAvailEvery(0)
 	v.scheduler.tell(&wire.Released{Token: v.reserve.Token, Reason: v.reason})
 	l.rt.log.Debug("free again")
 	l.countServed()

@@ -74,8 +74,9 @@ const (
 	mostPeerPause = 30 * time.Second
 )
 
-// keepPeer keeps one of Config.Peers connected for as long as the runtime lives: every address of a name.
-func (rt *Runtime) keepPeer(peer Location) {
+// keepPeer keeps a runtime connected, one of Config.Peers most often, for as long as this one lives: every address of a name. came, where
+// there is one, is told of the links after each dial.
+func (rt *Runtime) keepPeer(peer Location, came func([]*link)) {
 	pause, told := peerPause, false
 	for {
 		links, err := rt.dialAll(peer)
@@ -90,6 +91,9 @@ func (rt *Runtime) keepPeer(peer Location) {
 			rt.log.Log(rt.ctx, level, "cannot reach a peer; trying again", slog.String("peer", peer.String()), slog.Any("err", err))
 		}
 		told = err != nil
+		if came != nil {
+			came(links)
+		}
 		wait := pause/2 + rand.N(pause) // not all peers at once when this one is back
 		start := time.Now()
 		if rt.untilOneEnds(links, wait, err != nil) && time.Since(start) > wait { // it held

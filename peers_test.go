@@ -53,8 +53,8 @@ func TestEveryAddressOfAPeer(t *testing.T) {
 	a := testRuntime(t, Config{Name: "a"})
 	b := testRuntime(t, Config{Name: "b"})
 	one, two := newProxy(t, a.Location()), newProxy(t, b.Location())
-	a.start(func() { a.keepPeer(one.location()) }) // leads back to a
-	a.start(func() { a.keepPeer(two.location()) })
+	a.start(func() { a.keepPeer(one.location(), nil) }) // leads back to a
+	a.start(func() { a.keepPeer(two.location(), nil) })
 	eventually(t, "b is connected", func() bool { return len(a.Peers()) == 1 })
 	ok, bad := upLink(t, a, b), a.deadLink(wire.NewID(), Location{}, errors.New("ended"))
 	if !a.untilOneEnds([]*link{ok, bad}, time.Hour, false) {

@@ -2,6 +2,8 @@ package discoro
 
 import (
 	"fmt"
+	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/discoro/discoro/wire"
@@ -13,11 +15,59 @@ const missedPulses = 5
 // maxPulse bounds what a peer may say of the time between its pulses.
 const maxPulse = time.Hour
 
+// leastPulse bounds what a computation may ask for.
+const leastPulse = 10 * time.Millisecond
+
+// heartbeat is how often a runtime gives signs of life: its own default, and while it has a part in computations as often as
+// the most demanding of them wants.
+type heartbeat struct {
+	usual time.Duration // immutable
+	every atomic.Int64  // now
+
+	mu    sync.Mutex            // guards following; leaf
+	asked map[time.Duration]int // how many want that
+}
+
+func (h *heartbeat) begin(usual time.Duration) {
+	h.usual, h.asked = usual, map[time.Duration]int{}
+	h.every.Store(int64(usual))
+}
+
+func (h *heartbeat) now() time.Duration { return time.Duration(h.every.Load()) }
+
+// change takes back what a computation asked for, and books what one asks for; 0 is nothing. pulses sees it at its next look,
+// and tells the peers.
+func (h *heartbeat) change(was, is time.Duration) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.asked[was]--
+	h.asked[is]++
+	every := h.usual
+	least := maxPulse + 1
+	for d, n := range h.asked {
+		switch {
+		case n == 0:
+			delete(h.asked, d)
+		case d > 0 && n > 0: // what is taken back may be so before it is booked
+			least = min(least, d)
+			every = least
+		}
+	}
+	h.every.Store(int64(every))
+}
+
+// sanePulse bounds what a frame says of a computation's pulses; 0 is not said.
+func sanePulse(ns int64) time.Duration {
+	if ns <= 0 {
+		return 0
+	}
+	return min(max(time.Duration(ns), leastPulse), maxPulse)
+}
+
 // pulses sends signs of life on links that are otherwise silent, and ends links whose other side gives none. It ends
 // with the runtime.
 func (rt *Runtime) pulses() {
-	tick := max(min(rt.pulse/20, 250*time.Millisecond), 5*time.Millisecond)
-	for rt.pause(tick) == nil {
+	for rt.pause(max(min(rt.beat.now()/20, 250*time.Millisecond), 5*time.Millisecond)) == nil {
 		now := time.Now()
 		for _, l := range rt.allLinks() {
 			l.checkPulse(now)
@@ -29,8 +79,10 @@ func (rt *Runtime) pulses() {
 // itself has stood still, its reader comes first.
 func (l *link) checkPulse(now time.Time) {
 	l.mu.Lock()
-	up, t, theirs := l.state == linkUp, l.t, l.peer.Pulse
-	due := l.queue.size() == 0 && now.Sub(l.lastSent) >= l.rt.pulse // what is queued is a sign of life
+	up, t, theirs, every := l.state == linkUp, l.t, l.peer.Pulse, l.rt.beat.now()
+	due := l.queue.size() == 0 && now.Sub(l.lastSent) >= every || // what is queued is a sign of life
+		up && l.announced != every
+	l.announced = every
 	suspected := l.suspect
 	l.mu.Unlock()
 	if !up {
@@ -48,7 +100,7 @@ func (l *link) checkPulse(now time.Time) {
 		l.mu.Unlock()
 	}
 	if due {
-		l.tell(&wire.Pulse{Every: int64(l.rt.pulse)})
+		l.tell(&wire.Pulse{Every: int64(every)})
 	}
 }
 

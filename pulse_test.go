@@ -70,7 +70,7 @@ func TestPulsesOnlyWhereSilent(t *testing.T) {
 	if n := sent() - before; n != 0 {
 		t.Errorf("%d frames on a link that has just been used", n)
 	}
-	l.checkPulse(time.Now().Add(a.pulse + time.Second))
+	l.checkPulse(time.Now().Add(a.beat.now() + time.Second))
 	if n := sent() - before; n != 1 {
 		t.Errorf("%d frames on a link that is silent, want a pulse", n)
 	}

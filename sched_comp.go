@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/discoro/discoro/wire"
 )
@@ -18,12 +19,44 @@ func (s *schedState) submitted(from wire.Peer, f *wire.Submit) {
 		return
 	}
 	filters, err := filtersFromWire(f.Filters)
+	if err == nil {
+		err = s.checkSubmit(f)
+	}
 	if err != nil {
 		s.reply(from, f.Call, outcome{err: err})
 		return
 	}
-	s.queue = append(s.queue, &schedComp{submit: *f, filters: filters, client: from})
+	s.queue = append(s.queue, &schedComp{submit: *f, filters: filters, client: from, zombie: s.zombiePeriod(from.ID, f.Zombie)})
 	s.next()
+	s.tellPlaces()
+}
+
+// maxQueued bounds how many computations wait.
+const maxQueued = 10_000
+
+// checkSubmit says what is wrong with what a client asks for.
+func (s *schedState) checkSubmit(f *wire.Submit) error {
+	switch {
+	case len(s.queue) >= maxQueued:
+		return fmt.Errorf("%d computations wait already: %w", maxQueued, ErrRejected)
+	case f.Pulse != 0 && sanePulse(f.Pulse) != time.Duration(f.Pulse):
+		return fmt.Errorf("a PulseInterval of %v is not between %v and %v: %w", time.Duration(f.Pulse), leastPulse, maxPulse, ErrRejected)
+	case f.Zombie < 0:
+		return fmt.Errorf("a ZombiePeriod of %v is negative: %w", time.Duration(f.Zombie), ErrRejected)
+	case f.Ping != 0 && time.Duration(f.Ping) < s.leastPing:
+		return fmt.Errorf("a PingInterval of %v is less than %v: %w", time.Duration(f.Ping), s.leastPing, ErrRejected)
+	}
+	return nil
+}
+
+// tellPlaces tells the clients of the computations that wait where they are in the queue, when that has changed.
+func (s *schedState) tellPlaces() {
+	for i, c := range s.queue {
+		if c.place != i+1 {
+			c.place = i + 1
+			s.tell(c, &wire.Queued{Token: c.submit.Token, Position: c.place})
+		}
+	}
 }
 
 // next makes the first of the queue active when nothing is.
@@ -34,11 +67,14 @@ func (s *schedState) next() {
 	c := s.queue[0]
 	s.queue = slices.Delete(s.queue, 0, 1)
 	s.active = c
+	c.stirred = s.now
+	s.watchIdle(c.zombie)
 	s.status(ComputationScheduled, nil, nil, "")
 	s.reply(c.client, c.submit.Call, outcome{})
 	for _, n := range s.known {
 		s.reserve(n)
 	}
+	s.tellPlaces()
 }
 
 // closeAsked closes a computation for its client.
@@ -49,6 +85,7 @@ func (s *schedState) closeAsked(from wire.Peer, f *wire.CloseJob) {
 			s.tell(c, &wire.Status{Token: f.Token, What: uint8(ComputationClosed)})
 			s.reply(c.client, c.submit.Call, outcome{err: fmt.Errorf("closed while it was queued: %w", ErrClosed)})
 			s.reply(from, f.Call, outcome{})
+			s.tellPlaces()
 			return
 		}
 	}
@@ -99,6 +136,7 @@ func (s *schedState) closedIfReleased() {
 // loseClient ends the computations of a client that is gone.
 func (s *schedState) loseClient(id wire.ID, reason string) {
 	s.queue = slices.DeleteFunc(s.queue, func(c *schedComp) bool { return c.client.ID == id })
+	s.tellPlaces()
 	c := s.active
 	if c == nil {
 		return
@@ -108,6 +146,14 @@ func (s *schedState) loseClient(id wire.ID, reason string) {
 		c.gone = true
 		s.closeActive("the client is gone: " + reason)
 	}
+}
+
+// intervals are those that the active computation asks for; 0: none.
+func (s *schedState) intervals() (pulse, ping time.Duration) {
+	if s.active == nil {
+		return 0, 0
+	}
+	return time.Duration(s.active.submit.Pulse), time.Duration(s.active.submit.Ping)
 }
 
 // report says in words what a computation waits for: its turn, or servers.

@@ -1,6 +1,8 @@
 package discoro
 
 import (
+	"time"
+
 	"pgregory.net/rapid"
 
 	"github.com/discoro/discoro/wire"
@@ -8,10 +10,32 @@ import (
 
 // What the peers of a schedWorld do, one move a method.
 
-func (w *schedWorld) nodeComes(*rapid.T) {
-	n := &worldNode{peer: schedNodePeer(w.next())}
+// zombieFrom draws a zombie period, none most often.
+func zombieFrom(t *rapid.T) time.Duration {
+	return time.Duration(max(0, rapid.IntRange(-20, 10).Draw(t, "zombie"))) * time.Second
+}
+
+// timePasses lets time pass, and the state look when it wants to.
+func (w *schedWorld) timePasses(t *rapid.T) {
+	s := w.state
+	s.now = s.now.Add(time.Duration(rapid.IntRange(1, 20).Draw(t, "seconds")) * time.Second)
+	if !s.wake.IsZero() && !s.now.Before(s.wake) {
+		s.tick()
+		w.book()
+	}
+	if !s.wake.IsZero() && !s.wake.After(s.now) {
+		t.Fatalf("at %v it wants to look at %v", s.now, s.wake)
+	}
+}
+
+func (w *schedWorld) offers(n *worldNode, free bool) {
+	w.feed(n.peer, &wire.Offer{Free: free, Leaving: n.leaving, Reason: "busy", Zombie: int64(n.zombie)})
+}
+
+func (w *schedWorld) nodeComes(t *rapid.T) {
+	n := &worldNode{peer: schedNodePeer(w.next()), zombie: zombieFrom(t)}
 	w.nodes[n.peer.ID] = n
-	w.feed(n.peer, schedOffer())
+	w.offers(n, true)
 }
 
 func (w *schedWorld) nodeOffers(t *rapid.T) {
@@ -21,7 +45,7 @@ func (w *schedWorld) nodeOffers(t *rapid.T) {
 	}
 	free := rapid.Bool().Draw(t, "free") && len(n.asks) == 0 || n.ending && len(n.asks) > 0 // a stale one
 	n.leaving = !free && rapid.IntRange(0, 3).Draw(t, "leaves") == 0
-	w.feed(n.peer, &wire.Offer{Free: free, Reason: "busy", Leaving: n.leaving})
+	w.offers(n, free)
 }
 
 func (w *schedWorld) nodeReleases(t *rapid.T) {
@@ -44,7 +68,7 @@ func (w *schedWorld) nodeReleases(t *rapid.T) {
 	w.feed(n.peer, &wire.Released{Token: token, Reason: reason})
 	if rapid.Bool().Draw(t, "offers") && w.nodes[n.peer.ID] == n && len(n.asks) == 0 {
 		n.leaving = false
-		w.feed(n.peer, schedOffer())
+		w.offers(n, true)
 	}
 }
 
@@ -113,11 +137,11 @@ func (w *schedWorld) serverGoes(t *rapid.T) {
 	}
 }
 
-func (w *schedWorld) submit(*rapid.T) {
+func (w *schedWorld) submit(t *rapid.T) {
 	n := w.next()
-	c := &worldClient{peer: schedClientPeer(n), token: wire.Token{byte(n >> 8), byte(n)}, seen: map[string]int{}}
+	c := &worldClient{peer: schedClientPeer(n), token: wire.Token{byte(n >> 8), byte(n)}, seen: map[string]int{}, zombie: zombieFrom(t)}
 	w.clients[c.peer.ID] = c
-	w.feed(c.peer, &wire.Submit{Call: 1, Token: c.token})
+	w.feed(c.peer, &wire.Submit{Call: 1, Token: c.token, Zombie: int64(c.zombie)})
 }
 
 func (w *schedWorld) closes(*rapid.T) {

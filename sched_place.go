@@ -1,6 +1,7 @@
 package discoro
 
 import (
+	"cmp"
 	"container/heap"
 	"fmt"
 
@@ -17,6 +18,7 @@ func (s *schedState) run(from wire.Peer, f *wire.Run) {
 		s.send(from, refused(f, fmt.Errorf("the computation is not active: %w", ErrClosed)))
 		return
 	}
+	s.stir(nil)
 	if f.Job.Client != from.ID || s.jobs[f.Job] != nil {
 		s.send(from, refused(f, fmt.Errorf("the job's number is not the client's to give, or was given before: %w", ErrRejected)))
 		return
@@ -59,6 +61,7 @@ func (s *schedState) book(j *schedJob) {
 		j.next.prev = j
 	}
 	j.server.jobs = j
+	s.stir(j.server.node)
 	s.active.nodes.addLoad(j.server, 1)
 }
 
@@ -72,6 +75,7 @@ func (s *schedState) forget(j *schedJob) {
 	} else {
 		j.server.jobs = j.next
 	}
+	s.stir(j.server.node)
 	s.active.nodes.addLoad(j.server, -1)
 }
 
@@ -101,7 +105,7 @@ func (s *schedState) pickServer(w *wire.Where) (*schedServer, error) {
 	switch {
 	case sv == nil:
 	case !sv.node.takesJobs():
-		return nil, fmt.Errorf("server %v takes no new jobs: %s: %w", Location{Addr: w.Host, Port: w.Port}, sv.node.offer.Reason, ErrNoServer)
+		return nil, fmt.Errorf("server %v takes no new jobs: %s: %w", Location{Addr: w.Host, Port: w.Port}, cmp.Or(sv.node.idled, sv.node.offer.Reason), ErrNoServer)
 	case sv.state == serverReady:
 		return sv, nil
 	case sv.state == serverSettingUp:

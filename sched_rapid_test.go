@@ -4,6 +4,7 @@ import (
 	"maps"
 	"slices"
 	"testing"
+	"time"
 
 	"pgregory.net/rapid"
 
@@ -28,6 +29,7 @@ type worldNode struct {
 	peer   wire.Peer
 	asks   []wire.Token // reserved, and not released by the node
 	ending bool         // a Release came for the first of them
+	zombie time.Duration
 
 	leaving bool // it has said so
 }
@@ -41,12 +43,14 @@ type worldServer struct {
 }
 
 type worldClient struct {
-	peer  wire.Peer
-	token wire.Token
-	asked bool           // to close
-	told  []Status       // in order
-	seen  map[string]int // what was told of each node and server
-	over  bool
+	peer   wire.Peer
+	token  wire.Token
+	asked  bool // to close
+	zombie time.Duration
+	told   []Status       // in order
+	place  int            // in the queue; 0: it was not told
+	seen   map[string]int // what was told of each node and server
+	over   bool
 }
 
 type worldJob struct {
@@ -122,16 +126,44 @@ func (w *schedWorld) book() {
 				w.t.Fatalf("a Release for %v, which does not serve", schedPeerName(e.to))
 			}
 			n.ending = true
+			w.bookIdle(n)
 		case *wire.Start:
 			w.bookStart(e.to, f)
 		case *wire.Done:
 			w.bookDone(e.to, f)
 		case *wire.Status:
 			w.bookStatus(e.to, f)
+		case *wire.Queued:
+			w.bookQueued(e.to, f)
 		default:
 			w.t.Fatalf("unexpected %T", f)
 		}
 	}
+}
+
+// bookIdle holds a Release that nobody asked for against what runs.
+func (w *schedWorld) bookIdle(n *worldNode) {
+	if c := w.active; c == nil || c.asked || c.zombie == 0 && n.zombie == 0 && !n.leaving {
+		if c != nil && !c.asked {
+			w.t.Fatalf("%v is released from a computation that is not closing", schedPeerName(n.peer))
+		}
+		return
+	}
+	for id, jobs := range w.usable {
+		if w.servers[id].node == n && jobs > 0 {
+			w.t.Fatalf("%v is released with %d jobs at %v", schedPeerName(n.peer), jobs, schedPeerName(w.servers[id].peer))
+		}
+	}
+	maps.DeleteFunc(w.usable, func(id wire.ID, _ int) bool { return w.servers[id].node == n })
+}
+
+// bookQueued holds a place in the queue against the one that was told before: nobody goes back.
+func (w *schedWorld) bookQueued(to wire.Peer, f *wire.Queued) {
+	c := w.clients[to.ID]
+	if c == nil || c.token != f.Token || c.over || len(c.told) > 0 || f.Position < 1 || c.place > 0 && f.Position >= c.place {
+		w.t.Fatalf("%v is told place %d: %+v", schedPeerName(to), f.Position, c)
+	}
+	c.place = f.Position
 }
 
 func (w *schedWorld) bookStart(to wire.Peer, f *wire.Start) {
@@ -304,6 +336,11 @@ func (w *schedWorld) check(t *rapid.T) {
 	if len(s.jobs) != jobs || s.closing != closing {
 		t.Fatalf("%d jobs, %d at servers; %d nodes closing, want %d", len(s.jobs), jobs, s.closing, closing)
 	}
+	for i, c := range s.queue {
+		if wc := w.clients[c.client.ID]; wc == nil || wc.place != i+1 {
+			t.Fatalf("number %d of the queue was told otherwise, or is gone: %+v", i+1, wc)
+		}
+	}
 	if s.active == nil && (len(s.queue) > 0 || len(s.servers) > 0 || jobs > 0) {
 		t.Fatal("nothing is active, and something is left")
 	}
@@ -313,6 +350,7 @@ func (w *schedWorld) check(t *rapid.T) {
 func (w *schedWorld) finish() {
 	for range 2 * (len(w.clients) + 1) {
 		for _, c := range w.clients {
+			c.asked = true
 			w.feed(c.peer, &wire.CloseJob{Call: 2, Token: c.token})
 		}
 		for _, n := range w.nodes {
@@ -357,7 +395,7 @@ func TestSchedStateRapid(t *testing.T) {
 			"server is ready too": w.serverReady, "server goes": w.serverGoes,
 			"submit": w.submit, "close": w.closes, "client goes": w.clientGoes,
 			"run": w.run, "run too": w.run, "run as well": w.run, "run again": w.run, "run more": w.run,
-			"unrun": w.unrun, "job ends": w.jobEnds, "job ends too": w.jobEnds,
+			"time passes": w.timePasses, "unrun": w.unrun, "job ends": w.jobEnds, "job ends too": w.jobEnds,
 		})
 		w.t = t
 		w.finish()

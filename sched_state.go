@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"fmt"
 	"slices"
+	"time"
 
 	"github.com/discoro/discoro/wire"
 )
@@ -11,6 +12,13 @@ import (
 // schedState is what a scheduler's loop owns: it decides, and does nothing else. Each event returns effects, in order;
 // there is no clock and no I/O.
 type schedState struct {
+	self      wire.ID       // immutable: the scheduler's runtime
+	zombies   zombiePeriods // immutable
+	leastPing time.Duration // immutable: what a computation may ask for
+
+	now  time.Time // of the current event
+	wake time.Time // when tick is to be called; zero: not
+
 	nodes   map[wire.ID]*schedNode
 	servers map[wire.ID]*schedServer  // by the identity of their runtime
 	places  map[Location]*schedServer // the same, by location
@@ -46,7 +54,9 @@ type schedNode struct {
 	index   int        // in the active computation's heap; -1 when it is not there
 	told    *schedComp // whose client was told NodeDiscovered
 	ignored *schedComp // whose client was told NodeIgnore, because of why
-	left    *schedComp // which it has closed by its own decision: it is not asked to serve that again
+	left    *schedComp // which it has closed by its own decision, or idled out of: it is not asked to serve that again
+	idled   string     // it is released because of that: nothing ran there
+	stirred time.Time  // when something last did
 	resting bool       // it has closed for us, and will offer itself again in a moment
 	met     bool       // it has said of servers since it was reserved
 	begun   bool       // NodeInitialized was told
@@ -83,7 +93,10 @@ type schedComp struct {
 	submit  wire.Submit
 	filters []nodeFilter
 	client  wire.Peer
-	gone    bool // the client is
+	zombie  time.Duration // it closes when idle for that long; 0: never
+	stirred time.Time     // when something last ran, ended or was submitted
+	place   int           // in the queue, as the client was told
+	gone    bool          // the client is
 	closing bool
 	reason  string     // it is closed because of that; empty when the client asked for it
 	closers []closer   // who asked for it
@@ -213,7 +226,9 @@ func (s *schedState) reserve(n *schedNode) {
 		}
 		return
 	}
-	n.state, n.met, n.begun, n.why, n.trouble = nodeReserved, false, false, "", ""
+	n.state, n.met, n.begun, n.why, n.trouble, n.idled = nodeReserved, false, false, "", "", ""
+	n.stirred = s.now
+	s.watchIdle(time.Duration(n.offer.Zombie))
 	s.send(n.offer.Node, &wire.Reserve{
 		Token: c.submit.Token, Client: c.client, Pulse: c.submit.Pulse, Zombie: c.submit.Zombie,
 	})
@@ -226,6 +241,10 @@ func (s *schedState) unfit(n *schedNode) string {
 	}
 	if why := filterOut(s.active.filters, n.host, &n.offer); why != "" {
 		return why
+	}
+	if p := s.active.submit.Pulse; p > 0 && n.offer.MaxPulse > 0 && (p < n.offer.MinPulse || p > n.offer.MaxPulse) {
+		return fmt.Sprintf("the computation's PulseInterval is %v, and the node takes %v to %v",
+			time.Duration(p), time.Duration(n.offer.MinPulse), time.Duration(n.offer.MaxPulse))
 	}
 	if !n.offer.Free {
 		return n.offer.Reason
@@ -308,6 +327,7 @@ func (s *schedState) serverReady(from wire.Peer, f *wire.Ready) {
 		return
 	}
 	s.moved = true
+	s.stir(n)
 	if f.Err != nil {
 		sv.state, n.trouble = serverIgnored, f.Err.Msg
 		s.status(ServerIgnore, n, sv, f.Err.Msg)
@@ -335,23 +355,28 @@ func (s *schedState) released(from wire.Peer, f *wire.Released) {
 	if f.Reason == "" && n.offer.Leaving && !s.active.closing {
 		f.Reason = n.offer.Reason
 	}
-	s.dropServers(n, ServerClosed, f.Reason)
-	n.offer.Free, n.offer.Reason, n.resting = false, f.Reason, !unasked // until it offers itself again
+	reason := cmp.Or(f.Reason, n.idled, s.active.reason)
+	s.dropServers(n, ServerClosed, reason)
+	n.offer.Free, n.offer.Reason, n.resting = false, reason, !unasked // until it offers itself again
 	if n.resting {
 		n.offer.Reason = "it is starting fresh servers"
 	}
-	n.why = n.offer.Reason
+	n.why = cmp.Or(n.idled, n.offer.Reason)
 	switch {
 	case refused:
 		n.ignored = s.active
-		s.status(NodeIgnore, n, nil, f.Reason)
+		s.status(NodeIgnore, n, nil, reason)
 	case unasked:
 		n.left = s.active
-		s.status(NodeClosed, n, nil, f.Reason)
+		s.status(NodeClosed, n, nil, reason)
 	default:
-		s.status(NodeClosed, n, nil, f.Reason)
+		s.status(NodeClosed, n, nil, reason)
 	}
+	c := s.active
 	s.idle(n)
+	if n.idled != "" && s.active == c {
+		s.discardIdle(n.idled)
+	}
 }
 
 // idle books that a node serves the active computation no longer.
@@ -410,7 +435,7 @@ func (j *schedJob) endedWith(kind StatusKind, reason string) error {
 func (s *schedState) down(id wire.ID, reason string) {
 	if sv := s.servers[id]; sv != nil {
 		if sv.node.state == nodeReleased {
-			s.dropServer(sv, ServerClosed, "")
+			s.dropServer(sv, ServerClosed, cmp.Or(sv.node.idled, s.active.reason))
 		} else {
 			s.dropServer(sv, ServerDisconnected, reason)
 			s.releaseIfLeft(sv.node)

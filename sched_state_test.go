@@ -85,6 +85,8 @@ func schedEffectText(e effect) string {
 		text = "reserve"
 	case *wire.Release:
 		text = "release"
+	case *wire.Queued:
+		text = fmt.Sprint("queued ", f.Position)
 	case *wire.Start:
 		text = fmt.Sprint("start ", f.Job.Seq)
 	case *wire.Done:
@@ -216,11 +218,11 @@ func TestSchedStateQueue(t *testing.T) {
 	b := newSchedBed(t)
 	b.serving(1)
 	b.on(schedClientPeer(1), &wire.Submit{Call: 5, Token: schedToken(1)}, "c1: reply 5 error")
-	b.on(schedClientPeer(2), &wire.Submit{Call: 1, Token: schedToken(2)})
-	b.on(schedClientPeer(3), &wire.Submit{Call: 1, Token: schedToken(3)})
-	b.on(schedClientPeer(4), &wire.Submit{Call: 1, Token: schedToken(4)})
+	b.on(schedClientPeer(2), &wire.Submit{Call: 1, Token: schedToken(2)}, "c2: queued 1")
+	b.on(schedClientPeer(3), &wire.Submit{Call: 1, Token: schedToken(3)}, "c3: queued 2")
+	b.on(schedClientPeer(4), &wire.Submit{Call: 1, Token: schedToken(4)}, "c4: queued 3")
 	b.on(schedClientPeer(4), &wire.CloseJob{Call: 2, Token: schedToken(4)}, "c4: ComputationClosed", "c4: reply 1 error", "c4: reply 2")
-	b.gone(schedClientPeer(2))
+	b.gone(schedClientPeer(2), "c3: queued 1")
 	if got, want := b.state.report(schedToken(3)), "it is number 1 in the scheduler's queue, behind a computation of h:3001"; got != want {
 		t.Errorf("report %q, want %q", got, want)
 	}

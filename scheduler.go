@@ -1,8 +1,10 @@
 package discoro
 
 import (
+	"cmp"
 	"fmt"
 	"log/slog"
+	"time"
 
 	"github.com/discoro/discoro/wire"
 )
@@ -10,6 +12,20 @@ import (
 // SchedulerConfig configures a [Scheduler].
 type SchedulerConfig struct {
 	Config
+	// Nodes, "host:port", are kept connected as Peers are: nodes that do not have this scheduler among their own Peers. In
+	// another network one is enough where discovery works there: each is asked for the other nodes of its local network,
+	// when it is reached and at every PingInterval, and those are connected to as well.
+	Nodes []string
+	// ZombiePeriod is how long a computation may be idle, with nothing running at its servers and nothing submitted by its
+	// client: then it is closed, with that reason, and the next of the queue has its turn. 0: [DefaultZombiePeriod] for
+	// computations of clients in other runtimes, and for those of this runtime, a private scheduler's, none. Less than 0: none.
+	// A client may ask for less with ComputationConfig.ZombiePeriod.
+	ZombiePeriod time.Duration
+	// PingInterval is how often nodes are looked for on the local network, from the start on, as [Runtime.Discover] does. At
+	// least MinPulseInterval; 0: not, but for what DiscoverPeers and a computation's PingInterval say.
+	PingInterval time.Duration
+
+	leastPing time.Duration // of PingIntervals; 0: MinPulseInterval; tests set it
 }
 
 // Scheduler hands servers to computations: one computation at a time has all of them, the others wait in the order in
@@ -20,10 +36,15 @@ type Scheduler struct {
 	*Runtime
 }
 
-// NewScheduler returns a running scheduler in this process. Nodes come to it: they have its Location among their Peers.
-// Close ends it, and with it what it runs; nodes are then free for others.
+// NewScheduler returns a running scheduler in this process. Nodes come to it that have its Location among their Peers; it
+// goes to those of SchedulerConfig.Nodes, and to those that it discovers. Close ends it, and with it what it runs; nodes are
+// then free for others.
 func NewScheduler(cfg ...SchedulerConfig) (*Scheduler, error) {
 	c, err := one(cfg)
+	if err != nil {
+		return nil, err
+	}
+	nodes, err := c.settle()
 	if err != nil {
 		return nil, err
 	}
@@ -31,16 +52,37 @@ func NewScheduler(cfg ...SchedulerConfig) (*Scheduler, error) {
 	if err != nil {
 		return nil, err
 	}
-	loop := &schedLoop{rt: rt, state: newSchedState(), links: map[wire.ID]*link{rt.id: rt.self}}
-	rt.addRole(&actor[roleEvent]{handle: loop.step}, func(r *roleInboxes, box roleBox) { r.scheduler = box })
-	rt.start(rt.endComputations)
+	loop := newSchedLoop(rt, &c)
+	rt.addRole(&loop.box, func(r *roleInboxes, box roleBox) { r.scheduler = box })
+	rt.start(func() { rt.endComputations(loop) })
+	loop.look.begin(nodes, c.PingInterval)
 	return &Scheduler{Runtime: rt}, nil
+}
+
+// settle checks what is the scheduler's own, fills in defaults, and returns where Nodes are.
+func (cfg *SchedulerConfig) settle() (nodes []Location, err error) {
+	cfg.leastPing = cmp.Or(cfg.leastPing, MinPulseInterval)
+	switch {
+	case cfg.PingInterval != 0 && cfg.PingInterval < cfg.leastPing:
+		return nil, fmt.Errorf("discoro: SchedulerConfig.PingInterval: %v is less than MinPulseInterval, %v", cfg.PingInterval, cfg.leastPing)
+	case cfg.PingInterval != 0 && cfg.UDPPort < 0:
+		return nil, fmt.Errorf("discoro: SchedulerConfig.PingInterval: UDPPort is %d, which turns discovery off: leave one of them out", cfg.UDPPort)
+	}
+	for _, n := range cfg.Nodes {
+		loc, err := ParseLocation(n)
+		if err != nil {
+			return nil, fmt.Errorf("discoro: SchedulerConfig.Nodes: %w", err)
+		}
+		nodes = append(nodes, loc)
+	}
+	return nodes, nil
 }
 
 // endComputations ends the computations that are scheduled at their own runtime when that closes: no link breaks for
 // them. It ends with the runtime.
-func (rt *Runtime) endComputations() {
+func (rt *Runtime) endComputations(l *schedLoop) {
 	<-rt.ctx.Done()
+	l.timer.Stop()
 	rt.loseJobsAt(rt.id, fmt.Errorf("the scheduler has closed: %w", ErrClosed))
 }
 
@@ -55,6 +97,7 @@ type roleEvent struct {
 	stuck string
 
 	stranded *servedComp // a server's: its client or scheduler has been gone for a while
+	tick     bool        // a scheduler's: it is time to look for what is idle
 }
 
 // roleBox takes events for a role's loop: an inbox, or an actor. put never blocks.
@@ -130,6 +173,13 @@ func (rt *Runtime) dispatchRole(l *link, f wire.Frame) {
 		if p != nil && p.scheduler() == l {
 			p.hear(f)
 		}
+	case *wire.Queued:
+		rt.mu.Lock()
+		p := rt.comps[f.Token]
+		rt.mu.Unlock()
+		if p != nil && p.scheduler() == l {
+			p.hearPlace(f.Position)
+		}
 	case *wire.Avail:
 		rt.mu.Lock()
 		p := rt.comps[f.Token]
@@ -153,7 +203,7 @@ func (rt *Runtime) putRole(l *link, f wire.Frame) {
 	}
 	box := r.scheduler
 	switch f.(type) {
-	case *wire.Reserve, *wire.Release, *wire.ServerUp, *wire.ServerDone:
+	case *wire.Reserve, *wire.Release, *wire.ServerUp, *wire.ServerDone, *wire.Near:
 		box = r.node
 	case *wire.Setup, *wire.CloseServer, *wire.Start, *wire.Tally:
 		box = r.server
@@ -180,6 +230,8 @@ func (rt *Runtime) refuseRole(l *link, f wire.Frame) {
 		l.reply(f.Call, outcome{err: err})
 	case *wire.Tally:
 		l.reply(f.Call, outcome{err: fmt.Errorf("discoro: the runtime at %v is no server: %w", rt.loc, ErrNotFound)})
+	case *wire.Near:
+		l.reply(f.Call, outcome{err: fmt.Errorf("discoro: the runtime at %v is no node: %w", rt.loc, ErrNotFound)})
 	case *wire.Run:
 		l.tell(refused(f, err))
 	default:
@@ -190,13 +242,64 @@ func (rt *Runtime) refuseRole(l *link, f wire.Frame) {
 
 // schedLoop is a scheduler's loop and what it owns.
 type schedLoop struct {
-	rt    *Runtime // immutable
+	rt    *Runtime         // immutable
+	look  *lookout         // immutable
+	timer *time.Timer      // puts a tick
+	box   actor[roleEvent] // has what follows to itself
+
 	state *schedState
 	links map[wire.ID]*link // over which the state knows its peers: what it decides for a peer goes there, or nowhere
+	wake  time.Time         // what timer is set to
+	pulse time.Duration     // what the active computation asks for; 0: there is none
+	ping  time.Duration     // likewise
+}
+
+func newSchedLoop(rt *Runtime, cfg *SchedulerConfig) *schedLoop {
+	l := &schedLoop{rt: rt, look: newLookout(rt), state: newSchedState(), links: map[wire.ID]*link{rt.id: rt.self}}
+	l.state.self, l.state.zombies, l.state.leastPing = rt.id, zombiesOf(cfg.ZombiePeriod), cfg.leastPing
+	l.box.handle = l.step
+	l.timer = time.AfterFunc(time.Hour, func() { l.box.put(roleEvent{tick: true}) })
+	l.timer.Stop()
+	return l
 }
 
 // step turns an event of the loop into one of the state, and does what that decides.
 func (l *schedLoop) step(e roleEvent) {
+	l.state.now = time.Now()
+	if e.tick {
+		l.wake = time.Time{}
+		l.state.tick()
+	} else if !l.feed(e) {
+		return
+	}
+	for _, e := range l.state.take() {
+		l.perform(e)
+	}
+	l.keepTime()
+}
+
+// keepTime sets the timer and the intervals as the state wants them.
+func (l *schedLoop) keepTime() {
+	if at := l.state.wake; !at.Equal(l.wake) {
+		l.wake = at
+		l.timer.Stop()
+		if !at.IsZero() && l.rt.ctx.Err() == nil {
+			l.timer.Reset(time.Until(at))
+		}
+	}
+	pulse, ping := l.state.intervals()
+	if pulse != l.pulse {
+		l.rt.beat.change(l.pulse, pulse)
+		l.pulse = pulse
+	}
+	if ping != l.ping {
+		l.look.pace(ping)
+		l.ping = ping
+	}
+}
+
+// feed gives an event to the state; it reports false when there was nothing to give.
+func (l *schedLoop) feed(e roleEvent) bool {
 	id := e.link.id
 	old := l.links[id]
 	switch {
@@ -207,7 +310,7 @@ func (l *schedLoop) step(e roleEvent) {
 		}
 	case old != e.link:
 		if _, up := e.link.isUp(); !up {
-			return // it ended before this event came
+			return false // it ended before this event came
 		}
 		if old != nil {
 			l.state.down(id, "it has connected anew")
@@ -218,9 +321,7 @@ func (l *schedLoop) step(e roleEvent) {
 		loc := e.link.location()
 		l.state.frame(wire.Peer{ID: id, Host: loc.Addr, Port: loc.Port}, e.frame)
 	}
-	for _, e := range l.state.take() {
-		l.perform(e)
-	}
+	return true
 }
 
 // perform does what the state decided.

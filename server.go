@@ -133,6 +133,7 @@ type servedComp struct {
 	client    *link
 	scheduler *link
 	dir       string
+	pulse     time.Duration // between signs of life; 0: as usual
 	ready     bool
 	closing   bool
 	running   map[wire.JobID]*localCoro
@@ -182,8 +183,10 @@ func (l *serverLoop) setUp(from *link, f *wire.Setup) {
 		client:    l.rt.linkTo(f.Client.ID, peerLocation(f.Client)),
 		scheduler: l.rt.linkTo(f.Scheduler.ID, peerLocation(f.Scheduler)),
 		dir:       filepath.Join(l.rt.DestPath(), fmt.Sprintf("%x", f.Token[4:12])),
+		pulse:     sanePulse(f.Pulse),
 	}
 	l.comp = c
+	l.rt.beat.change(0, c.pulse)
 	l.dir.Store(&c.dir)
 	l.rt.resetVars()
 	if err := os.MkdirAll(c.dir, 0o700); err != nil {
@@ -356,6 +359,7 @@ func (l *serverLoop) closedIfIdle() {
 		return
 	}
 	l.comp = nil
+	l.rt.beat.change(c.pulse, 0)
 	l.rt.resetVars()
 	l.rt.start(func() {
 		if err := os.RemoveAll(c.dir); err != nil {

@@ -31,7 +31,10 @@ type Offer struct {
 	Reason    string   // why it is not free, or is leaving
 	Functions []string // registered there
 	Build     string
-	Leaving   bool // it takes no new jobs either: it is to be released when it runs none
+	Leaving   bool  // it takes no new jobs either: it is to be released when it runs none
+	MinPulse  int64 // between signs of life, in nanoseconds: the least and the most that it takes
+	MaxPulse  int64
+	Zombie    int64 // after that long without a job it is to be released, in nanoseconds; 0: never
 }
 
 // Reserve asks a node to serve a computation; answered by an error, or by nothing in particular.
@@ -240,6 +243,19 @@ type Avail struct {
 	Swap   float64 // percent free
 }
 
+// Queued tells the client that its computation waits at a scheduler: the first of the queue is number 1.
+type Queued struct {
+	_        struct{} `cbor:",toarray"`
+	Token    Token
+	Position int
+}
+
+// Near asks a node for the nodes of its local network; answered by a list of locations, as texts.
+type Near struct {
+	_    struct{} `cbor:",toarray"`
+	Call uint64
+}
+
 // newClusterFrame returns an empty frame of kind k, nil when there is no such kind.
 func newClusterFrame(k Kind) Frame {
 	if fresh, ok := clusterFrames[k]; ok {
@@ -271,6 +287,8 @@ var clusterFrames = map[Kind]func() Frame{
 	KindFreed:       func() Frame { return &Freed{} },
 	KindStatus:      func() Frame { return &Status{} },
 	KindAvail:       func() Frame { return &Avail{} },
+	KindQueued:      func() Frame { return &Queued{} },
+	KindNear:        func() Frame { return &Near{} },
 }
 
 // Kind of an Offer.
@@ -338,3 +356,9 @@ func (*Status) Kind() Kind { return KindStatus }
 
 // Kind of an Avail.
 func (*Avail) Kind() Kind { return KindAvail }
+
+// Kind of a Queued.
+func (*Queued) Kind() Kind { return KindQueued }
+
+// Kind of a Near.
+func (*Near) Kind() Kind { return KindNear }

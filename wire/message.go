@@ -49,6 +49,8 @@ const (
 	KindFreed    Kind = 38 // server to scheduler: the job ended
 	KindStatus   Kind = 39 // scheduler to client: a node, server or the computation changed state
 	KindAvail    Kind = 40 // node to scheduler, scheduler to client: what a node has to spare
+	KindQueued   Kind = 41 // scheduler to client: where in the queue its computation is
+	KindNear     Kind = 42 // scheduler to node: which nodes are in your network?
 	KindTally    Kind = 45 // node to server: how many coroutines are there? answered with the number
 )
 

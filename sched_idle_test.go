@@ -1,0 +1,153 @@
+package discoro
+
+import (
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/discoro/discoro/wire"
+)
+
+// after lets time pass, and the scheduler look when it wants to, and compares what comes of it.
+func (b *schedBed) after(d time.Duration, want ...string) {
+	b.Helper()
+	s := b.state
+	for until := s.now.Add(d); s.now.Before(until); {
+		if s.now = until; !s.wake.IsZero() && s.wake.Before(until) {
+			s.now = s.wake
+		}
+		if !s.wake.IsZero() && !s.now.Before(s.wake) {
+			s.tick()
+		}
+	}
+	b.expect(d.String()+" later", want)
+}
+
+// submit is what a client sends whose computation has a zombie period.
+func schedSubmit(n int, zombie time.Duration) *wire.Submit {
+	return &wire.Submit{Call: 1, Token: schedToken(n), Zombie: int64(zombie)}
+}
+
+func TestSchedIdleComputation(t *testing.T) {
+	t.Parallel()
+	const period = time.Minute
+	b := newSchedBed(t)
+	b.state.now = time.Unix(1e9, 0)
+	b.on(schedClientPeer(1), schedSubmit(1, period), "c1: ComputationScheduled", "c1: reply 1")
+	b.on(schedClientPeer(2), schedSubmit(2, 0), "c2: queued 1")
+	b.after(period - 1)
+	b.on(schedNodePeer(1), schedOffer(), "c1: NodeDiscovered node 1001", "n1: reserve")
+	b.up(1, 1, true) // which is something
+	b.after(period - 1)
+	b.run(1, wire.Where{}, "s1: start 1")
+	b.after(10 * period) // it runs
+	b.on(schedServerPeer(1), &wire.Freed{Token: schedToken(1), Job: schedJobID(1, 1)})
+	b.after(period / 2)
+	b.run(2, wire.Where{Node: "nobody"}, "c1: done 2 not found") // it was submitted, at least
+	b.after(period - 1)
+	b.after(1, "n1: release")
+	reason := ": nothing ran, and nothing was submitted, for 1m0s: its zombie period"
+	b.run(3, wire.Where{}, "c1: done 3 closed")
+	b.on(schedNodePeer(1), &wire.Released{Token: schedToken(1)},
+		"c1: ServerClosed node 1001 server 2001"+reason, "c1: NodeClosed node 1001"+reason, "c1: ComputationClosed"+reason,
+		"c2: ComputationScheduled", "c2: reply 1", "c2: NodeDiscovered node 1001")
+	b.after(1000 * period) // the next has no period
+	if !b.state.wake.IsZero() {
+		t.Error("nothing is idle, and the scheduler wants to look")
+	}
+}
+
+// TestSchedIdleWithoutServer discards a computation that never gets a node, with what waits for one.
+func TestSchedIdleWithoutServer(t *testing.T) {
+	t.Parallel()
+	b := newSchedBed(t)
+	b.on(schedClientPeer(1), schedSubmit(1, time.Minute), "c1: ComputationScheduled", "c1: reply 1")
+	b.after(time.Second)
+	b.run(1, wire.Where{})
+	b.after(time.Minute-1, nil...)
+	b.after(1, "c1: done 1 closed", "c1: ComputationClosed: nothing ran, and nothing was submitted, for 1m0s: its zombie period")
+}
+
+// TestSchedIdleNode lets idle nodes go, each by its own period, and the computation with the last of them.
+func TestSchedIdleNode(t *testing.T) {
+	t.Parallel()
+	b := newSchedBed(t)
+	b.on(schedClientPeer(1), schedSubmit(1, 0), "c1: ComputationScheduled", "c1: reply 1")
+	offer := func(zombie time.Duration) *wire.Offer { return &wire.Offer{Free: true, Zombie: int64(zombie)} }
+	for n, zombie := range []time.Duration{time.Minute, time.Hour, 0} {
+		name := string(rune('1' + n))
+		b.on(schedNodePeer(n+1), offer(zombie), "c1: NodeDiscovered node 100"+name, "n"+name+": reserve")
+		b.up(n+1, n+1, true)
+	}
+	b.run(1, wire.Where{Node: "h:1001"}, "s1: start 1")
+	b.after(10 * time.Minute)
+	b.on(schedServerPeer(1), &wire.Freed{Token: schedToken(1), Job: schedJobID(1, 1)})
+	b.after(time.Minute-1, nil...)
+	b.after(1, "n1: release")
+	// The computation goes on without it.
+	b.run(2, wire.Where{Host: "h", Port: 2001}, "c1: done 2 no server")
+	b.run(3, wire.Where{Node: "h:1001"}, "c1: done 3 not found")
+	b.run(4, wire.Where{}, "s2: start 4")
+	reason := ": nothing ran there for 1m0s: the node's zombie period"
+	b.on(schedNodePeer(1), &wire.Released{Token: schedToken(1)}, "c1: ServerClosed node 1001 server 2001"+reason, "c1: NodeClosed node 1001"+reason)
+	b.on(schedNodePeer(1), offer(time.Minute)) // it does not come back to this one
+	if got := b.state.report(schedToken(1)); !strings.Contains(got, "node h:1001: not used"+reason) {
+		t.Errorf("report %q", got)
+	}
+	b.gone(schedNodePeer(3), "c1: ServerDisconnected node 1003 server 2003: its node is gone: cut", "c1: NodeDisconnected node 1003: cut")
+	b.on(schedServerPeer(2), &wire.Freed{Token: schedToken(1), Job: schedJobID(1, 4)})
+	b.after(time.Hour, "n2: release")
+	reason = strings.Replace(reason, "1m0s", "1h0m0s", 1)
+	b.on(schedNodePeer(2), &wire.Released{Token: schedToken(1)}, "c1: ServerClosed node 1002 server 2002"+reason, "c1: NodeClosed node 1002"+reason,
+		"c1: ComputationClosed: its last node has left"+reason)
+	b.on(schedClientPeer(2), schedSubmit(2, 0), "c2: ComputationScheduled", "c2: reply 1", "c2: NodeDiscovered node 1001", "n1: reserve", "c2: NodeDiscovered node 1002")
+}
+
+func TestZombiePeriods(t *testing.T) {
+	t.Parallel()
+	own, other := wire.ID{1}, wire.ID{2}
+	for _, tt := range []struct {
+		cfg, asked  time.Duration
+		own, others time.Duration
+	}{
+		{0, 0, 0, DefaultZombiePeriod},
+		{0, time.Minute, time.Minute, time.Minute},
+		{0, time.Hour, time.Hour, DefaultZombiePeriod},
+		{-1, 0, 0, 0},
+		{-1, time.Hour, time.Hour, time.Hour},
+		{time.Minute, 0, time.Minute, time.Minute},
+		{time.Minute, time.Hour, time.Minute, time.Minute},
+		{time.Minute, time.Second, time.Second, time.Second},
+	} {
+		s := &schedState{self: own, zombies: zombiesOf(tt.cfg)}
+		if o, e := s.zombiePeriod(own, int64(tt.asked)), s.zombiePeriod(other, int64(tt.asked)); o != tt.own || e != tt.others {
+			t.Errorf("scheduler %v, computation %v: %v for its own and %v for others, want %v and %v", tt.cfg, tt.asked, o, e, tt.own, tt.others)
+		}
+	}
+}
+
+// TestSchedPulseBounds leaves a node out that does not take the computation's pulses, with that reason.
+func TestSchedPulseBounds(t *testing.T) {
+	t.Parallel()
+	b := newSchedBed(t)
+	offer := func() *wire.Offer {
+		return &wire.Offer{Free: true, MinPulse: int64(10 * time.Second), MaxPulse: int64(100 * time.Second)}
+	}
+	submit := func(n int, pulse time.Duration) *wire.Submit {
+		return &wire.Submit{Call: 1, Token: schedToken(n), Pulse: int64(pulse)}
+	}
+	for _, pulse := range []time.Duration{-1, 1, leastPulse - 1, maxPulse + 1} {
+		b.on(schedClientPeer(9), submit(9, pulse), "c9: reply 1 error")
+	}
+	b.on(schedClientPeer(9), &wire.Submit{Call: 1, Token: schedToken(9), Zombie: -1}, "c9: reply 1 error")
+	b.state.leastPing = time.Second
+	b.on(schedClientPeer(9), &wire.Submit{Call: 1, Token: schedToken(9), Ping: int64(time.Second) - 1}, "c9: reply 1 error")
+	b.on(schedClientPeer(1), submit(1, time.Second), "c1: ComputationScheduled", "c1: reply 1")
+	b.on(schedNodePeer(1), offer(), "c1: NodeDiscovered node 1001",
+		"c1: NodeIgnore node 1001: the computation's PulseInterval is 1s, and the node takes 10s to 1m40s")
+	b.on(schedClientPeer(1), &wire.CloseJob{Token: schedToken(1)}, "c1: ComputationClosed")
+	b.on(schedClientPeer(2), submit(2, 100*time.Second), "c2: ComputationScheduled", "c2: reply 1", "c2: NodeDiscovered node 1001", "n1: reserve")
+	if pulse, ping := b.state.intervals(); pulse != 100*time.Second || ping != 0 {
+		t.Errorf("intervals %v, %v", pulse, ping)
+	}
+}

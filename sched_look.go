@@ -1,0 +1,136 @@
+package discoro
+
+import (
+	"cmp"
+	"context"
+	"log/slog"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/discoro/discoro/wire"
+)
+
+// lookout finds nodes for a scheduler, beside those that come to it by themselves: SchedulerConfig.Nodes, the nodes near those, and
+// at every PingInterval those of the local network.
+type lookout struct {
+	rt    *Runtime           // immutable
+	paces chan time.Duration // capacity 1: the latest interval that the active computation asks for
+
+	mu  sync.Mutex           // guards following; leaf
+	far map[Location][]*link // to each of SchedulerConfig.Nodes, at the last dial
+}
+
+func newLookout(rt *Runtime) *lookout {
+	return &lookout{rt: rt, paces: make(chan time.Duration, 1), far: map[Location][]*link{}}
+}
+
+// begin starts the goroutines.
+func (o *lookout) begin(nodes []Location, every time.Duration) {
+	for _, n := range nodes {
+		o.rt.start(func() { o.rt.keepPeer(n, func(links []*link) { o.came(n, links) }) })
+	}
+	o.rt.start(func() { o.run(every) })
+}
+
+// pace sets the interval of the active computation; 0: it has none. Only the scheduler's loop calls it, and never waits.
+func (o *lookout) pace(every time.Duration) {
+	select {
+	case <-o.paces: // the one before it has not been seen
+	default:
+	}
+	o.paces <- every
+}
+
+// run looks for nodes at the least of the scheduler's own interval and the computation's. It ends with the runtime.
+func (o *lookout) run(own time.Duration) {
+	every := own
+	for {
+		if every > 0 {
+			o.search()
+		}
+		due := time.NewTimer(cmp.Or(every, time.Hour))
+		select {
+		case <-due.C:
+		case asked := <-o.paces:
+			if every = own; asked > 0 && (own == 0 || asked < own) {
+				every = asked
+			}
+		case <-o.rt.ctx.Done():
+		}
+		due.Stop()
+		if o.rt.ctx.Err() != nil {
+			return
+		}
+	}
+}
+
+// search asks the local network, and the nodes of other networks for those near them.
+func (o *lookout) search() {
+	if d := o.rt.discovery; d != nil {
+		if err := d.discover(o.rt.ctx); err != nil && o.rt.ctx.Err() == nil {
+			o.rt.log.Warn("cannot look for nodes on the local network", slog.Any("err", err))
+		}
+	}
+	o.mu.Lock()
+	var far []*link
+	for _, links := range o.far {
+		far = append(far, links...)
+	}
+	o.mu.Unlock()
+	for _, l := range far {
+		o.rt.start(func() { o.askNear(l) })
+	}
+}
+
+// came takes note of the links to one of SchedulerConfig.Nodes, and asks the new ones what is near them.
+func (o *lookout) came(node Location, links []*link) {
+	o.mu.Lock()
+	old := o.far[node]
+	o.far[node] = links
+	o.mu.Unlock()
+	for _, l := range links {
+		if !slices.Contains(old, l) {
+			o.rt.start(func() { o.askNear(l) })
+		}
+	}
+}
+
+// askNear asks a node for the nodes of its network, and connects to those. It ends soon after twice MsgTimeout.
+func (o *lookout) askNear(l *link) {
+	ctx, cancel := context.WithTimeout(o.rt.ctx, 2*o.rt.cfg.MsgTimeout)
+	defer cancel()
+	out, err := l.request(ctx, waitDiscover, func(call uint64) wire.Frame { return &wire.Near{Call: call} })
+	var near []string
+	if err == nil {
+		near, err = resultAs[[]string](o.rt, out, "near")
+	}
+	if err != nil {
+		o.rt.log.Debug("a node does not tell which nodes are near it", slog.String("node", l.location().String()), slog.Any("err", err))
+		return
+	}
+	var dials sync.WaitGroup // counts goroutines of the runtime, and is waited for here
+	defer dials.Wait()
+	room := make(chan struct{}, maxFoundDial)
+	for _, n := range near[:min(len(near), maxFound)] {
+		loc, err := ParseLocation(n)
+		if err != nil || slices.Contains(o.rt.Peers(), loc) {
+			continue
+		}
+		select {
+		case room <- struct{}{}:
+		case <-ctx.Done():
+			return
+		}
+		dials.Add(1)
+		if !o.rt.start(func() {
+			defer dials.Done()
+			defer func() { <-room }()
+			if _, err := o.rt.linkAt(ctx, loc); err != nil {
+				o.rt.log.Debug("cannot connect to a node that another has told of", slog.String("node", n), slog.Any("err", err))
+			}
+		}) {
+			dials.Done()
+		}
+	}
+}
