@@ -56,10 +56,64 @@ var programs = map[string]want{
 		args:  []string{"testdata"},
 		lines: []string{"4e40bfdae6cdc9353075d9e1473b7854a1b834bb60146d6f16cb640fff79996c  testdata/a.txt", "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855  testdata/deep/empty.txt"},
 	},
+	"client2": {
+		lines: []string{"coroutines: 20 created, 20 done, 0 failed", `node +127\.0\.0\.1:\d+ +NodeClosed +CPU .* free, memory \d+ MB.*`, "server .* ServerClosed .*", "664579 primes below 10000000, in 20 coroutines"},
+		some:  true,
+	},
+	"client3": {
+		lines: []string{`series 0: mean -0\.016, deviation 1\.012, median -0\.011`, `series 9: mean  9\.005, deviation 1\.000, median  8\.998`},
+		some:  true,
+	},
+	"client5": {
+		lines: []string{
+			`job 0: 1 1 \+ 10 \* = 20`, `job 0: 1 2 \+ 20 \* = 60`, `job 0: 1 3 \+ 30 \* = 120`, `job 0: 1 4 \+ 40 \* = 200`, `job 0: 1 5 \+ 50 \* = 300`,
+			`job 1: 2 1 \+ 10 \* = 30`, `job 1: 2 2 \+ 20 \* = 80`, `job 1: 2 3 \+ 30 \* = 150`, `job 1: 2 4 \+ 40 \* = 240`, `job 1: 2 5 \+ 50 \* = 350`,
+		},
+	},
+	"client6":         stream,
+	"client6_channel": stream,
 	"client7": {
 		lines: []string{"job 0: 1571034 hits", "job 9: 1569567 hits", "pi is about 3.1412: 15706234 of 20000000 darts hit, in 10 jobs"},
 		some:  true, unordered: true,
 	},
+	"client8": {
+		lines: []string{
+			"1..999999: 837799 takes the most steps to 1, 524; meanwhile 10 messages came, with a sum of 55",
+			"1000000..1999999: 1723519 takes the most steps to 1, 556; meanwhile 10 messages came, with a sum of 55",
+			"2000000..2999999: 2298025 takes the most steps to 1, 559; meanwhile 10 messages came, with a sum of 55",
+		},
+	},
+	"client9": {
+		args: []string{"-servers", "1", "-words", "be,is", "testdata"},
+		lines: []string{
+			"a server is set up: 4 words of 2 files", `"be": 2 times, files: 1`, `"is": 0 times, files: 0`,
+			"the servers have answered 2 questions from memory, and cleaned up",
+		},
+	},
+	"cloud": {
+		lines: []string{
+			`the client announces 127\.0\.0\.2, the node 127\.0\.0\.3`, "the sum of 1/n² is 1.644934, after 100000000 terms, and pi 3.141593",
+			"connections to the node through its router: 1; to the client through ssh: [12]",
+		},
+	},
+	"remote_coro": {
+		lines: []string{`found the coroutine "tally" of another program`, "asked, it says: 500500", "it has ended, with the result: 500500"},
+	},
+	"remote_channel": {
+		lines: []string{
+			`found the channel "news" of another program`,
+			"reader 1 has 100 messages, in order; the last: the last", "reader 2 has 100 messages, in order; the last: the last",
+		},
+	},
+}
+
+// stream is what both examples do that stream prices.
+var stream = want{
+	lines: []string{
+		`tick \d+: the price (rises|falls) to [\d.]+, average [\d.]+`,
+		`500000 ticks followed, \d{7} bytes kept`, `1000000 messages received in .* s: \d+ messages/s`,
+	},
+	some: true,
 }
 
 // TestAll holds every example to having a test: here, or its own.
@@ -97,7 +151,7 @@ func TestElsewhere(t *testing.T) {
 	const secret = "-secret=not for anybody else"
 	t.Run("client dials", func(t *testing.T) {
 		t.Parallel()
-		for _, name := range []string{"client1", "client7"} {
+		for _, name := range []string{"client1", "client6_channel", "client7"} {
 			want := programs[name]
 			node := start(t, name, "-node", "-servers", "2", "-listen", "127.0.0.1:0", secret)
 			p := start(t, name, append([]string{secret, "-peers", node.location(t)}, want.args...)...)

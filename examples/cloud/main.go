@@ -1,0 +1,147 @@
+// Command cloud is a client that cannot be reached from where its servers are, and a node that has another address for the
+// world than for itself. It answers to asyncoro's discoro_ssh_ec2.py.
+//
+//	go run ./examples/cloud                            # plays it all on this machine, with forwarders for ssh and the router
+//
+// With a machine in a cloud, which the world reaches at HOST, where port 51347 is open, and with the same DISCORO_SECRET on both
+// sides. ssh makes port 4567 there a way to the client's:
+//
+//	ssh -R 4567:127.0.0.1:4567 user@HOST               # at home, and in that terminal:
+//	cloud -node -listen 0.0.0.0:51347 -ext-addr HOST   # the node announces HOST, not the address that its machine has
+//	cloud -listen 127.0.0.1:4567 -peers HOST:51347     # at home: the client
+//
+// The client dials the node. The node's servers dial the client at what it announces, 127.0.0.1:4567, and ssh has that port
+// there. Where a router forwards a port to the client, the client announces the router's address in the same way: -ext-addr.
+package main
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"flag"
+	"fmt"
+	"math"
+	"net"
+	"os"
+	"slices"
+	"strconv"
+
+	"github.com/discoro/discoro"
+	"github.com/discoro/discoro/examples/internal/demo"
+)
+
+// Terms are the terms of a sum from From to below To.
+type Terms struct{ From, To int }
+
+// basel adds up 1/n², smallest first.
+var basel = discoro.Register("cloud.basel", func(_ *discoro.Coro, t Terms) (sum float64, err error) {
+	for n := t.To - 1; n >= t.From; n-- {
+		sum += 1 / float64(n) / float64(n)
+	}
+	return sum, nil
+})
+
+func main() {
+	discoro.Init() // a server process goes no further
+	var node bool
+	var extAddr string
+	demo.Main(&demo.Program{
+		Name: "cloud",
+		Flags: func(fs *flag.FlagSet) {
+			fs.BoolVar(&node, "node", false, "be the node in the cloud, until Ctrl-C or -timeout")
+			fs.StringVar(&extAddr, "ext-addr", "", "the `HOST` by which others reach this program")
+		},
+		Run: func(ctx context.Context, opt *demo.Options) error {
+			cfg := opt.Config()
+			cfg.ExtAddr = extAddr
+			switch {
+			case node:
+				return serve(ctx, cfg)
+			case len(cfg.Peers) > 0:
+				return client(ctx, cfg)
+			}
+			return play(ctx)
+		},
+	})
+}
+
+// serve is the node in the cloud.
+func serve(ctx context.Context, cfg discoro.Config) error {
+	node, err := discoro.NewNode(discoro.NodeConfig{Config: cfg, Processes: true})
+	if err != nil {
+		return err
+	}
+	fmt.Fprintf(os.Stderr, "node serves: cloud -peers %v ; Ctrl-C ends it\n", node.Location())
+	<-ctx.Done()
+	return node.Close()
+}
+
+// client is the client at home.
+func client(ctx context.Context, cfg discoro.Config) error {
+	sched, err := discoro.NewScheduler(discoro.SchedulerConfig{Config: cfg})
+	if err != nil {
+		return err
+	}
+	return errors.Join(compute(ctx, sched.Runtime), sched.Close())
+}
+
+func compute(ctx context.Context, rt *discoro.Runtime) error {
+	const terms, step = 100_000_000, 10_000_000
+	comp, err := discoro.NewComputation(rt)
+	if err != nil {
+		return err
+	}
+	rcs, err := discoro.NewRemoteCoroScheduler(comp)
+	if err != nil {
+		return err
+	}
+	var parts []Terms
+	for n := 1; n <= terms; n += step {
+		parts = append(parts, Terms{n, n + step})
+	}
+	sums, err := discoro.MapResults(ctx, rcs, basel, slices.Values(parts))
+	if err := errors.Join(err, rcs.Finish(ctx, true)); err != nil {
+		return err
+	}
+	total := 0.0
+	for i := range sums {
+		total += sums[len(sums)-1-i]
+	}
+	fmt.Printf("the sum of 1/n² is %.6f, after %d terms, and pi %.6f\n", total, terms, math.Sqrt(6*total))
+	return nil
+}
+
+// play has both machines on this one. Each is on loopback, and reached through a forwarder only, at the same port of another
+// address, which it announces.
+func play(ctx context.Context) error {
+	const home, cloud = "127.0.0.2", "127.0.0.3" // as the other side knows them
+	cfg := discoro.Config{Addr: "127.0.0.1", Secret: rand.Text()}
+
+	var node *discoro.Node
+	router, err := forward(cloud, func(port int) (err error) {
+		cfg := cfg
+		cfg.ExtAddr, cfg.TCPPort = cloud, port
+		node, err = discoro.NewNode(discoro.NodeConfig{Config: cfg, Servers: 2, Processes: true})
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	var sched *discoro.Scheduler
+	ssh, err := forward(home, func(port int) (err error) {
+		cfg := cfg
+		cfg.ExtAddr, cfg.TCPPort = home, port
+		cfg.Peers = []string{net.JoinHostPort(cloud, strconv.Itoa(node.Location().Port))}
+		sched, err = discoro.NewScheduler(discoro.SchedulerConfig{Config: cfg})
+		return err
+	})
+	if err != nil {
+		return errors.Join(err, node.Close(), router.close())
+	}
+	fmt.Printf("the client announces %s, the node %s\n", sched.Location().Addr, node.Location().Addr)
+	err = compute(ctx, sched.Runtime)
+	if err == nil {
+		fmt.Printf("connections to the node through its router: %d; to the client through ssh: %d\n", router.connections(), ssh.connections())
+	}
+	return errors.Join(err, sched.Close(), node.Close(), ssh.close(), router.close())
+}
