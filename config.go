@@ -73,6 +73,9 @@ type Config struct {
 	// DestPath is the folder below which received files and servers' folders go. Empty: a private folder below
 	// os.TempDir(), which is removed at Close.
 	DestPath string `json:"dest_path"`
+	// MaxFileSize bounds the size of a received file, in bytes; 0: no limit. A larger one is refused, with [ErrTooLarge], before
+	// any of it is sent.
+	MaxFileSize int64 `json:"max_file_size"`
 	// MaxMessage bounds the encoded size of one message, argument or result, in bytes; 0: DefaultMaxMessage.
 	MaxMessage int `json:"max_message"`
 	// MaxMailbox bounds how many messages wait in the mailbox of each coroutine of the runtime; 0: no limit. At a full
@@ -179,6 +182,8 @@ func (s *settled) checkFields() error {
 		return badField("UDPPort", "%d is not a port", s.UDPPort)
 	case s.UDPPort < 0 && s.DiscoverPeers:
 		return badField("DiscoverPeers", "UDPPort is %d, which turns discovery off: leave one of them out", s.UDPPort)
+	case s.MaxFileSize < 0:
+		return badField("MaxFileSize", "%d is negative; 0 is no limit", s.MaxFileSize)
 	case s.MaxMessage < 0 || s.MaxMessage > 1<<30:
 		return badField("MaxMessage", "%d is not between 0 and 1 GiB", s.MaxMessage)
 	case s.MaxMailbox < 0 || s.MaxMailbox > maxMailbox:

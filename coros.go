@@ -57,6 +57,8 @@ const (
 	waitLocate   = "Locate"
 	waitConnect  = "Connect"
 	waitDiscover = "Discover"
+	waitSendFile = "SendFile"
+	waitDelFile  = "DeleteFile"
 
 	waitServers     = "WaitServers"
 	waitReport      = "Report"

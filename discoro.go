@@ -52,6 +52,7 @@ type Runtime struct {
 	strays    refusals     // what was logged of peers' frames for nobody
 	watches   peerWatches  // who is told of other runtimes
 	channels  channelTable // of its own, and handles
+	files     fileFolder   // where received files land
 	discovery *discovery   // immutable; nil: it is off
 
 	mu      sync.Mutex            // guards following; leaf

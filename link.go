@@ -24,6 +24,7 @@ type link struct {
 	ready chan struct{} // closed by up, or by fail before that
 	ended chan struct{} // closed by fail
 	told  chan struct{} // closed when the roles have been told of the end
+	files linkFiles     // on their way to the other runtime
 
 	mu        sync.Mutex // guards following; leaf
 	state     linkState
@@ -69,7 +70,7 @@ func (rt *Runtime) newLink(id wire.ID, loc Location, state linkState) *link {
 	return &link{
 		rt: rt, id: id, loc: loc, state: state,
 		more: make(chan struct{}, 1), ready: make(chan struct{}), ended: make(chan struct{}), told: make(chan struct{}),
-		calls: map[uint64]answerer{}, served: map[uint64]func(){},
+		calls: map[uint64]answerer{}, served: map[uint64]func(){}, files: newLinkFiles(),
 	}
 }
 
@@ -369,15 +370,20 @@ func (l *link) read() {
 			err = l.rt.dispatch(l, f)
 		}
 		if err != nil {
-			err = l.t.explain(err)
-			if isBreach(err) {
-				l.rt.refusals.warn(l.rt.log, l.location().Addr, "a peer broke the protocol; the link is closed",
-					slog.String("peer", l.location().String()), slog.Any("err", err))
-			}
-			l.fail(err)
+			l.broken(err)
 			return
 		}
 	}
+}
+
+// broken ends the link after an error of its connection, or a breach of the protocol.
+func (l *link) broken(err error) {
+	err = l.t.explain(err)
+	if isBreach(err) {
+		l.rt.refusals.warn(l.rt.log, l.location().Addr, "a peer broke the protocol; the link is closed",
+			slog.String("peer", l.location().String()), slog.Any("err", err))
+	}
+	l.fail(err)
 }
 
 // isBreach reports whether err is what a peer did that no peer of ours does.

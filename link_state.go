@@ -150,6 +150,7 @@ func (l *link) up(c *claim, t *transport, peer wire.Hello) bool {
 	}
 	l.rt.start(l.write)
 	l.rt.start(l.read)
+	l.rt.start(l.acceptFiles)
 	return true
 }
 

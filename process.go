@@ -39,6 +39,7 @@ type processConfig struct {
 	CertFile, KeyFile, CAFile string
 	Insecure                  bool
 	DestPath                  string // in the node's folder, which goes with the last of its orphans
+	MaxFileSize               int64
 	MaxMessage, MaxMailbox    int
 	MsgTimeout                time.Duration
 }
@@ -79,7 +80,7 @@ func serveProcess(stdin io.Reader) error {
 		Config: Config{
 			Name: pc.Name, Addr: pc.Addr, ExtAddr: pc.ExtAddr, TCPPort: pc.TCPPort, UDPPort: pc.UDPPort, Secret: pc.Secret,
 			CertFile: pc.CertFile, KeyFile: pc.KeyFile, CAFile: pc.CAFile, Insecure: pc.Insecure,
-			DestPath: pc.DestPath, MaxMessage: pc.MaxMessage, MaxMailbox: pc.MaxMailbox, MsgTimeout: pc.MsgTimeout,
+			DestPath: pc.DestPath, MaxFileSize: pc.MaxFileSize, MaxMessage: pc.MaxMessage, MaxMailbox: pc.MaxMailbox, MsgTimeout: pc.MsgTimeout,
 		},
 		Node: pc.Node, index: pc.Index, nonce: pc.Nonce,
 	})
@@ -240,7 +241,8 @@ func (l *nodeLoop) startProcess(cfg Config, index int, nonce wire.Token, ended f
 	err = json.NewEncoder(stdin).Encode(processConfig{ // a pipe has room for that
 		Index: index, Nonce: nonce, Node: l.rt.loopback(), Name: cfg.Name, Addr: cfg.Addr, ExtAddr: cfg.ExtAddr,
 		Secret: cfg.Secret, CertFile: cfg.CertFile, KeyFile: cfg.KeyFile, CAFile: cfg.CAFile, Insecure: cfg.Insecure,
-		TCPPort: cfg.TCPPort, UDPPort: cfg.UDPPort, DestPath: cfg.DestPath, MaxMessage: cfg.MaxMessage, MaxMailbox: cfg.MaxMailbox, MsgTimeout: cfg.MsgTimeout,
+		TCPPort: cfg.TCPPort, UDPPort: cfg.UDPPort, DestPath: cfg.DestPath, MaxFileSize: cfg.MaxFileSize,
+		MaxMessage: cfg.MaxMessage, MaxMailbox: cfg.MaxMailbox, MsgTimeout: cfg.MsgTimeout,
 	})
 	if err != nil {
 		h.kill()

@@ -193,6 +193,7 @@ func (l *serverLoop) setUp(from *link, f *wire.Setup) {
 		l.tellReady(fmt.Errorf("no folder for the computation's files: %w", err))
 		return
 	}
+	l.rt.files.serve(c.token, c.dir)
 	for _, link := range []*link{c.client, c.scheduler} {
 		if _, up := link.isUp(); !up {
 			l.rt.start(func() {
@@ -342,6 +343,7 @@ func (l *serverLoop) stuck(fn string) {
 // closeComp ends the computation: its coroutines are terminated and, when they have ended, the node is told.
 func (l *serverLoop) closeComp() {
 	l.comp.closing = true
+	l.rt.files.close()
 	l.endJobs()
 	l.closedIfIdle()
 }
@@ -362,6 +364,7 @@ func (l *serverLoop) closedIfIdle() {
 	l.rt.beat.change(c.pulse, 0)
 	l.rt.resetVars()
 	l.rt.start(func() {
+		l.rt.files.awaitIdle()
 		if err := os.RemoveAll(c.dir); err != nil {
 			l.rt.log.Warn("cannot remove a computation's folder", slog.Any("err", err))
 		}

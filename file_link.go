@@ -1,0 +1,193 @@
+package discoro
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"net"
+	"sync/atomic"
+	"time"
+
+	"github.com/discoro/discoro/wire"
+)
+
+// linkFiles are the operations on files that this side of a link has asked for.
+type linkFiles struct {
+	turns   chan struct{} // immutable: holds one for each stream that is open, at most maxStreams; who waits is served in order
+	sending atomic.Int32  // files whose bytes are on their way
+}
+
+func newLinkFiles() linkFiles { return linkFiles{turns: make(chan struct{}, maxStreams)} }
+
+// What files leave of a link to everything else: what is written for files before others' turn comes, together, and at least by each.
+const (
+	filePiece    = wire.FileBlock + wire.FileSum
+	minFilePiece = 4 << 10
+)
+
+// longAgo as a deadline ends reads and writes at once.
+var longAgo = time.Unix(1, 0)
+
+// deadlineOn ends what waits on s when ctx ends; stop takes that back.
+func deadlineOn(ctx context.Context, s net.Conn) (stop func()) {
+	done := make(chan struct{})
+	unset := context.AfterFunc(ctx, func() {
+		defer close(done)
+		_ = s.SetDeadline(longAgo)
+	})
+	return func() {
+		if !unset() {
+			<-done
+		}
+		_ = s.SetDeadline(time.Time{})
+	}
+}
+
+// fileOp does an operation over a stream of its own; k gets how it went. It returns when nothing of the stream is left, which the
+// other side may delay until the link's end.
+func (l *link) fileOp(ctx context.Context, op *fileOp, k *call) {
+	if err := l.fileTurn(ctx); err != nil {
+		k.finish(outcome{err: err})
+		return
+	}
+	defer func() { <-l.files.turns }()
+	s, err := l.t.openStream()
+	if err != nil {
+		l.broken(err)
+		k.finish(outcome{err: l.cause()})
+		return
+	}
+	x := &fileExchange{l: l, op: op, s: s, failed: make(chan error, 1), sent: make(chan struct{})}
+	stop := deadlineOn(ctx, s)
+	err = x.run(ctx)
+	stop()
+	k.finish(outcome{err: err})
+	x.end()
+}
+
+// fileTurn waits until fewer than maxStreams streams are open.
+func (l *link) fileTurn(ctx context.Context) error {
+	select {
+	case l.files.turns <- struct{}{}:
+		return nil
+	case <-l.ended:
+		return l.cause()
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+}
+
+// fileExchange is an operation over its stream. One goroutine reads the answers; where a file is sent, another writes it.
+type fileExchange struct {
+	l       *link         // immutable
+	op      *fileOp       // immutable
+	s       net.Conn      // immutable
+	sending bool          // a goroutine sends; owned by run and end
+	over    atomic.Bool   // there is nothing more to send
+	failed  chan error    // capacity 1: why this side could not send
+	sent    chan struct{} // closed when sending has ended
+}
+
+// run does the operation, until the other side has said how it went, ctx ends, or the link.
+func (x *fileExchange) run(ctx context.Context) error {
+	head, err := wire.AppendFileHead(nil, &x.op.head)
+	if err != nil {
+		return err
+	}
+	if _, err := x.s.Write(head); err != nil {
+		return x.lost(ctx, err)
+	}
+	a, err := wire.ReadFileAnswer(x.s)
+	if err != nil {
+		return x.lost(ctx, err)
+	}
+	if !a.Go {
+		return values.Error(a.Err)
+	}
+	x.sending = x.l.rt.start(x.send)
+	if !x.sending {
+		return fmt.Errorf("the runtime is closed: %w", ErrClosed)
+	}
+	if a, err = wire.ReadFileAnswer(x.s); err != nil {
+		err = x.lost(ctx, err)
+	} else if err = values.Error(a.Err); err == nil {
+		select { // it has all that there was to send
+		case <-x.sent:
+		case <-x.l.ended:
+		case <-ctx.Done():
+		}
+	}
+	select {
+	case err := <-x.failed: // the other side only knows that not all came
+		return err
+	default:
+		return err
+	}
+}
+
+// lost is how the operation ended when the stream did so with err.
+func (x *fileExchange) lost(ctx context.Context, err error) error {
+	if ctx.Err() != nil {
+		return context.Cause(ctx)
+	}
+	x.l.broken(err) // if it has not ended already: a peer answers whatever happens
+	return x.l.cause()
+}
+
+// send sends the file.
+func (x *fileExchange) send() {
+	defer close(x.sent)
+	x.l.files.sending.Add(1)
+	defer x.l.files.sending.Add(-1)
+	if err := x.sendBlocks(); err != nil {
+		x.failed <- err
+		_ = x.s.Close() // the other side sees that it has not all
+	}
+}
+
+// sendBlocks sends the file; an error is one of this side.
+func (x *fileExchange) sendBlocks() error {
+	buf := fileBuffers.Get().(*fileBuffer)
+	defer fileBuffers.Put(buf)
+	sums := wire.NewFileSums(x.op.head.Key).Skip()
+	for at := int64(0); ; {
+		block, err := x.op.next(buf, at)
+		if err != nil {
+			return err
+		}
+		if len(block) > 0 && !x.write(sums.Append(block, block)) {
+			return nil // why not, the other side says, or the link
+		}
+		at += int64(len(block))
+		if err := x.op.progress(at); err != nil || at == x.op.head.Size {
+			return err
+		}
+	}
+}
+
+// write writes a part of the file; it reports false when no more is to be sent. What is written at once gets smaller with the
+// number of files on their way, so that everything else waits behind one block's worth at most.
+func (x *fileExchange) write(b []byte) bool {
+	for len(b) > 0 {
+		if x.over.Load() {
+			return false
+		}
+		n := min(len(b), max(filePiece/int(x.l.files.sending.Load()), minFilePiece))
+		if _, err := x.s.Write(b[:n]); err != nil {
+			return false
+		}
+		b = b[n:]
+	}
+	return true
+}
+
+// end leaves nothing of the stream. The other side drops what it is still sent.
+func (x *fileExchange) end() {
+	x.over.Store(true)
+	if x.sending {
+		_ = x.s.SetWriteDeadline(longAgo)
+		<-x.sent
+	}
+	_ = x.s.Close()
+	_, _ = io.Copy(io.Discard, x.s) // until the other side has closed it, too, or the link has ended
+}

@@ -1,0 +1,116 @@
+package discoro
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+
+	"github.com/discoro/discoro/wire"
+)
+
+// acceptFiles takes the streams that the peer opens. It ends with the link.
+func (l *link) acceptFiles() {
+	for {
+		s, err := l.t.acceptStream()
+		if err != nil || !l.rt.start(func() { l.serveFile(s) }) {
+			return // the reader of frames sees why
+		}
+	}
+}
+
+// serveFile owns a stream that the peer has opened, and does what it asks for. It ends when the peer has closed it, or the
+// link has ended.
+func (l *link) serveFile(s net.Conn) {
+	defer func() {
+		_, _ = io.Copy(io.Discard, s) // what was on its way when the answer went out
+		l.t.endStream()
+		_ = s.Close() // it is the peer's turn to notice
+	}()
+	h, err := wire.ReadFileHead(s)
+	if errors.Is(err, wire.ErrMalformed) {
+		l.broken(err)
+	}
+	if err != nil {
+		return
+	}
+	switch h.Op {
+	case wire.FileSend:
+		err = l.receiveFile(h, s)
+	case wire.FileDelete:
+		err = l.deleteFile(h)
+	case wire.FileFetch:
+		err = fmt.Errorf("no such computation: %w", ErrNotFound)
+	}
+	if err != nil {
+		err = &textError{text: err.Error(), is: []error{err}}
+	}
+	l.answerFile(s, &wire.FileAnswer{Err: encodeError(err)})
+}
+
+// answerFile writes an answer. When it cannot be written the link has ended, or is about to.
+func (l *link) answerFile(s net.Conn, a *wire.FileAnswer) {
+	b, err := wire.AppendFileAnswer(nil, a)
+	if err == nil {
+		_, err = s.Write(b)
+	}
+	if err != nil {
+		l.rt.log.Debug("no answer about a file", "err", err)
+	}
+}
+
+// deleteFile deletes a file for the peer.
+func (l *link) deleteFile(h *wire.FileHead) error {
+	u, err := l.rt.openFolder(h.Token)
+	if err != nil {
+		return err
+	}
+	defer u.end()
+	return u.remove(h.Dir, h.Name)
+}
+
+// receiveFile takes a file from the peer. When it returns the file is there, or nothing of it is.
+func (l *link) receiveFile(h *wire.FileHead, s net.Conn) error {
+	if err := l.rt.checkSize(h.Size); err != nil {
+		return err
+	}
+	u, err := l.rt.openFolder(h.Token)
+	if err != nil {
+		return err
+	}
+	defer u.end()
+	to, err := u.land(h)
+	if err != nil {
+		return err
+	}
+	defer to.abandon()
+	defer deadlineOn(u.ctx, s)()
+	l.answerFile(s, &wire.FileAnswer{Go: true})
+	if err := to.receive(s, h); err != nil {
+		return cmp.Or(context.Cause(u.ctx), err)
+	}
+	return to.commit()
+}
+
+// receive writes what comes over the stream.
+func (l *landing) receive(s io.Reader, h *wire.FileHead) error {
+	buf := fileBuffers.Get().(*fileBuffer)
+	defer fileBuffers.Put(buf)
+	sums := wire.NewFileSums(h.Key).Skip()
+	for at := int64(0); at < h.Size; {
+		n := int(min(h.Size-at, wire.FileBlock))
+		if got, err := io.ReadFull(s, buf[:n+wire.FileSum]); err != nil {
+			return fmt.Errorf("the transfer ended after %d of %d bytes: %w", at+int64(min(got, n)), h.Size, ErrDisconnected)
+		}
+		if !sums.Check(buf[:n], buf[n:n+wire.FileSum]) {
+			return fmt.Errorf("the bytes from %d on came damaged: send it again", at)
+		}
+		if err := l.write(buf[:n]); err != nil {
+			return err
+		}
+		at += int64(n)
+	}
+	return nil
+}

@@ -1,0 +1,204 @@
+package wire
+
+import (
+	"bytes"
+	"crypto/aes"
+	"crypto/cipher"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
+	"unicode/utf8"
+)
+
+// What goes over the stream of a file: a head from who opens it, answers, and between them the file in blocks, each with a
+// sum behind it.
+
+// FileOp is what the opener of a stream wants. Numbers are part of the protocol.
+type FileOp uint8
+
+// The operations.
+const (
+	FileSend   FileOp = 1 // a file is to be sent there
+	FileDelete FileOp = 2 // a file is to be deleted there
+	FileFetch  FileOp = 3 // the files of a computation are to be sent here
+)
+
+// Bounds of what goes over a file's stream, in bytes.
+const (
+	FileBlock     = 64 << 10 // a block of a file; the last one is what is left
+	FileSum       = 16       // the sum behind a block
+	MaxDir        = 1024     // the folder in a head
+	MaxFile       = 255      // the name in a head
+	maxFileHead   = 2048
+	maxFileAnswer = 128 << 10
+)
+
+// FileHead is the first thing on a file's stream.
+type FileHead struct {
+	_         struct{} `cbor:",toarray"`
+	Op        FileOp
+	Token     Token  // of the computation that the file belongs to; zero: none
+	Dir       string // below the folder; slashes between names
+	Name      string
+	Size      int64 // bytes
+	Mode      uint32
+	Overwrite bool
+	Key       ID // of the sums; random
+}
+
+// FileAnswer is what comes back. Where there are bytes to send there are two of them, the first of which has Go.
+type FileAnswer struct {
+	_   struct{} `cbor:",toarray"`
+	Go  bool     // send the bytes
+	Err *Failure
+}
+
+// AppendFileHead appends the encoded head to dst.
+func AppendFileHead(dst []byte, h *FileHead) ([]byte, error) {
+	if fault := h.fault(); fault != "" {
+		return dst, errors.New("a file's head: " + fault)
+	}
+	array, err := envelope.enc.Marshal(h)
+	if err != nil {
+		return dst, err
+	}
+	dst = binary.BigEndian.AppendUint16(dst, uint16(len(array)))
+	dst = append(dst, array...)
+	return NewFileSums(h.Key).Append(dst, array), nil
+}
+
+// fault says what is wrong with a head, or nothing. Whether the names are good ones is not looked at.
+func (h *FileHead) fault() string {
+	switch {
+	case h.Op < FileSend || h.Op > FileFetch:
+		return fmt.Sprintf("its operation is %d", h.Op)
+	case len(h.Dir) > MaxDir || !utf8.ValidString(h.Dir):
+		return fmt.Sprintf("its folder is longer than %d bytes, or not UTF-8", MaxDir)
+	case len(h.Name) > MaxFile || !utf8.ValidString(h.Name):
+		return fmt.Sprintf("its name is longer than %d bytes, or not UTF-8", MaxFile)
+	case h.Size < 0:
+		return fmt.Sprintf("its size is %d", h.Size)
+	}
+	return ""
+}
+
+// ReadFileHead reads a head. What is not one is [ErrMalformed]; [io.EOF]: there is nothing.
+func ReadFileHead(r io.Reader) (*FileHead, error) {
+	var size [2]byte
+	if _, err := io.ReadFull(r, size[:]); err != nil {
+		return nil, err
+	}
+	n := int(binary.BigEndian.Uint16(size[:]))
+	if n == 0 || n > maxFileHead {
+		return nil, fmt.Errorf("%w: the head of a file claims %d bytes", ErrMalformed, n)
+	}
+	buf := make([]byte, n+FileSum)
+	if _, err := io.ReadFull(r, buf); err != nil {
+		return nil, cutShort(err)
+	}
+	array := buf[:n]
+	h := &FileHead{}
+	if err := decodeFilePart(array, h); err != nil {
+		return nil, err
+	}
+	if fault := h.fault(); fault != "" {
+		return nil, fmt.Errorf("%w: the head of a file: %s", ErrMalformed, fault)
+	}
+	if !NewFileSums(h.Key).Check(array, buf[n:]) {
+		return nil, fmt.Errorf("%w: the head of a file has another sum", ErrMalformed)
+	}
+	return h, nil
+}
+
+// decodeFilePart decodes a head or an answer, whose only encoding is the one that it has here.
+func decodeFilePart(b []byte, into any) error {
+	if b[0]>>5 != 4 { // a null decodes into nothing without an error
+		return fmt.Errorf("%w: what came over a file's stream is not an array", ErrMalformed)
+	}
+	if err := envelope.dec.Unmarshal(b, into); err != nil {
+		return fmt.Errorf("%w: what came over a file's stream: %v", ErrMalformed, err) //nolint:errorlint // cbor's error is for reading only
+	}
+	if again, err := envelope.enc.Marshal(into); err != nil || !bytes.Equal(again, b) {
+		return fmt.Errorf("%w: what came over a file's stream has another encoding", ErrMalformed)
+	}
+	return nil
+}
+
+// AppendFileAnswer appends the encoded answer to dst. An error that is too long for one is cut to its text.
+func AppendFileAnswer(dst []byte, a *FileAnswer) ([]byte, error) {
+	array, err := envelope.enc.Marshal(a)
+	if err == nil && len(array) > maxFileAnswer && a.Err != nil {
+		array, err = envelope.enc.Marshal(&FileAnswer{Err: &Failure{Msg: cutText(a.Err.Msg, maxFileAnswer/2)}})
+	}
+	if err != nil {
+		return dst, err
+	}
+	dst = binary.BigEndian.AppendUint32(dst, uint32(len(array)))
+	return append(dst, array...), nil
+}
+
+// ReadFileAnswer reads an answer. What is not one is [ErrMalformed]; [io.EOF]: there is nothing.
+func ReadFileAnswer(r io.Reader) (*FileAnswer, error) {
+	var size [4]byte
+	if _, err := io.ReadFull(r, size[:]); err != nil {
+		return nil, err
+	}
+	n := binary.BigEndian.Uint32(size[:])
+	if n == 0 || n > maxFileAnswer {
+		return nil, fmt.Errorf("%w: an answer about a file claims %d bytes", ErrMalformed, n)
+	}
+	buf := make([]byte, n)
+	if _, err := io.ReadFull(r, buf); err != nil {
+		return nil, cutShort(err)
+	}
+	a := &FileAnswer{}
+	return a, decodeFilePart(buf, a)
+}
+
+// FileSums makes the sums of a file's blocks: GMAC, under a key that is new for each file. A sum fits one block at one place of
+// one file, and misses no change that was not made by who knows the key; it costs a third of a SHA-256. Who could
+// change what is on a link in clear could change anything: the key is in the head.
+type FileSums struct {
+	gcm   cipher.AEAD
+	nonce [12]byte // counts: the head, then the blocks
+	room  [FileSum]byte
+}
+
+// NewFileSums returns the sums of one file, at its head.
+func NewFileSums(key ID) *FileSums {
+	block, err := aes.NewCipher(key[:])
+	if err != nil {
+		panic(err) //nolint:forbidigo // keys of 16 bytes are good
+	}
+	gcm, err := cipher.NewGCM(block)
+	if err != nil {
+		panic(err) //nolint:forbidigo // AES has blocks of the size that GCM wants
+	}
+	return &FileSums{gcm: gcm}
+}
+
+// Skip leaves out the head.
+func (s *FileSums) Skip() *FileSums {
+	s.count()
+	return s
+}
+
+// Append appends the next block's sum to dst.
+func (s *FileSums) Append(dst, block []byte) []byte {
+	dst = s.gcm.Seal(dst, s.nonce[:], nil, block)
+	s.count()
+	return dst
+}
+
+// Check reports whether sum is that of the next block.
+func (s *FileSums) Check(block, sum []byte) bool {
+	_, err := s.gcm.Open(s.room[:0], s.nonce[:], sum, block)
+	s.count()
+	return err == nil
+}
+
+func (s *FileSums) count() {
+	n := binary.BigEndian.Uint64(s.nonce[4:])
+	binary.BigEndian.PutUint64(s.nonce[4:], n+1)
+}
