@@ -1,0 +1,436 @@
+package discoro
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+)
+
+// What a scheduler does with time, in fake time: whole clusters in memory.
+
+// memCluster is a scheduler and nodes on a network in memory, each at a host of its own: "sched", "n1", ...
+type memCluster struct {
+	*testing.T
+	net   *TestNetwork
+	sched *Scheduler
+	nodes []*Node
+	ctx   context.Context
+}
+
+// inMemory runs a test in fake time, with a scheduler and so many nodes of two servers each that dial it.
+func inMemory(t *testing.T, nodes int, cfg SchedulerConfig, node NodeConfig, test func(c *memCluster)) {
+	t.Helper()
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		c := &memCluster{T: t, net: NewMemNetwork(), ctx: t.Context()}
+		cfg.TestHost, cfg.Logger = c.net.Host("sched"), discard
+		sched, err := NewScheduler(cfg)
+		if err != nil {
+			t.Fatal(err)
+		}
+		c.sched = sched
+		t.Cleanup(func() {
+			if err := sched.Close(); err != nil {
+				t.Error(err)
+			}
+		})
+		node.Peers = []string{sched.Location().String()}
+		for range nodes {
+			c.node(node)
+		}
+		t.Cleanup(c.net.Heal)
+		test(c)
+	})
+}
+
+// node starts one more node.
+func (c *memCluster) node(cfg NodeConfig) *Node {
+	c.Helper()
+	cfg.TestHost, cfg.Logger = c.net.Host(fmt.Sprint("n", len(c.nodes)+1)), discard
+	if cfg.Servers == 0 {
+		cfg.Servers = 2
+	}
+	n, err := NewNode(cfg)
+	if err != nil {
+		c.Fatal(err)
+	}
+	c.nodes = append(c.nodes, n)
+	c.Cleanup(func() {
+		if err := n.Close(); err != nil {
+			c.Error(err)
+		}
+	})
+	return n
+}
+
+// client returns a runtime of its own, at a host of its own.
+func (c *memCluster) client(name string) *Runtime {
+	c.Helper()
+	return testRuntime(c.T, Config{Name: name, TestHost: c.net.Host(name), Logger: discard})
+}
+
+// statuses is what a status coroutine was told, in order.
+type statuses struct {
+	coro *Coro
+	all  chan any
+}
+
+func (c *memCluster) statuses(rt *Runtime) *statuses {
+	s := &statuses{all: make(chan any, 10_000)}
+	s.coro = rt.Spawn("statuses", func(c *Coro) (any, error) {
+		for {
+			msg, err := c.Receive()
+			if err != nil {
+				return nil, err
+			}
+			s.all <- msg
+		}
+	})
+	return s
+}
+
+// take returns what has come, but for NodeAvail messages, which it counts.
+func (s *statuses) take() (lines []string, avail int) {
+	synctest.Wait()
+	for {
+		select {
+		case msg := <-s.all:
+			if _, ok := msg.(NodeAvail); ok {
+				avail++
+				continue
+			}
+			lines = append(lines, fmt.Sprint(msg))
+		default:
+			return lines, avail
+		}
+	}
+}
+
+// schedule returns a computation of rt that is active, with so many servers.
+func (c *memCluster) schedule(rt *Runtime, servers int, cfg ComputationConfig) *Computation {
+	c.Helper()
+	p, err := NewComputation(rt, cfg)
+	if err != nil {
+		c.Fatal(err)
+	}
+	if err := p.Schedule(c.ctx, c.sched.Location()); err != nil {
+		c.Fatal(err)
+	}
+	if err := p.WaitServers(c.ctx, servers); err != nil {
+		c.Fatal(err)
+	}
+	return p
+}
+
+var timesNap = Register("times.nap", func(c *Coro, d time.Duration) (time.Duration, error) { return d, c.Sleep(d) })
+
+// TestCutOffNode cuts a node off, without a word to anybody, for less than five of the computation's pulses and for more, and
+// heals that.
+func TestCutOffNode(t *testing.T) {
+	const pulse = 30 * time.Second
+	inMemory(t, 2, SchedulerConfig{}, NodeConfig{}, func(c *memCluster) {
+		st := c.statuses(c.sched.Runtime)
+		p := c.schedule(c.sched.Runtime, 4, ComputationConfig{PulseInterval: pulse, Status: st.coro})
+		addr := c.nodes[0].Location().String()
+		co, err := p.RunAt(c.ctx, NodeAddr(addr), timesNap.With(5*pulse))
+		if err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(pulse / 2) // they have told each other how often they pulse
+		before, _ := st.take()
+
+		c.net.Host("n1").Cut()
+		time.Sleep(4*pulse + pulse/2)
+		c.net.Host("n1").Heal()
+		if d, err := Result[time.Duration](c.ctx, co); d != 5*pulse || err != nil {
+			t.Errorf("after a cut of less than five pulses: %v, %v", d, err)
+		}
+		if lines, _ := st.take(); len(lines) != 1 { // the Exit
+			t.Errorf("%q, and now %q", before, lines)
+		}
+
+		if co, err = p.RunAt(c.ctx, NodeAddr(addr), timesNap.With(time.Hour)); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(pulse)
+		st.take()
+		c.net.Host("n1").Cut()
+		start := time.Now()
+		err = co.Wait(c.ctx)
+		var lost *ServerLostError
+		if !errors.As(err, &lost) || !strings.Contains(err.Error(), "no sign of life") {
+			t.Errorf("cut off: %v", err)
+		}
+		if took := time.Since(start); took < 4*pulse || took > 5*pulse+time.Second {
+			t.Errorf("it was noticed after %v", took)
+		}
+		time.Sleep(pulse)
+		lines, _ := st.take()
+		if n := strings.Count(strings.Join(lines, "\n"), "ServerDisconnected node "+addr); n != 2 || !strings.HasPrefix(lines[len(lines)-1], "NodeDisconnected node "+addr) {
+			t.Errorf("told of the cut: %q", lines)
+		}
+		if n, err := p.Nodes(c.ctx); len(n) != 1 || err != nil {
+			t.Errorf("nodes %v, %v", n, err)
+		}
+		time.Sleep(5 * pulse)
+		c.net.Heal()
+		if err := p.WaitServers(c.ctx, 4); err != nil {
+			t.Error(err)
+		}
+		if co, err = p.RunAt(c.ctx, NodeAddr(addr), timesNap.With(0)); err == nil {
+			err = co.Wait(c.ctx)
+		}
+		if err != nil {
+			t.Errorf("after it was healed: %v", err)
+		}
+		if err := p.Close(c.ctx); err != nil {
+			t.Error(err)
+		}
+		time.Sleep(time.Minute) // the pulses are the usual ones again
+		for _, rt := range []*Runtime{c.sched.Runtime, c.nodes[0].rt, c.nodes[1].rt} {
+			if d := rt.beat.now(); d != MinPulseInterval {
+				t.Errorf("%v pulses every %v", rt, d)
+			}
+		}
+	})
+}
+
+// TestNodeAvailInterval has nodes tell what they have to spare at the computation's pulses.
+func TestNodeAvailInterval(t *testing.T) {
+	inMemory(t, 2, SchedulerConfig{}, NodeConfig{MinPulseInterval: time.Second}, func(c *memCluster) {
+		for _, pulse := range []time.Duration{0, time.Second, 100 * time.Second} {
+			st := c.statuses(c.sched.Runtime)
+			p := c.schedule(c.sched.Runtime, 4, ComputationConfig{PulseInterval: pulse, Status: st.coro})
+			st.take()
+			if pulse == 0 {
+				pulse = 2 * MinPulseInterval
+			}
+			time.Sleep(5*pulse + pulse/2)
+			if lines, n := st.take(); n < 10 || n > 11 || len(lines) > 0 {
+				t.Errorf("in five intervals of %v two nodes told %d times what they have to spare; also came %q", pulse, n, lines)
+			}
+			if err := p.Close(c.ctx); err != nil {
+				t.Error(err)
+			}
+		}
+		if err := c.refused(ComputationConfig{PulseInterval: time.Second / 2}); !strings.Contains(err.Error(), "PulseInterval is 500ms, and the node takes 1s to 1m40s") {
+			t.Error(err)
+		}
+	})
+}
+
+// refused returns why a computation has no servers.
+func (c *memCluster) refused(cfg ComputationConfig) error {
+	c.Helper()
+	p := c.schedule(c.sched.Runtime, 0, cfg)
+	ctx, cancel := context.WithTimeout(c.ctx, time.Minute)
+	defer cancel()
+	err := p.WaitServers(ctx, 1)
+	if !errors.Is(err, ErrNoServer) {
+		c.Errorf("it has a server: %v", err)
+	}
+	if err := p.Close(c.ctx); err != nil {
+		c.Error(err)
+	}
+	return fmt.Errorf("refused: %w", err)
+}
+
+// TestZombieOfABatch closes an idle computation of a client elsewhere, so that the next has its turn.
+func TestZombieOfABatch(t *testing.T) {
+	const period = time.Minute
+	inMemory(t, 1, SchedulerConfig{ZombiePeriod: period}, NodeConfig{}, func(c *memCluster) {
+		first, second := c.client("c1"), c.client("c2")
+		st := c.statuses(first)
+		p1 := c.schedule(first, 2, ComputationConfig{Status: st.coro})
+		p2, err := NewComputation(second)
+		if err != nil {
+			t.Fatal(err)
+		}
+		turn := make(chan error, 1)
+		go func() { turn <- p2.Schedule(c.ctx, c.sched.Location()) }()
+		synctest.Wait()
+		if n, err := p2.Position(c.ctx); n != 1 || err != nil {
+			t.Errorf("the second is number %d, %v", n, err)
+		}
+		if n, err := p1.Position(c.ctx); n != 0 || err != nil {
+			t.Errorf("the first is number %d, %v", n, err)
+		}
+		co, err := p1.Run(c.ctx, timesNap.With(2*period))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := co.Wait(c.ctx); err != nil {
+			t.Errorf("a long run: %v", err)
+		}
+		st.take()
+		idle := time.Now()
+		if err := <-turn; err != nil {
+			t.Error(err)
+		}
+		if waited := time.Since(idle); waited < period || waited > period+10*time.Second {
+			t.Errorf("the second had its turn after %v", waited)
+		}
+		lines, _ := st.take()
+		kinds := make([]string, len(lines))
+		for i, line := range lines {
+			kinds[i], _, _ = strings.Cut(line, " ")
+			kinds[i] = strings.TrimSuffix(kinds[i], ":")
+			if !strings.HasSuffix(line, "nothing ran, and nothing was submitted, for 1m0s: its zombie period") {
+				t.Errorf("told %q", line)
+			}
+		}
+		if want := []string{"ServerClosed", "ServerClosed", "NodeClosed", "ComputationClosed"}; !slices.Equal(kinds, want) {
+			t.Errorf("told %q, want %q", kinds, want)
+		}
+		if _, err := p1.Run(c.ctx, timesNap.With(0)); !errors.Is(err, ErrClosed) || !strings.Contains(err.Error(), "zombie period") {
+			t.Errorf("a run then: %v", err)
+		}
+		if err := p2.Close(c.ctx); err != nil {
+			t.Error(err)
+		}
+	})
+}
+
+// TestZombieNode has a node leave when it runs nothing, though others are busy, and serve the next computation.
+func TestZombieNode(t *testing.T) {
+	inMemory(t, 1, SchedulerConfig{ZombiePeriod: -1}, NodeConfig{}, func(c *memCluster) {
+		idle := c.node(NodeConfig{Config: Config{Peers: []string{c.sched.Location().String()}}, ZombiePeriod: time.Minute}).Location().String()
+		client := c.client("c1")
+		st := c.statuses(client)
+		p := c.schedule(client, 4, ComputationConfig{Status: st.coro})
+		co, err := p.RunAt(c.ctx, NodeAddr(c.nodes[0].Location().String()), timesNap.With(3*time.Minute))
+		if err != nil {
+			t.Fatal(err)
+		}
+		st.take()
+		time.Sleep(2 * time.Minute)
+		lines, _ := st.take()
+		if len(lines) != 3 || lines[2] != "NodeClosed node "+idle+": nothing ran there for 1m0s: the node's zombie period" {
+			t.Errorf("told %q", lines)
+		}
+		if err := co.Wait(c.ctx); err != nil {
+			t.Error(err)
+		}
+		time.Sleep(2 * DefaultZombiePeriod) // no period for the computation
+		if _, err := p.Run(c.ctx, timesNap.With(0)); err != nil {
+			t.Error(err)
+		}
+		if err := p.Close(c.ctx); err != nil {
+			t.Error(err)
+		}
+		if err := c.schedule(c.client("c2"), 4, ComputationConfig{}).Close(c.ctx); err != nil {
+			t.Error(err)
+		}
+	})
+}
+
+// TestPing finds nodes that were started late and dial nobody: by the scheduler's interval, and by a computation's.
+func TestPing(t *testing.T) {
+	const interval = 20 * time.Second
+	for name, tt := range map[string]struct{ sched, comp time.Duration }{
+		"scheduler": {sched: interval}, "computation": {comp: interval}, "the less of both": {time.Hour, interval},
+	} {
+		t.Run(name, func(t *testing.T) {
+			inMemory(t, 0, SchedulerConfig{PingInterval: tt.sched}, NodeConfig{}, func(c *memCluster) {
+				p := c.schedule(c.sched.Runtime, 0, ComputationConfig{PingInterval: tt.comp})
+				time.Sleep(3*interval + interval/2)
+				start := time.Now()
+				c.node(NodeConfig{})
+				if err := p.WaitServers(c.ctx, 2); err != nil {
+					t.Fatal(err)
+				}
+				if took := time.Since(start); took < time.Second || took > interval+5*time.Second {
+					t.Errorf("the node was found after %v", took)
+				}
+				if err := p.Close(c.ctx); err != nil {
+					t.Error(err)
+				}
+				time.Sleep(interval) // a search may be under way
+				late := c.node(NodeConfig{})
+				time.Sleep(2 * interval)
+				if found := slices.Contains(c.sched.Peers(), late.Location()); found != (tt.sched == interval) {
+					t.Errorf("after the computation the next node is found: %v", found)
+				}
+			})
+		})
+	}
+}
+
+// TestNodesElsewhere has a scheduler reach one node of a network that it cannot discover, and by that one the others, also those
+// that come later; and again when all were gone.
+func TestNodesElsewhere(t *testing.T) {
+	const here, there = 7, 8
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		n := NewMemNetwork()
+		c := &memCluster{T: t, net: n, ctx: t.Context()}
+		far := NodeConfig{Config: Config{UDPPort: there, TCPPort: 1234}, Servers: 1}
+		first := c.node(far)
+		far.TCPPort = 0
+		c.node(far)
+		sched, err := NewScheduler(SchedulerConfig{
+			Config: Config{UDPPort: here, TestHost: n.Host("sched"), Logger: discard},
+			Nodes:  []string{first.Location().String()}, PingInterval: 20 * time.Second,
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		c.sched = sched
+		defer sched.Close()
+		p := c.schedule(sched.Runtime, 2, ComputationConfig{})
+		far.UDPPort = -1
+		deaf := c.node(far)
+		far.UDPPort = there
+		c.node(far)
+		if err := p.WaitServers(c.ctx, 3); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(time.Minute)
+		if slices.Contains(sched.Peers(), deaf.Location()) {
+			t.Error("a node was found that cannot be")
+		}
+		n.Host("sched").Cut()
+		time.Sleep(2 * time.Minute)
+		if servers, err := p.Servers(c.ctx); len(servers) != 0 || err != nil {
+			t.Errorf("cut off, with %v, %v", servers, err)
+		}
+		n.Heal()
+		start := time.Now()
+		if err := p.WaitServers(c.ctx, 3); err != nil {
+			t.Fatal(err)
+		}
+		if took := time.Since(start); took > 2*time.Minute {
+			t.Errorf("it took %v until all were there again", took)
+		}
+		if err := p.Close(c.ctx); err != nil {
+			t.Error(err)
+		}
+	})
+}
+
+func TestTimesAreChecked(t *testing.T) {
+	t.Parallel()
+	rt := testRuntime(t, Config{})
+	for says, cfg := range map[string]ComputationConfig{
+		"PulseInterval: -1ns is negative": {PulseInterval: -1}, "PulseInterval: 1ms is not between": {PulseInterval: time.Millisecond},
+		"PulseInterval: 2h0m0s is not": {PulseInterval: 2 * time.Hour}, "PingInterval: 9s is less than": {PingInterval: 9 * time.Second},
+		"ZombiePeriod: -1ns is negative": {ZombiePeriod: -1}, "Timeout: -1ns is negative": {Timeout: -1},
+	} {
+		if _, err := NewComputation(rt, cfg); err == nil || !strings.Contains(err.Error(), "ComputationConfig."+says) {
+			t.Errorf("%v, want %q", err, says)
+		}
+	}
+	for says, cfg := range map[string]SchedulerConfig{
+		"PingInterval: 9s is less than": {PingInterval: 9 * time.Second}, "PingInterval: UDPPort is -1": {PingInterval: time.Minute, Config: Config{UDPPort: -1}},
+		`Nodes: `: {Nodes: []string{"nowhere"}}, "PingInterval: -1s is less": {PingInterval: -time.Second},
+	} {
+		if _, err := NewScheduler(cfg); err == nil || !strings.Contains(err.Error(), "SchedulerConfig."+says) {
+			t.Errorf("%v, want %q", err, says)
+		}
+	}
+}
