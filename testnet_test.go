@@ -151,10 +151,12 @@ func TestDialWhileCut(t *testing.T) {
 		if err := next(t, connected); err != nil {
 			t.Error(err)
 		}
-		at := b.Location()
+		at, la := b.Location(), upLink(t, a, b)
+		upLink(t, b, a)
 		if err := b.Close(); err != nil {
 			t.Fatal(err)
 		}
+		_ = waitEnded(t, la)
 		if _, err := a.Connect(testContext(t), at.String()); !errors.Is(err, syscall.ECONNREFUSED) || !errors.Is(err, ErrDisconnected) {
 			t.Errorf("connected to nobody: %v", err)
 		}
