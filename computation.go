@@ -18,6 +18,10 @@ import (
 type ComputationConfig struct {
 	// Functions are the names that every server must have registered; a node without one is ignored, with that reason.
 	Functions []string
+	// Files are paths of files at the client. Each is sent to every server's folder, see [Coro.Dir], before the server is used, under
+	// its last name and with its executable bits; to servers that come later, too, as it is then. NewComputation fails when one
+	// cannot be read. A server that one cannot be sent to is ignored, with that reason.
+	Files []string
 	// Status receives [Status], [Exit] and [NodeAvail] messages; see Status for their order.
 	Status *Coro
 	// NodeFilters say which nodes are used, in order; see [NodeFilter]. None: all.
@@ -91,6 +95,9 @@ func NewComputation(rt *Runtime, cfg ...ComputationConfig) (*Computation, error)
 	}
 	if _, err := compileFilters(c.NodeFilters); err != nil {
 		return nil, err
+	}
+	if c.Files, err = settleFiles(c.Files); err != nil {
+		return nil, fmt.Errorf("discoro: ComputationConfig.Files: %w", err)
 	}
 	p := &Computation{rt: rt, cfg: c, status: c.Status, timeout: c.Timeout, servers: map[Location]string{}, known: map[Location]string{}}
 	if p.timeout == 0 {

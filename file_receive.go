@@ -42,7 +42,7 @@ func (l *link) serveFile(s net.Conn) {
 	case wire.FileDelete:
 		err = l.deleteFile(h)
 	case wire.FileFetch:
-		err = fmt.Errorf("no such computation: %w", ErrNotFound)
+		err = l.sendFilesOf(h.Token)
 	}
 	if err != nil {
 		err = &textError{text: err.Error(), is: []error{err}}

@@ -125,3 +125,62 @@ func promiseFiles(t *testing.T, processes bool) {
 		t.Error("a file to a server of a computation that is over")
 	}
 }
+
+// TestComputationFiles has files sent to every server before it is used, also to one that takes another's place.
+func TestComputationFiles(t *testing.T) {
+	t.Parallel()
+	c := newCluster(t, discoro.NodeConfig{Servers: 1, Processes: true})
+	tool := c.file("tool", "some text")
+	if err := os.Chmod(tool, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	comp := c.computation(1, discoro.ComputationConfig{Files: []string{c.file("data", "data"), tool}})
+	server := c.server(comp)
+	for range 2 {
+		for name, want := range map[string]string{"data": "data", "tool": "some text"} {
+			if got := clusterRunAt(c, comp, c.server(comp), fileRead.With(name)); got != want {
+				t.Errorf("%s has %q", name, got)
+			}
+		}
+		dir := clusterRunAt(c, comp, c.server(comp), fileDir.With(discoro.None{}))
+		if info, err := os.Stat(filepath.Join(dir, "tool")); err != nil || info.Mode()&0o100 == 0 {
+			t.Errorf("the tool cannot be executed: %v, %v", info.Mode(), err)
+		}
+		if c.server(comp) != server {
+			break // the second one
+		}
+		co, err := comp.Run(c.ctx, faultEnd.With("exit"))
+		if err == nil {
+			_ = co.Wait(c.ctx)
+		}
+		c.awaitOther(comp, server)
+	}
+}
+
+// TestComputationFilesRefused shows what is said of files that cannot be sent.
+func TestComputationFilesRefused(t *testing.T) {
+	t.Parallel()
+	c := newCluster(t, discoro.NodeConfig{Servers: 1, Config: discoro.Config{MaxFileSize: 3}})
+	for says, files := range map[string][]string{
+		"no such file":    {c.file("one", ""), filepath.Join(t.TempDir(), "nothing")},
+		"no regular file": {t.TempDir()},
+		"the same name":   {c.file("one", ""), c.file("ONE", "")},
+		"names no file":   {""},
+	} {
+		_, err := discoro.NewComputation(c.sched.Runtime, discoro.ComputationConfig{Files: files})
+		if err == nil || !strings.Contains(err.Error(), says) || !strings.Contains(err.Error(), "ComputationConfig.Files") {
+			t.Errorf("%s: %v", says, err)
+		}
+	}
+	comp, err := discoro.NewComputation(c.sched.Runtime, discoro.ComputationConfig{Files: []string{c.file("large", "1234")}})
+	if err == nil {
+		err = comp.Schedule(c.ctx)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	c.poll("the reason", func() bool {
+		reason := c.reason(comp)
+		return strings.Contains(reason, "large") && strings.Contains(reason, "MaxFileSize is 3")
+	})
+}

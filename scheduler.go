@@ -96,6 +96,7 @@ type roleEvent struct {
 	done  *wire.JobID
 	stuck string
 
+	fetched  *fetched    // a server's: the computation's files are there, or are not
 	stranded *servedComp // a server's: its client or scheduler has been gone for a while
 	tick     bool        // a scheduler's: it is time to look for what is idle
 }

@@ -134,7 +134,7 @@ type servedComp struct {
 	scheduler *link
 	dir       string
 	pulse     time.Duration // between signs of life; 0: as usual
-	ready     bool
+	fetching  bool          // has asked the client for the computation's files
 	closing   bool
 	running   map[wire.JobID]*localCoro
 }
@@ -153,6 +153,8 @@ func (l *serverLoop) step(e roleEvent) {
 			l.ended(*e.done)
 		case e.stuck != "":
 			l.stuck(e.stuck)
+		case e.fetched != nil:
+			l.haveFiles(*e.fetched)
 		case e.stranded != nil:
 			if e.stranded == l.comp && !l.comp.closing {
 				l.leave()
@@ -205,14 +207,36 @@ func (l *serverLoop) setUp(from *link, f *wire.Setup) {
 	l.readyIfLinked()
 }
 
-// readyIfLinked tells the scheduler that the server can be used, once.
+// readyIfLinked has the client send the computation's files, once, and the scheduler told when they are there.
 func (l *serverLoop) readyIfLinked() {
 	c := l.comp
+	if c.fetching || c.closing || !c.linked() {
+		return
+	}
+	c.fetching = true
+	l.rt.start(func() {
+		err := c.client.fetchFiles(c.token)
+		l.box.put(roleEvent{fetched: &fetched{c, err}})
+	})
+}
+
+// linked reports whether the links to client and scheduler are up.
+func (c *servedComp) linked() bool {
 	_, client := c.client.isUp()
 	_, scheduler := c.scheduler.isUp()
-	if client && scheduler && !c.ready && !c.closing {
-		c.ready = true
-		l.tellReady(nil)
+	return client && scheduler
+}
+
+// fetched says that a computation's files are there, or why they are not.
+type fetched struct {
+	comp *servedComp
+	err  error
+}
+
+// haveFiles tells the scheduler that the server can be used, or that it cannot.
+func (l *serverLoop) haveFiles(e fetched) {
+	if c := l.comp; c == e.comp && !c.closing && c.linked() { // without its links it has said so
+		l.tellReady(e.err)
 	}
 }
 
