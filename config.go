@@ -130,12 +130,7 @@ type settled struct {
 // settle checks cfg and fills in defaults; it is the one place where a Config is checked.
 func (cfg Config) settle() (settled, error) {
 	s := settled{Config: cfg}
-	if s.Name == "" {
-		s.Name, _ = os.Hostname()
-	}
-	if s.Name == "" {
-		s.Name = "discoro"
-	}
+	s.Name = cmp.Or(s.Name, defaultName())
 	if err := s.checkFields(); err != nil {
 		return settled{}, err
 	}
@@ -166,9 +161,15 @@ func (cfg Config) settle() (settled, error) {
 	return s, nil
 }
 
+// defaultName is the host's.
+func defaultName() string {
+	name, _ := os.Hostname()
+	return cmp.Or(name, "discoro")
+}
+
 // badField is the error of one field.
 func badField(field, format string, args ...any) error {
-	return fmt.Errorf("discoro: Config.%s: %w", field, fmt.Errorf(format, args...))
+	return &fieldError{"Config", field, fmt.Errorf(format, args...)}
 }
 
 // checkFields checks what can be checked of each field alone.

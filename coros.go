@@ -65,6 +65,7 @@ const (
 	waitFinish      = "Finish"
 	waitResults     = "Results"
 	waitDrain       = "Drain"
+	waitTally       = "Status"
 	waitDisconnect  = "Disconnect"
 	waitSubscribe   = "Subscribe"
 	waitUnsubscribe = "Unsubscribe"

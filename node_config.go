@@ -91,7 +91,7 @@ var errNoInit = errors.New("discoro: NodeConfig.Processes: main must call discor
 
 // badNode is the error of one field.
 func badNode(field, format string, args ...any) error {
-	return fmt.Errorf("discoro: NodeConfig.%s: %w", field, fmt.Errorf(format, args...))
+	return &fieldError{"NodeConfig", field, fmt.Errorf(format, args...)}
 }
 
 // settlePulses checks the intervals and fills in their defaults.

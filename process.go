@@ -16,6 +16,7 @@ import (
 	"strconv"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"time"
 
 	"github.com/discoro/discoro/wire"
@@ -56,8 +57,8 @@ func Init() {
 	if err := os.Unsetenv(serverEnv); err != nil {
 		fatal(err)
 	}
-	// Ctrl-C reaches every process of a terminal; the node decides.
-	signal.Notify(make(chan os.Signal, 1), os.Interrupt)
+	// Ctrl-C reaches every process of a terminal, and what ends a service every process of it; the node decides.
+	signal.Notify(make(chan os.Signal, 1), os.Interrupt, syscall.SIGTERM)
 	if err := serveProcess(os.Stdin); err != nil {
 		fatal(err)
 	}

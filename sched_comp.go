@@ -37,6 +37,8 @@ const maxQueued = 10_000
 // checkSubmit says what is wrong with what a client asks for.
 func (s *schedState) checkSubmit(f *wire.Submit) error {
 	switch {
+	case s.leaving:
+		return fmt.Errorf("the scheduler is leaving, and takes no new computations: %w", ErrRejected)
 	case len(s.queue) >= maxQueued:
 		return fmt.Errorf("%d computations wait already: %w", maxQueued, ErrRejected)
 	case f.Pulse != 0 && sanePulse(f.Pulse) != time.Duration(f.Pulse):

@@ -16,6 +16,8 @@ type schedState struct {
 	zombies   zombiePeriods // immutable
 	leastPing time.Duration // immutable: what a computation may ask for
 
+	leaving bool // nothing new is taken
+
 	now  time.Time // of the current event
 	wake time.Time // when tick is to be called; zero: not
 

@@ -15,15 +15,15 @@ type SchedulerConfig struct {
 	// Nodes, "host:port", are kept connected as Peers are: nodes that do not have this scheduler among their own Peers. In
 	// another network one is enough where discovery works there: each is asked for the other nodes of its local network,
 	// when it is reached and at every PingInterval, and those are connected to as well.
-	Nodes []string
+	Nodes []string `json:"node"`
 	// ZombiePeriod is how long a computation may be idle, with nothing running at its servers and nothing submitted by its
 	// client: then it is closed, with that reason, and the next of the queue has its turn. 0: [DefaultZombiePeriod] for
 	// computations of clients in other runtimes, and for those of this runtime, a private scheduler's, none. Less than 0: none.
 	// A client may ask for less with ComputationConfig.ZombiePeriod.
-	ZombiePeriod time.Duration
+	ZombiePeriod time.Duration `json:"zombie_period"`
 	// PingInterval is how often nodes are looked for on the local network, from the start on, as [Runtime.Discover] does. At
 	// least MinPulseInterval; 0: not, but for what DiscoverPeers and a computation's PingInterval say.
-	PingInterval time.Duration
+	PingInterval time.Duration `json:"ping_interval"`
 
 	leastPing time.Duration // of PingIntervals; 0: MinPulseInterval; tests set it
 }
@@ -34,6 +34,8 @@ type SchedulerConfig struct {
 // Its Runtime is the client's too: NewComputation(sched.Runtime).
 type Scheduler struct {
 	*Runtime
+
+	loop *schedLoop // immutable; its fields belong to the loop
 }
 
 // NewScheduler returns a running scheduler in this process. Nodes come to it that have its Location among their Peers; it
@@ -56,7 +58,7 @@ func NewScheduler(cfg ...SchedulerConfig) (*Scheduler, error) {
 	rt.addRole(&loop.box, func(r *roleInboxes, box roleBox) { r.scheduler = box })
 	rt.start(func() { rt.endComputations(loop) })
 	loop.look.begin(nodes, c.PingInterval)
-	return &Scheduler{Runtime: rt}, nil
+	return &Scheduler{Runtime: rt, loop: loop}, nil
 }
 
 // settle checks what is the scheduler's own, fills in defaults, and returns where Nodes are.
@@ -64,18 +66,23 @@ func (cfg *SchedulerConfig) settle() (nodes []Location, err error) {
 	cfg.leastPing = cmp.Or(cfg.leastPing, MinPulseInterval)
 	switch {
 	case cfg.PingInterval != 0 && cfg.PingInterval < cfg.leastPing:
-		return nil, fmt.Errorf("discoro: SchedulerConfig.PingInterval: %v is less than MinPulseInterval, %v", cfg.PingInterval, cfg.leastPing)
+		return nil, badScheduler("PingInterval", "%v is less than MinPulseInterval, %v", cfg.PingInterval, cfg.leastPing)
 	case cfg.PingInterval != 0 && cfg.UDPPort < 0:
-		return nil, fmt.Errorf("discoro: SchedulerConfig.PingInterval: UDPPort is %d, which turns discovery off: leave one of them out", cfg.UDPPort)
+		return nil, badScheduler("PingInterval", "UDPPort is %d, which turns discovery off: leave one of them out", cfg.UDPPort)
 	}
 	for _, n := range cfg.Nodes {
 		loc, err := ParseLocation(n)
 		if err != nil {
-			return nil, fmt.Errorf("discoro: SchedulerConfig.Nodes: %w", err)
+			return nil, badScheduler("Nodes", "%w", err)
 		}
 		nodes = append(nodes, loc)
 	}
 	return nodes, nil
+}
+
+// badScheduler is the error of one field.
+func badScheduler(field, format string, args ...any) error {
+	return &fieldError{"SchedulerConfig", field, fmt.Errorf(format, args...)}
 }
 
 // endComputations ends the computations that are scheduled at their own runtime when that closes: no link breaks for
@@ -99,6 +106,8 @@ type roleEvent struct {
 	fetched  *fetched    // a server's: the computation's files are there, or are not
 	stranded *servedComp // a server's: its client or scheduler has been gone for a while
 	tick     bool        // a scheduler's: it is time to look for what is idle
+
+	do func(*schedLoop) // a scheduler's: its operator wants something
 }
 
 // roleBox takes events for a role's loop: an inbox, or an actor. put never blocks.
@@ -253,10 +262,14 @@ type schedLoop struct {
 	wake  time.Time         // what timer is set to
 	pulse time.Duration     // what the active computation asks for; 0: there is none
 	ping  time.Duration     // likewise
+
+	closers []schedCloser // who waits for the end of a computation
+	over    chan struct{} // closed when the scheduler is leaving and has nothing to do
+	isOver  bool          // over is closed
 }
 
 func newSchedLoop(rt *Runtime, cfg *SchedulerConfig) *schedLoop {
-	l := &schedLoop{rt: rt, look: newLookout(rt), state: newSchedState(), links: map[wire.ID]*link{rt.id: rt.self}}
+	l := &schedLoop{rt: rt, look: newLookout(rt), state: newSchedState(), links: map[wire.ID]*link{rt.id: rt.self}, over: make(chan struct{})}
 	l.state.self, l.state.zombies, l.state.leastPing = rt.id, zombiesOf(cfg.ZombiePeriod), cfg.leastPing
 	l.box.handle = l.step
 	l.timer = time.AfterFunc(time.Hour, func() { l.box.put(roleEvent{tick: true}) })
@@ -267,16 +280,20 @@ func newSchedLoop(rt *Runtime, cfg *SchedulerConfig) *schedLoop {
 // step turns an event of the loop into one of the state, and does what that decides.
 func (l *schedLoop) step(e roleEvent) {
 	l.state.now = time.Now()
-	if e.tick {
+	switch {
+	case e.do != nil:
+		e.do(l)
+	case e.tick:
 		l.wake = time.Time{}
 		l.state.tick()
-	} else if !l.feed(e) {
+	case !l.feed(e):
 		return
 	}
 	for _, e := range l.state.take() {
 		l.perform(e)
 	}
 	l.keepTime()
+	l.tellOperator()
 }
 
 // keepTime sets the timer and the intervals as the state wants them.

@@ -1,0 +1,27 @@
+// Command node is a node of a cluster: it serves computations with the functions that this program has registered.
+//
+//	go run ./examples/scheduler --tcp_port 7070                  # on one machine
+//	go run ./examples/node --peer HOST:7070                      # on each machine
+//
+// Between machines give both the same secret, in a file with --secret_file or in DISCORO_SECRET. --help lists all options;
+// on standard input it takes status, close, quit and terminate.
+//
+// For a cluster of your own copy this file, and import the packages that register your functions, for what they do when
+// they are initialized: import _ "example.com/yours/jobs". Clients import the same packages, and call them. A node whose
+// program lacks a function of a computation is left out, with that reason.
+package main
+
+import (
+	"fmt"
+	"os"
+
+	"github.com/discoro/discoro"
+)
+
+// Hello greets from the machine that it runs on.
+var Hello = discoro.Register("example.hello", func(_ *discoro.Coro, who string) (string, error) {
+	host, err := os.Hostname()
+	return fmt.Sprintf("hello %s, from process %d at %s", who, os.Getpid(), host), err
+})
+
+func main() { discoro.NodeMain() }

@@ -1,0 +1,131 @@
+package discoro
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"strings"
+	"time"
+)
+
+// role is what an operator has to do with a node or scheduler. Only status and Close block.
+type role interface {
+	banner() string // how it can be reached
+	status(ctx context.Context) string
+	closeActive(closed func()) // closes what is served; calls closed when nothing is, from anywhere
+	leave()                    // takes nothing new
+	left() <-chan struct{}     // closed when it has left
+	Close() error
+}
+
+// statusWait bounds the wait for servers that do not answer.
+const statusWait = 2 * time.Second
+
+// commands are those on standard input.
+const commands = "status, close, quit or exit, terminate"
+
+// operator is who sits at a role: commands and signals.
+type operator struct {
+	role    role
+	out     io.Writer
+	closed  chan struct{} // what was to be closed is
+	leaving bool
+}
+
+// operate runs a role until it has ended.
+func operate(ctx context.Context, r role, opt commonOptions) error {
+	o := &operator{role: r, out: os.Stdout, closed: make(chan struct{}, 1)}
+	o.say("%s", r.banner())
+	signals, stop := endSignals(opt.Daemon)
+	defer stop()
+	var lines <-chan string
+	if !opt.Daemon {
+		o.say("commands: %s", commands)
+		over := make(chan struct{})
+		defer close(over)
+		lines = readLines(os.Stdin, over)
+	}
+	for {
+		select {
+		case <-ctx.Done():
+			return r.Close()
+		case <-r.left():
+			return r.Close()
+		case <-o.closed:
+			o.say("nothing is served")
+		case s := <-signals:
+			if !o.leaving {
+				o.leave()
+				continue
+			}
+			o.say("%v: ending at once", s)
+			stop() // one more ends this process as if it had never listened
+			return &exitError{exitForced, errors.Join(fmt.Errorf("discoro: ended at once by a second signal: %v", s), r.Close())}
+		case line, more := <-lines:
+			if !more {
+				lines = nil // it goes on serving
+				continue
+			}
+			if o.obey(ctx, line) {
+				stop()
+				return r.Close()
+			}
+		}
+	}
+}
+
+// obey does what a line says, and reports whether that is to end at once.
+func (o *operator) obey(ctx context.Context, line string) (end bool) {
+	switch command := strings.ToLower(strings.TrimSpace(line)); command {
+	case "":
+	case "status":
+		ctx, cancel := context.WithTimeout(ctx, statusWait)
+		defer cancel()
+		o.say("%s", o.role.status(ctx))
+	case "close":
+		o.role.closeActive(func() {
+			select {
+			case o.closed <- struct{}{}:
+			default:
+			}
+		})
+	case "quit", "exit":
+		o.leave()
+	case "terminate":
+		o.say("ending at once")
+		return true
+	default:
+		o.say("there is no command %.40q; there are %s", command, commands)
+	}
+	return false
+}
+
+func (o *operator) leave() {
+	o.leaving = true
+	o.say("leaving: nothing new is taken, and what runs goes on to its end; one more signal, or the command terminate, ends it at once")
+	o.role.leave()
+}
+
+// say writes a line for the operator. When nobody reads, nothing is lost that the log has not.
+func (o *operator) say(format string, args ...any) {
+	_, _ = fmt.Fprintln(o.out, strings.TrimSuffix(fmt.Sprintf(format, args...), "\n"))
+}
+
+// readLines returns the lines of in, until that ends, or over is closed.
+func readLines(in io.Reader, over <-chan struct{}) <-chan string {
+	lines := make(chan string)
+	go func() { // ends with in, or the process
+		defer close(lines)
+		for scanner := bufio.NewScanner(in); scanner.Scan(); {
+			select {
+			case lines <- scanner.Text():
+			case <-over:
+				return
+			}
+		}
+	}()
+	return lines
+}

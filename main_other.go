@@ -1,0 +1,6 @@
+//go:build !unix
+
+package discoro
+
+// ignoreBackground does nothing: no terminal stops processes here.
+func ignoreBackground() {}

@@ -1,0 +1,142 @@
+package discoro
+
+import (
+	"crypto/sha256"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+)
+
+// stateLock is a locked file that says which node of a name runs for a user of this machine. The system unlocks it when its
+// process ends, however that happens. The file stays: removing a locked file would let two have it.
+type stateLock struct{ f *os.File }
+
+// holder is what the file says of the process that has locked it; for people, as it may be old.
+type holder struct {
+	PID      int    `json:"pid"`
+	Location string `json:"location"`
+}
+
+// How long a node has to end that is asked to, before it is killed, and then.
+const (
+	phoenixAsks  = defaultGrace + 2*closeGrace
+	phoenixKills = 5 * time.Second
+	phoenixLooks = 20 * time.Millisecond
+)
+
+// errHeld is what comes of a lock that another process has.
+var errHeld = errors.New("it is locked by another process")
+
+// lockState locks the file of a name. phoenix ends who has it.
+func lockState(kind, name string, phoenix bool, log *slog.Logger) (*stateLock, error) {
+	dir, err := stateFolder()
+	if err != nil {
+		return nil, fmt.Errorf("discoro: no folder for the state of %s %s: %w", kind, name, err)
+	}
+	path := filepath.Join(dir, stateFile(kind, name))
+	l, err := openLock(path)
+	if phoenix && errors.Is(err, errHeld) {
+		l, err = takeOver(path, log)
+	}
+	switch {
+	case err == nil:
+		return l, nil
+	case !errors.Is(err, errHeld):
+		return nil, fmt.Errorf("discoro: lock %s: %w", path, err)
+	case phoenix:
+		return nil, fmt.Errorf("discoro: %s %s, %s, cannot be ended: %w", kind, name, heldBy(path), err)
+	}
+	return nil, fmt.Errorf("discoro: %s %s runs on this machine already, %s: give this one another --name, or end that one, which --phoenix does: %w",
+		kind, name, heldBy(path), ErrExists)
+}
+
+// stateFolder returns a folder of the user's own, on this machine where there is one.
+func stateFolder() (string, error) {
+	dir := os.Getenv("XDG_RUNTIME_DIR")
+	if dir == "" {
+		var err error
+		if dir, err = os.UserCacheDir(); err != nil {
+			return "", fmt.Errorf("%w (XDG_RUNTIME_DIR names one)", err)
+		}
+	}
+	dir = filepath.Join(dir, "discoro")
+	return dir, os.MkdirAll(dir, 0o700)
+}
+
+// stateFile returns the name of a file: several hosts may share the folder, and names may have any characters.
+func stateFile(kind, name string) string {
+	plain := strings.Map(func(r rune) rune {
+		if r < 128 && (r == '-' || r == '.' || '0' <= r && r <= '9' || 'a' <= r && r <= 'z' || 'A' <= r && r <= 'Z') {
+			return r
+		}
+		return '_'
+	}, name)
+	sum := sha256.Sum256([]byte(defaultName() + "\x00" + name))
+	return fmt.Sprintf("%s-%.60s-%x.lock", kind, plain, sum[:4])
+}
+
+// openLock opens and locks a file; errHeld when another process has it.
+func openLock(path string) (*stateLock, error) {
+	f, err := lockFile(path)
+	if err != nil {
+		return nil, err
+	}
+	return &stateLock{f}, nil
+}
+
+// takeOver ends the process that has locked a file: asks it to, and kills it when it does not. Which process that is, the
+// system says, not the file.
+func takeOver(path string, log *slog.Logger) (*stateLock, error) {
+	log.Warn("ending the node that runs", slog.String("which", heldBy(path)))
+	for _, step := range []struct {
+		end  func(*os.Process) error
+		wait time.Duration
+	}{{askToEnd, phoenixAsks}, {(*os.Process).Kill, phoenixKills}} {
+		if err := signalHolder(path, step.end); err != nil {
+			return nil, errors.Join(errHeld, err)
+		}
+		if l, err := awaitLock(path, step.wait); !errors.Is(err, errHeld) {
+			return l, err
+		}
+	}
+	return nil, errHeld
+}
+
+// awaitLock tries for a while. Nothing tells when a lock is free.
+func awaitLock(path string, wait time.Duration) (*stateLock, error) {
+	look := time.NewTicker(phoenixLooks)
+	defer look.Stop()
+	for end := time.Now().Add(wait); ; <-look.C {
+		if l, err := openLock(path); !errors.Is(err, errHeld) || time.Now().After(end) {
+			return l, err
+		}
+	}
+}
+
+// note writes who has the lock. It is for people only, so nothing depends on it.
+func (l *stateLock) note(loc Location) {
+	text, err := json.Marshal(holder{os.Getpid(), loc.String()})
+	if err == nil && l.f.Truncate(0) == nil {
+		_, _ = l.f.WriteAt(append(text, '\n'), 0)
+	}
+}
+
+// unlock gives the lock back.
+func (l *stateLock) unlock() {
+	_ = l.f.Truncate(0)
+	_ = l.f.Close() // which unlocks it
+}
+
+// heldBy says in words who has locked a file.
+func heldBy(path string) string {
+	var h holder
+	if text, err := readBounded(path, 4096); err == nil && json.Unmarshal(text, &h) == nil && h.PID != 0 {
+		return fmt.Sprintf("process %d at %.300s", h.PID, h.Location)
+	}
+	return "which does not say yet where"
+}
