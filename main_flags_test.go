@@ -65,7 +65,7 @@ func TestFlagsOfEveryKind(t *testing.T) {
 		"--secret_file", secret, "--certfile", "a", "--keyfile", "b", "--cafile", "c", "--min_pulse_interval", "0.5", "--max_pulse_interval", "1m30s",
 		"--zombie_period", "1000", "-d", "--tcp_ports", "2345-2347", "--tcp_ports=3799,4000", "-t", "7070", "--serve", "3", "--daemon",
 		"--service_start", "17:00", "--service_stop", "07:00", "--service_end", "08:00", "--phoenix", "--discover_peers",
-		"--peer", "a:1", "--peer", "b:2, c:3", "--insecure=true", "--max_message", "1000", "--max_mailbox", "7", "--msg_timeout", "3")
+		"--peer", "a:1", "--peer", "b:2, c:3", "--insecure=true", "--max_message", "1000", "--max_file_size", "5000000000", "--max_mailbox", "7", "--msg_timeout", "3")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -74,7 +74,7 @@ func TestFlagsOfEveryKind(t *testing.T) {
 			Config: Config{
 				Name: "me", Addr: "127.0.0.1", ExtAddr: "example.com", TCPPort: 7070, UDPPort: 51351, DestPath: dir,
 				Secret: "from a file, and long", CertFile: "a", KeyFile: "b", CAFile: "c", Insecure: true,
-				MaxMessage: 1000, MaxMailbox: 7, MsgTimeout: 3 * time.Second,
+				MaxMessage: 1000, MaxFileSize: 5_000_000_000, MaxMailbox: 7, MsgTimeout: 3 * time.Second,
 				Peers: []string{"a:1", "b:2", "c:3"}, DiscoverPeers: true,
 			},
 			Servers: -1, Processes: true, TCPPorts: []string{"2345-2347", "3799", "4000"},

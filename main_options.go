@@ -32,6 +32,7 @@ var options = []option{
 	{name: "discover_peers", usage: "look for peers on the local network at the start"},
 	{name: "node", arg: "HOST:PORT", usage: "a node in another network; may be repeated; one of each network is enough where discovery works there"},
 	{name: "dest_path", arg: "FOLDER", usage: "where received files and the servers' folders go; default: a private folder that is removed at the end"},
+	{name: "max_file_size", arg: "BYTES", usage: "the largest file that is taken; 0, the default: no limit"},
 	{name: "max_message", arg: "BYTES", usage: "the largest message, argument or result; default: 64 MiB"},
 	{name: "max_mailbox", arg: "N", usage: "messages that wait in a mailbox at most; 0, the default: no limit"},
 	{name: "msg_timeout", arg: "SECONDS", usage: "bound of control messages; default: 10"},
