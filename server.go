@@ -296,7 +296,10 @@ func (l *serverLoop) startJob(f *wire.Start) {
 		return
 	}
 	call := &f.Call
-	body := func(co *Coro) (any, error) { return fn.run(co, call) }
+	body := func(co *Coro) (any, error) {
+		growStack(1)
+		return fn.run(co, call)
+	}
 	l.rt.spawn(fn.name, body, func(co *localCoro) {
 		co.job, co.pc = &serverJob{fn: fn.name, comp: c.name}, 0
 		co.dir = c.dir
@@ -394,4 +397,14 @@ func (l *serverLoop) closedIfIdle() {
 		}
 		l.node.tell(&wire.ServerDone{Token: c.token})
 	})
+}
+
+// growStack makes the goroutine's stack as large as decoding an argument and encoding a result take, at once: it would grow in
+// several steps, each of which copies what is there by then.
+//
+//go:noinline
+func growStack(i int) byte {
+	var room [5 << 10]byte
+	room[i] = 1
+	return room[i+1]
 }
