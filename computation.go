@@ -139,6 +139,15 @@ func (p *Computation) Schedule(ctx context.Context, at ...Location) error {
 	if err != nil {
 		return fmt.Errorf("discoro: schedule: %w", err)
 	}
+	turn, err := p.enqueue(l)
+	if err != nil {
+		return fmt.Errorf("discoro: schedule: %w", err)
+	}
+	return p.awaitTurn(ctx, l, turn)
+}
+
+// enqueue submits the computation; turn is finished when its turn has come.
+func (p *Computation) enqueue(l *link) (turn *call, err error) {
 	p.mu.Lock()
 	state := p.state
 	if state == compNew {
@@ -147,28 +156,61 @@ func (p *Computation) Schedule(ctx context.Context, at ...Location) error {
 	p.mu.Unlock()
 	switch {
 	case state == compOver:
-		return fmt.Errorf("discoro: schedule: the computation is closed; make a new one: %w", ErrClosed)
+		return nil, fmt.Errorf("the computation is closed; make a new one: %w", ErrClosed)
 	case state != compNew:
-		return fmt.Errorf("discoro: schedule: the computation was scheduled before; make a new one: %w", ErrExists)
+		return nil, fmt.Errorf("the computation was scheduled before; make a new one: %w", ErrExists)
 	}
 	p.rt.mu.Lock()
 	p.rt.comps[p.token] = p
 	p.rt.mu.Unlock()
-	if err := p.submit(ctx, l); err != nil {
+	turn = &call{why: waitSchedule}
+	if _, err := l.ask(turn, p.submission); err != nil {
+		turn.finish(outcome{err: err})
+	}
+	return turn, nil
+}
+
+// submission is what the scheduler is told.
+func (p *Computation) submission(call uint64) wire.Frame {
+	return &wire.Submit{
+		Call: call, Token: p.token, Client: p.rt.peer(), Name: p.rt.cfg.Name, Functions: p.cfg.Functions,
+		Pulse: int64(p.cfg.PulseInterval), Ping: int64(p.cfg.PingInterval), Zombie: int64(p.cfg.ZombiePeriod),
+		Filters: filtersToWire(p.cfg.NodeFilters),
+	}
+}
+
+// awaitTurn waits for the turn of a computation that is queued.
+func (p *Computation) awaitTurn(ctx context.Context, l *link, turn *call) error {
+	stop := p.explain(l, "the computation's turn at the scheduler")
+	out, err := p.rt.wait(ctx, turn)
+	stop()
+	switch {
+	case err == nil:
+		err = out.err
+	case ctx.Err() != nil && l.stateNow() == linkUp:
+		err = fmt.Errorf("the computation's turn has not come: %s: %w", p.report(l), err)
+	}
+	if err != nil {
 		l.tell(&wire.CloseJob{Token: p.token})
 		p.end(err)
 		return fmt.Errorf("discoro: schedule at %v: %w", l.location(), err)
 	}
+	p.begin()
+	return nil
+}
+
+// begin notes that the turn has come. The scheduler's status says so before its answer to Schedule is there, and a status
+// coroutine may use the computation then.
+func (p *Computation) begin() {
 	p.mu.Lock()
-	beats := p.state == compQueued
-	if beats {
+	begins := p.state == compQueued
+	if begins {
 		p.state, p.beats = compActive, true
 	}
 	p.mu.Unlock()
-	if beats {
+	if begins {
 		p.rt.beat.change(0, p.cfg.PulseInterval)
 	}
-	return nil
 }
 
 // Position returns the computation's place in the scheduler's queue: 1 is the next, 0 that its turn has come. It does not block: the
@@ -196,26 +238,6 @@ func (p *Computation) hearPlace(place int) {
 	if queued {
 		p.rt.log.Info("waiting in the scheduler's queue", slog.Int("position", place))
 	}
-}
-
-// submit queues the computation and waits for its turn.
-func (p *Computation) submit(ctx context.Context, l *link) error {
-	stop := p.explain(l, "the computation's turn at the scheduler")
-	defer stop()
-	out, err := l.request(ctx, waitSchedule, func(call uint64) wire.Frame {
-		return &wire.Submit{
-			Call: call, Token: p.token, Client: p.rt.peer(), Name: p.rt.cfg.Name, Functions: p.cfg.Functions,
-			Pulse: int64(p.cfg.PulseInterval), Ping: int64(p.cfg.PingInterval), Zombie: int64(p.cfg.ZombiePeriod),
-			Filters: filtersToWire(p.cfg.NodeFilters),
-		}
-	})
-	if err == nil {
-		return out.err
-	}
-	if ctx.Err() != nil && l.stateNow() == linkUp {
-		return fmt.Errorf("the computation's turn has not come: %s: %w", p.report(l), err)
-	}
-	return err
 }
 
 // findScheduler returns the link to the scheduler to use.
@@ -261,20 +283,24 @@ func (p *Computation) active(verb string) (*link, error) {
 	return nil, fmt.Errorf("discoro: %s: the computation is closed: %w", verb, ErrClosed)
 }
 
-// WaitServers blocks until at least n servers can be used, or ctx ends. While it waits it logs, ever more rarely, which
-// nodes are known and why each is not used; when ctx ends the error is ErrNoServer with that report, and ctx's error.
+// WaitServers blocks until at least n servers can be used, or ctx ends; first until the computation's turn has come. While it
+// waits it logs, ever more rarely, which nodes are known and why each is not used; when ctx ends the error is ErrNoServer
+// with that report, and ctx's error. ErrClosed: the computation is not scheduled, or over.
 func (p *Computation) WaitServers(ctx context.Context, n int) error {
-	l, err := p.active("wait for servers")
-	if err != nil {
+	p.mu.Lock()
+	l := p.sched
+	p.mu.Unlock()
+	what := fmt.Sprintf("wait for %d servers", n)
+	if l == nil {
+		_, err := p.active(what)
 		return err
 	}
-	what := fmt.Sprintf("wait for %d servers", n)
 	stop := p.explain(l, what)
 	defer stop()
 	for {
 		k := &call{why: waitServers}
 		p.mu.Lock()
-		enough, over := len(p.servers) >= n, p.state != compActive
+		enough, over := len(p.servers) >= n && p.state == compActive, p.state == compClosing || p.state == compOver
 		if !enough && !over {
 			p.changed = append(p.changed, k)
 		}
@@ -385,6 +411,9 @@ func (p *Computation) hear(f *wire.Status) {
 		}
 		p.endWith(err, s)
 		return
+	}
+	if s.Kind == ComputationScheduled {
+		p.begin()
 	}
 	p.mu.Lock()
 	if p.state == compOver {

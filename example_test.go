@@ -58,17 +58,17 @@ func Example() {
 	// Output: [6 4] <nil>
 }
 
-// in gives an example a private scheduler's runtime, and a computation of it with so many servers, and closes everything.
-// It prints the error with which the example ended, if any.
-func in(servers int, example func(ctx context.Context, rt *discoro.Runtime, comp *discoro.Computation) error) {
+// on gives an example a private scheduler and a node with so many servers, and closes both. It prints the error with which
+// the example ended, if any.
+func on(servers int, example func(ctx context.Context, sched *discoro.Scheduler, node *discoro.Node) error) {
 	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
-	if err := inCluster(ctx, servers, example); err != nil {
+	if err := onCluster(ctx, servers, example); err != nil {
 		fmt.Println("error:", err)
 	}
 }
 
-func inCluster(ctx context.Context, servers int, example func(context.Context, *discoro.Runtime, *discoro.Computation) error) (err error) {
+func onCluster(ctx context.Context, servers int, example func(context.Context, *discoro.Scheduler, *discoro.Node) error) (err error) {
 	sched, err := discoro.NewScheduler()
 	if err != nil {
 		return err
@@ -82,17 +82,24 @@ func inCluster(ctx context.Context, servers int, example func(context.Context, *
 		return err
 	}
 	defer func() { err = errors.Join(err, node.Close()) }()
-	comp, err := discoro.NewComputation(sched.Runtime)
-	if err != nil {
-		return err
-	}
-	if err := comp.Schedule(ctx); err != nil {
-		return err
-	}
-	if err := comp.WaitServers(ctx, servers); err != nil {
-		return err
-	}
-	return errors.Join(example(ctx, sched.Runtime, comp), comp.Close(ctx))
+	return example(ctx, sched, node)
+}
+
+// in gives an example the scheduler's runtime and a computation that has the servers, and closes that too.
+func in(servers int, example func(ctx context.Context, rt *discoro.Runtime, comp *discoro.Computation) error) {
+	on(servers, func(ctx context.Context, sched *discoro.Scheduler, _ *discoro.Node) error {
+		comp, err := discoro.NewComputation(sched.Runtime)
+		if err != nil {
+			return err
+		}
+		if err := comp.Schedule(ctx); err != nil {
+			return err
+		}
+		if err := comp.WaitServers(ctx, servers); err != nil {
+			return err
+		}
+		return errors.Join(example(ctx, sched.Runtime, comp), comp.Close(ctx))
+	})
 }
 
 var errNobody = errors.New("nobody is there")

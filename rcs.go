@@ -72,11 +72,16 @@ func NewRemoteCoroScheduler(comp *Computation, cfg ...RCSConfig) (*RemoteCoroSch
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), comp.timeout)
 	defer cancel()
-	if _, err := comp.findScheduler(ctx, nil); err != nil {
+	var turn *call
+	l, err := comp.findScheduler(ctx, nil)
+	if err == nil {
+		turn, err = comp.enqueue(l)
+	}
+	if err != nil {
 		_ = s.status.Terminate()
 		return nil, fmt.Errorf("discoro: schedule: %w", err)
 	}
-	s.rt.start(func() { s.ready.set(outcome{err: comp.Schedule(s.rt.ctx)}) })
+	s.rt.start(func() { s.ready.set(outcome{err: comp.awaitTurn(s.rt.ctx, l, turn)}) })
 	return s, nil
 }
 
