@@ -166,8 +166,8 @@ func (rt *Runtime) mayClose(what string) error {
 	return nil
 }
 
-// profiles holds the labels that the goroutines of coroutines carry in profiles: "coro", the coroutine's name, and "func",
-// as in CoroState. Coroutines with the same labels share them.
+// profiles holds the labels that the goroutines of coroutines carry in profiles: "coro", the coroutine's name, "func",
+// as in CoroState, and "runtime", the runtime's name. Coroutines with the same labels share them.
 type profiles struct {
 	mu sync.Mutex // guards following; leaf
 	of map[labelKey]context.Context
@@ -199,7 +199,7 @@ func (p *profiles) labels(l *localCoro) context.Context {
 		ctx = p.of[key]
 	}
 	if ctx == nil {
-		ctx = pprof.WithLabels(context.Background(), pprof.Labels("coro", key.name, "func", l.function()))
+		ctx = pprof.WithLabels(context.Background(), pprof.Labels("coro", key.name, "func", l.function(), "runtime", l.rt.cfg.Name))
 		p.of[key] = ctx
 	}
 	return ctx

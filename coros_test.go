@@ -258,7 +258,7 @@ func TestStack(t *testing.T) {
 // TestProfileLabels finds coroutines by their labels in the profile of goroutines, and no label where it does not belong.
 func TestProfileLabels(t *testing.T) {
 	t.Parallel()
-	rt := testRuntime(t, Config{})
+	rt := testRuntime(t, Config{Name: "labels"})
 	var hidden string
 	c := rt.Spawn("labelled", func(c *Coro) (any, error) {
 		pprof.Do(c, pprof.Labels("mine", "x"), func(context.Context) {})
@@ -276,8 +276,8 @@ func TestProfileLabels(t *testing.T) {
 		t.Fatal(err)
 	}
 	name := stateOf(t, c).Func
-	want := fmt.Sprintf(`{"coro":"labelled", "func":"%s"}`, name)
-	others := fmt.Sprintf(`{"coro":"(others)", "func":"%s"}`, stateOf(t, extra).Func)
+	want := fmt.Sprintf(`{"coro":"labelled", "func":"%s", "runtime":"labels"}`, name)
+	others := fmt.Sprintf(`{"coro":"(others)", "func":"%s", "runtime":"labels"}`, stateOf(t, extra).Func)
 	found := map[string]int{}
 	for record := range strings.SplitSeq(buf.String(), "\n\n") {
 		for _, labels := range []string{want, others} {

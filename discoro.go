@@ -286,6 +286,13 @@ func (rt *Runtime) closeLinks() {
 	wg.Wait()
 }
 
+// sever ends all links at once, without a word to the peers.
+func (rt *Runtime) sever(cause error) {
+	for _, l := range rt.allLinks() {
+		l.fail(cause)
+	}
+}
+
 func (rt *Runtime) removeDest() error {
 	rt.mu.Lock()
 	dest, own := rt.dest, rt.ownDest

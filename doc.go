@@ -100,7 +100,8 @@
 // # Looking inside
 //
 // [Runtime.Coros] lists what the coroutines of a runtime do, and since when; [Runtime.Stack] shows where one is. In profiles of
-// the processor and of goroutines, coroutines carry the labels "coro", their name, and "func".
+// the processor and of goroutines, coroutines carry the labels "coro", their name, "func", and "runtime", the name of their runtime;
+// so do goroutines that they start.
 //
 // Coroutines are resumed by [iter.Pull], on whichever thread is at hand. A coroutine must not hold a thread locked by
 // [runtime.LockOSThread] across a yield point: the Go runtime would end the program. Inside Blocking locking is fine

@@ -87,6 +87,22 @@ func compareLocations(a, b Location) int {
 	return cmp.Or(cmp.Compare(a.Addr, b.Addr), cmp.Compare(a.Port, b.Port))
 }
 
+// KillServer ends the server at loc as if its process had been killed: its links break without a word, what it runs is lost,
+// and the node starts a fresh one. It is for tests of what happens then. Of a server that is no process the coroutines are
+// terminated, as they cannot be killed. KillServer does not wait for any of that. ErrNotFound: no server that the node has started
+// is up at loc.
+func (n *Node) KillServer(loc Location) error {
+	err := fmt.Errorf("discoro: kill the server at %v: node %v has none there: %w", loc, n.Location(), ErrNotFound)
+	n.loop.do(func(l *nodeLoop) {
+		i := slices.IndexFunc(l.slots, func(s *serverSlot) bool { return s.isUp() && s.host != nil && peerLocation(s.info.Peer) == loc })
+		if i >= 0 {
+			l.slots[i].host.kill()
+			err = nil
+		}
+	})
+	return err
+}
+
 // CloseComputation ends the computation that the node serves, if any, as far as this node is concerned: what runs here
 // is terminated, the computation goes on without this node, and the node is free for the next. It blocks until its servers
 // have closed, or ctx ends.

@@ -161,7 +161,8 @@ type runtimeHost struct {
 	hosted  *hosted       // immutable: the node's
 	ended   func(string)  // immutable: is told how it ended
 	once    sync.Once     // closes stopped
-	stopped chan struct{} // closed by stop
+	stopped chan struct{} // closed by stop and kill
+	killed  atomic.Bool   // set by kill
 }
 
 // run has the server for as long as it lives.
@@ -178,8 +179,12 @@ func (h *runtimeHost) run(cfg ServerConfig) {
 	case <-s.loop.over:
 	}
 	how := "closed"
+	if h.killed.Load() {
+		how = "was killed"
+		s.rt.sever(errors.New("the server was killed"))
+	}
 	if err := s.Close(); err != nil {
-		how = fmt.Sprintf("closed: %v", err)
+		how += fmt.Sprintf(": %v", err)
 	}
 	h.ended(how)
 }
@@ -212,7 +217,12 @@ func (h *hosted) all() []*Runtime {
 }
 
 func (h *runtimeHost) stop() { h.once.Do(func() { close(h.stopped) }) }
-func (h *runtimeHost) kill() { h.stop() }
+
+// kill makes its links break without a bye. Its coroutines cannot be killed: they are terminated.
+func (h *runtimeHost) kill() {
+	h.killed.Store(true)
+	h.stop()
+}
 
 // processHost is a server that is a process.
 type processHost struct {

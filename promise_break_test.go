@@ -34,7 +34,7 @@ func silenceEndsEverything(t *testing.T) {
 	a := testRuntime(t, Config{Name: "a", pulse: pulse})
 	p := newProxy(t, b.Location())
 	ctx := testContext(t)
-	comp, err := NewComputation(a)
+	comp, err := NewComputation(a, ComputationConfig{PulseInterval: pulse})
 	if err == nil {
 		err = comp.Schedule(ctx, p.location())
 	}

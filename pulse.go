@@ -21,22 +21,23 @@ const leastPulse = 10 * time.Millisecond
 // heartbeat is how often a runtime gives signs of life: its own default, and while it has a part in computations as often as
 // the most demanding of them wants.
 type heartbeat struct {
-	usual time.Duration // immutable
-	every atomic.Int64  // now
+	usual   time.Duration // immutable
+	every   atomic.Int64  // now
+	changed chan struct{} // capacity 1: every has changed
 
 	mu    sync.Mutex            // guards following; leaf
 	asked map[time.Duration]int // how many want that
 }
 
 func (h *heartbeat) begin(usual time.Duration) {
-	h.usual, h.asked = usual, map[time.Duration]int{}
+	h.usual, h.asked, h.changed = usual, map[time.Duration]int{}, make(chan struct{}, 1)
 	h.every.Store(int64(usual))
 }
 
 func (h *heartbeat) now() time.Duration { return time.Duration(h.every.Load()) }
 
-// change takes back what a computation asked for, and books what one asks for; 0 is nothing. pulses sees it at its next look,
-// and tells the peers.
+// change takes back what a computation asked for, and books what one asks for; 0 is nothing. pulses tells the
+// peers at once: who dies without a word before they know is missed late.
 func (h *heartbeat) change(was, is time.Duration) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -53,7 +54,12 @@ func (h *heartbeat) change(was, is time.Duration) {
 			every = least
 		}
 	}
-	h.every.Store(int64(every))
+	if h.every.Swap(int64(every)) != int64(every) {
+		select {
+		case h.changed <- struct{}{}:
+		default:
+		}
+	}
 }
 
 // sanePulse bounds what a frame says of a computation's pulses; 0 is not said.
@@ -67,11 +73,37 @@ func sanePulse(ns int64) time.Duration {
 // pulses sends signs of life on links that are otherwise silent, and ends links whose other side gives none. It ends
 // with the runtime.
 func (rt *Runtime) pulses() {
-	for rt.pause(max(min(rt.beat.now()/20, 250*time.Millisecond), 5*time.Millisecond)) == nil {
-		now := time.Now()
-		for _, l := range rt.allLinks() {
-			l.checkPulse(now)
+	timer := time.NewTimer(0)
+	defer timer.Stop()
+	for {
+		timer.Reset(max(min(rt.beat.now()/20, 250*time.Millisecond), 5*time.Millisecond))
+		select {
+		case <-timer.C:
+			now := time.Now()
+			for _, l := range rt.allLinks() {
+				l.checkPulse(now)
+			}
+		case <-rt.beat.changed:
+			for _, l := range rt.allLinks() {
+				l.announcePulse()
+			}
+		case <-rt.ctx.Done():
+			return
 		}
+	}
+}
+
+// announcePulse tells the peer how often it will hear from this side, when that has changed.
+func (l *link) announcePulse() {
+	every := l.rt.beat.now()
+	l.mu.Lock()
+	due := l.state == linkUp && l.announced != every
+	if due {
+		l.announced = every
+	}
+	l.mu.Unlock()
+	if due {
+		l.tell(&wire.Pulse{Every: int64(every)})
 	}
 }
 

@@ -202,7 +202,11 @@ const (
 
 // own enters a runtime on loopback that listens with ln.
 func (h *TestHost) own(ln net.Listener, s *settled, port int) net.Listener {
-	return h.enter(&testListener{host: h}, ln, Location{Addr: s.listen, Port: port}, Location{Addr: s.host, Port: port})
+	at := s.listen
+	if ip, err := netip.ParseAddr(at); err == nil && ip.IsUnspecified() {
+		at = "" // all addresses
+	}
+	return h.enter(&testListener{host: h}, ln, Location{Addr: at, Port: port}, Location{Addr: s.host, Port: port})
 }
 
 // enter makes the network know of a listener until that is closed.
@@ -246,6 +250,9 @@ func (h *TestHost) dial(ctx context.Context, from, to Location) (net.Conn, error
 	for {
 		n.mu.Lock()
 		l := n.at[to]
+		if l == nil && !n.inMemory {
+			l = n.at[Location{Port: to.Port}] // who listens at all addresses
+		}
 		cut := l != nil && parted(h, l.host) || l == nil && h.cut.Load()
 		changed := n.changed
 		n.mu.Unlock()

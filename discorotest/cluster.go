@@ -1,0 +1,307 @@
+package discorotest
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"path/filepath"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"go.uber.org/goleak"
+
+	"github.com/discoro/discoro"
+)
+
+// Config says what a [Cluster] is like. The zero Config is a node with one server.
+type Config struct {
+	Nodes   int // how many; 0: 1
+	Servers int // of each node; 0: as Node.Servers says, and 1 where that is 0
+	// InMemory makes a cluster without sockets, which may run in a bubble of testing/synctest. Its nodes cannot have
+	// Processes.
+	InMemory bool
+	Secret   string // protects every link; empty: links are in clear
+	// Scheduler is the scheduler's configuration, but for what is above. It has no discovery unless UDPPort is set.
+	Scheduler discoro.SchedulerConfig
+	// Node is the configuration of every node, but for what is above. Peers, with the scheduler's, are where else they go.
+	// Discovery is off unless UDPPort is set. MinPulseInterval is 10 ms when it is 0, so that computations
+	// may pulse as fast as a test needs.
+	Node discoro.NodeConfig
+	// Logger takes what the cluster has to say; nil: the test's log, from Info on.
+	Logger *slog.Logger
+	// Ignore says which goroutines may be left when the test ends; see [goleak.Option]. It does not go for those that
+	// coroutines have started.
+	Ignore []goleak.Option
+}
+
+// Cluster is a scheduler and nodes in the test's process. It closes when the test ends. Its methods are safe for concurrent
+// use; those that can fail end the test, and must be called from its goroutine.
+type Cluster struct {
+	Scheduler *discoro.Scheduler // a private one: the client's runtime, too
+	Nodes     []*discoro.Node
+
+	t       testing.TB
+	cfg     Config
+	mark    string // immutable: how the names of the cluster's runtimes end
+	folder  string // immutable: below which the nodes' folders are
+	log     *testLog
+	network *discoro.TestNetwork // immutable; nil with processes
+	before  *baseline
+}
+
+// clusters counts the clusters of this process, to tell them apart.
+var clusters atomic.Int64
+
+// startTime bounds the start of a cluster, and of a computation on it.
+const startTime = time.Minute
+
+// New starts a cluster, and returns when every server of every node is up. A configuration that cannot be, and servers that are not up
+// within a minute, end the test. When t ends, the cluster closes, and fails t if something is left.
+func New(t testing.TB, cfg Config) *Cluster {
+	t.Helper()
+	if cfg.Nodes < 0 || cfg.Servers < 0 {
+		t.Fatalf("discorotest: %d nodes with %d servers each", cfg.Nodes, cfg.Servers)
+	}
+	if cfg.InMemory && cfg.Node.Processes {
+		t.Fatal("discorotest: server processes cannot be in memory: leave out InMemory, or Node.Processes")
+	}
+	cfg.Nodes = cmp.Or(cfg.Nodes, 1)
+	c := &Cluster{t: t, cfg: cfg, mark: fmt.Sprintf("#%d", clusters.Add(1)), folder: t.TempDir(), log: &testLog{t: t}}
+	c.before = newBaseline(t, cfg.Ignore)
+	switch {
+	case cfg.InMemory:
+		c.network = discoro.NewMemNetwork()
+	case !cfg.Node.Processes:
+		c.network = discoro.NewTestNetwork()
+	}
+	t.Cleanup(c.close)
+	c.start()
+	c.await()
+	return c
+}
+
+// start starts the scheduler and the nodes.
+func (c *Cluster) start() {
+	c.t.Helper()
+	cfg := c.cfg.Scheduler
+	c.complete(&cfg.Config, "scheduler")
+	sched, err := discoro.NewScheduler(cfg)
+	if err != nil {
+		c.t.Fatalf("discorotest: start the scheduler: %v", err)
+	}
+	c.Scheduler = sched
+	for i := range c.cfg.Nodes {
+		cfg := c.cfg.Node
+		c.complete(&cfg.Config, fmt.Sprintf("node%d", i))
+		cfg.DestPath = filepath.Join(c.folder, fmt.Sprintf("node%d", i))
+		cfg.Servers = cmp.Or(c.cfg.Servers, cfg.Servers, 1)
+		cfg.MinPulseInterval = cmp.Or(cfg.MinPulseInterval, 10*time.Millisecond)
+		cfg.Peers = append([]string{sched.Location().String()}, cfg.Peers...)
+		node, err := discoro.NewNode(cfg)
+		if err != nil {
+			c.t.Fatalf("discorotest: start node %d: %v", i, err)
+		}
+		c.Nodes = append(c.Nodes, node)
+	}
+}
+
+// complete fills in what is the same for all.
+func (c *Cluster) complete(cfg *discoro.Config, name string) {
+	cfg.Name = cmp.Or(cfg.Name, name) + c.mark
+	cfg.UDPPort = cmp.Or(cfg.UDPPort, -1)
+	cfg.Secret = cmp.Or(c.cfg.Secret, cfg.Secret)
+	if !c.cfg.InMemory {
+		cfg.Addr = cmp.Or(cfg.Addr, "127.0.0.1") // with a secret it would be reached from elsewhere
+	}
+	if c.network != nil {
+		cfg.TestHost = c.network.Host(name)
+	}
+	if cfg.Logger == nil {
+		cfg.Logger = c.cfg.Logger
+	}
+	if cfg.Logger == nil {
+		cfg.Logger = slog.New(c.log.handler())
+	}
+}
+
+// servers returns how many servers the cluster is to have.
+func (c *Cluster) servers() int {
+	each := cmp.Or(c.cfg.Servers, c.cfg.Node.Servers, 1)
+	return each * c.cfg.Nodes
+}
+
+// await waits until all that was started is there.
+func (c *Cluster) await() {
+	c.t.Helper()
+	if c.servers() < 0 { // so many CPUs left out: nobody knows how many there are
+		return
+	}
+	c.poll(startTime, func() string {
+		up := 0
+		for _, n := range c.Nodes {
+			up += len(n.Servers())
+		}
+		if up < c.servers() {
+			return fmt.Sprintf("%d of %d servers are up", up, c.servers())
+		}
+		for i, n := range c.Nodes {
+			if !contains(c.Scheduler.Peers(), n.Location()) {
+				return fmt.Sprintf("the scheduler has no link to node %d", i)
+			}
+		}
+		return ""
+	})
+}
+
+func contains(locs []discoro.Location, loc discoro.Location) bool {
+	for _, l := range locs {
+		if l == loc {
+			return true
+		}
+	}
+	return false
+}
+
+// poll waits until missing says that nothing is missing any more.
+func (c *Cluster) poll(limit time.Duration, missing func() string) {
+	c.t.Helper()
+	tick := time.NewTicker(5 * time.Millisecond)
+	defer tick.Stop()
+	end := time.Now().Add(limit)
+	for {
+		what := missing()
+		if what == "" {
+			return
+		}
+		if time.Now().After(end) {
+			c.t.Fatalf("discorotest: after %v %s", limit, what)
+		}
+		<-tick.C
+	}
+}
+
+// Computation returns a computation of the scheduler's runtime that is scheduled and has its servers: all of the cluster,
+// or one at least, where cfg.NodeFilters or cfg.Functions may leave some out. It is closed when t ends, which is the cluster's
+// test or one below it. When it does not get them within a minute, t ends with what the scheduler says.
+func (c *Cluster) Computation(t testing.TB, cfg discoro.ComputationConfig) *discoro.Computation {
+	t.Helper()
+	comp, err := discoro.NewComputation(c.Scheduler.Runtime, cfg)
+	if err != nil {
+		t.Fatalf("discorotest: %v", err)
+	}
+	t.Cleanup(func() {
+		c.heal()
+		ctx, cancel := context.WithTimeout(context.Background(), startTime)
+		defer cancel()
+		if err := comp.Close(ctx); err != nil && !errors.Is(err, discoro.ErrClosed) {
+			t.Errorf("discorotest: close the computation: %v", err)
+		}
+	})
+	ctx, cancel := context.WithTimeout(t.Context(), startTime)
+	defer cancel()
+	if err := comp.Schedule(ctx); err != nil {
+		t.Fatalf("discorotest: %v", err)
+	}
+	want := max(c.servers(), 1)
+	if len(cfg.NodeFilters) > 0 || len(cfg.Functions) > 0 {
+		want = 1
+	}
+	if err := comp.WaitServers(ctx, want); err != nil {
+		t.Fatalf("discorotest: %v", err)
+	}
+	return comp
+}
+
+// Client returns a runtime of its own for another client of the scheduler, at a host of its own where the cluster is one that can be
+// cut. It closes when t ends.
+func (c *Cluster) Client(t testing.TB, name string) *discoro.Runtime {
+	t.Helper()
+	var cfg discoro.Config
+	c.complete(&cfg, name)
+	rt, err := discoro.NewRuntime(cfg)
+	if err != nil {
+		t.Fatalf("discorotest: start client %s: %v", name, err)
+	}
+	t.Cleanup(func() {
+		c.heal()
+		if err := rt.Close(); err != nil {
+			t.Errorf("discorotest: close client %s: %v", name, err)
+		}
+	})
+	return rt
+}
+
+// Cut cuts node i and its servers off from everybody else, silently: what is sent waits, and nobody is told. Both sides find out
+// when five pulses are missed.
+func (c *Cluster) Cut(i int) {
+	c.t.Helper()
+	c.host(i).Cut()
+}
+
+// Heal undoes Cut. What has waited arrives, unless its link has been given up meanwhile; then the node dials anew.
+func (c *Cluster) Heal(i int) {
+	c.t.Helper()
+	c.host(i).Heal()
+}
+
+func (c *Cluster) host(i int) *discoro.TestHost {
+	c.t.Helper()
+	if c.network == nil {
+		c.t.Fatal("discorotest: a node of server processes cannot be cut off: leave out Node.Processes")
+	}
+	if i < 0 || i >= len(c.Nodes) {
+		c.t.Fatalf("discorotest: there is no node %d: the cluster has %d", i, len(c.Nodes))
+	}
+	return c.network.Host(fmt.Sprintf("node%d", i))
+}
+
+// KillServer ends the server at loc at once, as kill -9 would: its links break without a word, and its node starts a fresh
+// one. A server process is killed indeed; of one in this process the coroutines are terminated, as they cannot be killed.
+func (c *Cluster) KillServer(loc discoro.Location) {
+	c.t.Helper()
+	var servers []string
+	for _, n := range c.Nodes {
+		err := n.KillServer(loc)
+		if err == nil {
+			return
+		}
+		for _, s := range n.Servers() {
+			servers = append(servers, s.String())
+		}
+	}
+	c.t.Fatalf("discorotest: there is no server at %v; there are %s", loc, strings.Join(servers, ", "))
+}
+
+func (c *Cluster) heal() {
+	if c.network != nil {
+		c.network.Heal()
+	}
+}
+
+// close closes everything, and tells what is left.
+func (c *Cluster) close() {
+	defer c.log.end()
+	c.heal()
+	var wg sync.WaitGroup
+	for i, n := range c.Nodes {
+		wg.Go(func() { c.closed(fmt.Sprintf("node %d", i), n.Close()) })
+	}
+	wg.Wait()
+	if c.Scheduler != nil {
+		c.closed("the scheduler", c.Scheduler.Close())
+	}
+	if !c.t.Failed() { // what has failed may well have left something
+		c.checkLeft()
+	}
+}
+
+func (c *Cluster) closed(what string, err error) {
+	if err != nil {
+		c.t.Errorf("discorotest: close %s: %v", what, err)
+	}
+}

@@ -1,0 +1,6 @@
+//go:build !unix
+
+package discorotest
+
+// socketName returns nothing: only unix systems tell.
+func socketName(string) string { return "" }
