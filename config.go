@@ -140,13 +140,6 @@ func (cfg Config) settle() (settled, error) {
 	if s.Logger == nil {
 		s.Logger = slog.Default()
 	}
-	for _, p := range s.Peers {
-		loc, err := ParseLocation(p)
-		if err != nil {
-			return settled{}, badField("Peers", "%w", err)
-		}
-		s.peers = append(s.peers, loc)
-	}
 	certs, err := s.certificates()
 	if err != nil {
 		return settled{}, err
@@ -196,6 +189,13 @@ func (s *settled) checkFields() error {
 		if f.host != "" && !isHost(f.host) {
 			return badField(f.field, "%q is not a host name or IP address; the port goes into TCPPort, an IPv6 address is written without brackets", f.host)
 		}
+	}
+	for _, p := range s.Peers {
+		loc, err := ParseLocation(p)
+		if err != nil {
+			return badField("Peers", "%w", err)
+		}
+		s.peers = append(s.peers, loc)
 	}
 	return nil
 }

@@ -46,3 +46,12 @@ func NodeAt(cfg NodeConfig, now func() time.Time) NodeConfig {
 
 // LookAtClock has a node look at its clock now.
 func LookAtClock(n *Node) { n.loop.do((*nodeLoop).lookAtClock) }
+
+// TakeOver ends the process that has locked a file, which has so long to end by itself.
+func TakeOver(path string, asks time.Duration) error {
+	l, err := takeOver(path, asks, discard)
+	if err == nil {
+		l.unlock()
+	}
+	return err
+}

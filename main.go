@@ -72,7 +72,7 @@ func RunNode(ctx context.Context, args []string) error {
 	if err := cfg.check(); err != nil {
 		return usageOf(&cfg, err)
 	}
-	lock, err := lockState("node", cmp.Or(cfg.Name, defaultName()), cfg.Phoenix, cfg.Logger)
+	lock, err := lockState(cmp.Or(cfg.Name, defaultName()), cfg.Phoenix, cfg.Logger)
 	if err != nil {
 		return err
 	}

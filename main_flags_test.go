@@ -217,8 +217,10 @@ func TestSaveConfig(t *testing.T) {
 	if err := os.WriteFile(file, []byte("old"), 0o644); err != nil { //nolint:gosec // it is to become private
 		t.Fatal(err)
 	}
-	args := []string{"-c", "3", "--tcp_ports", "2345-2347", "--tcp_ports", "3799", "--peer", "a:1", "--zombie_period", "1m30s", "--min_pulse_interval", "0.25",
-		"--daemon", "--insecure=false", "--service_end", "18:00", "-s", "a secret of the flags"}
+	args := []string{
+		"-c", "3", "--tcp_ports", "2345-2347", "--tcp_ports", "3799", "--peer", "a:1", "--zombie_period", "1m30s", "--min_pulse_interval", "0.25",
+		"--daemon", "--insecure=false", "--service_end", "18:00", "-s", "a secret of the flags",
+	}
 	want, p, err := parseNode(slices.Concat(args, []string{"-i", "127.0.0.1", "-n", "mine"})...)
 	if err != nil {
 		t.Fatal(err)

@@ -60,7 +60,7 @@ func (r *schedulerRole) closeActive(closed func()) {
 
 // status shows what the scheduler knows.
 func (r *schedulerRole) status(context.Context) string {
-	text := "the scheduler has closed"
+	var text string
 	r.loop.do(func(l *schedLoop) { text = l.state.describe() })
 	return fmt.Sprintf("scheduler %s at %v\n%s", r.Name(), r.Location(), text)
 }

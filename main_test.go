@@ -11,6 +11,12 @@ import (
 
 func TestMain(m *testing.M) {
 	discoro.Init() // tests use Processes: a server process goes no further
+	switch os.Getenv(mainEnv) {
+	case "node":
+		discoro.NodeMain()
+	case "scheduler":
+		discoro.SchedulerMain()
+	}
 	if os.Getenv(echoEnv) != "" {
 		if err := serveEcho(); err != nil {
 			os.Stderr.WriteString(err.Error() + "\n")

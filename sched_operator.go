@@ -15,14 +15,11 @@ type schedCloser struct {
 	told func() // never blocks
 }
 
-// do has f called in the loop, and waits for that; it reports false when the loop takes nothing any more.
-func (l *schedLoop) do(f func(*schedLoop)) bool {
+// do has f called in the loop, and waits for that.
+func (l *schedLoop) do(f func(*schedLoop)) {
 	done := make(chan struct{})
-	if l.rt.ctx.Err() != nil || !l.box.put(roleEvent{do: func(l *schedLoop) { f(l); close(done) }}) {
-		return false
-	}
+	l.box.put(roleEvent{do: func(l *schedLoop) { f(l); close(done) }})
 	<-done
-	return true
 }
 
 // closeActive closes the active computation; told is called when it has closed, at once when there is none.

@@ -26,22 +26,26 @@ type holder struct {
 const (
 	phoenixAsks  = defaultGrace + 2*closeGrace
 	phoenixKills = 5 * time.Second
+	phoenixEnds  = time.Second / 2
 	phoenixLooks = 20 * time.Millisecond
 )
 
-// errHeld is what comes of a lock that another process has.
-var errHeld = errors.New("it is locked by another process")
+// What comes of a lock that another process has, and when the system does not say which.
+var (
+	errHeld   = errors.New("it is locked by another process")
+	errNobody = errors.New("the system does not say which process that is")
+)
 
 // lockState locks the file of a name. phoenix ends who has it.
-func lockState(kind, name string, phoenix bool, log *slog.Logger) (*stateLock, error) {
+func lockState(name string, phoenix bool, log *slog.Logger) (*stateLock, error) {
 	dir, err := stateFolder()
 	if err != nil {
-		return nil, fmt.Errorf("discoro: no folder for the state of %s %s: %w", kind, name, err)
+		return nil, fmt.Errorf("discoro: no folder for the state of node %s: %w", name, err)
 	}
-	path := filepath.Join(dir, stateFile(kind, name))
+	path := filepath.Join(dir, stateFile(name))
 	l, err := openLock(path)
 	if phoenix && errors.Is(err, errHeld) {
-		l, err = takeOver(path, log)
+		l, err = takeOver(path, phoenixAsks, log)
 	}
 	switch {
 	case err == nil:
@@ -49,10 +53,10 @@ func lockState(kind, name string, phoenix bool, log *slog.Logger) (*stateLock, e
 	case !errors.Is(err, errHeld):
 		return nil, fmt.Errorf("discoro: lock %s: %w", path, err)
 	case phoenix:
-		return nil, fmt.Errorf("discoro: %s %s, %s, cannot be ended: %w", kind, name, heldBy(path), err)
+		return nil, fmt.Errorf("discoro: node %s, %s, cannot be ended: %w", name, heldBy(path), err)
 	}
-	return nil, fmt.Errorf("discoro: %s %s runs on this machine already, %s: give this one another --name, or end that one, which --phoenix does: %w",
-		kind, name, heldBy(path), ErrExists)
+	return nil, fmt.Errorf("discoro: node %s runs on this machine already, %s: give this one another --name, or end that one, which --phoenix does: %w",
+		name, heldBy(path), ErrExists)
 }
 
 // stateFolder returns a folder of the user's own, on this machine where there is one.
@@ -69,7 +73,7 @@ func stateFolder() (string, error) {
 }
 
 // stateFile returns the name of a file: several hosts may share the folder, and names may have any characters.
-func stateFile(kind, name string) string {
+func stateFile(name string) string {
 	plain := strings.Map(func(r rune) rune {
 		if r < 128 && (r == '-' || r == '.' || '0' <= r && r <= '9' || 'a' <= r && r <= 'z' || 'A' <= r && r <= 'Z') {
 			return r
@@ -77,7 +81,7 @@ func stateFile(kind, name string) string {
 		return '_'
 	}, name)
 	sum := sha256.Sum256([]byte(defaultName() + "\x00" + name))
-	return fmt.Sprintf("%s-%.60s-%x.lock", kind, plain, sum[:4])
+	return fmt.Sprintf("node-%.60s-%x.lock", plain, sum[:4])
 }
 
 // openLock opens and locks a file; errHeld when another process has it.
@@ -89,19 +93,26 @@ func openLock(path string) (*stateLock, error) {
 	return &stateLock{f}, nil
 }
 
-// takeOver ends the process that has locked a file: asks it to, and kills it when it does not. Which process that is, the
+// takeOver ends the process that has locked a file: asks it to, and kills it when it has not after a while. Which process that is, the
 // system says, not the file.
-func takeOver(path string, log *slog.Logger) (*stateLock, error) {
+func takeOver(path string, asks time.Duration, log *slog.Logger) (*stateLock, error) {
 	log.Warn("ending the node that runs", slog.String("which", heldBy(path)))
 	for _, step := range []struct {
 		end  func(*os.Process) error
 		wait time.Duration
-	}{{askToEnd, phoenixAsks}, {(*os.Process).Kill, phoenixKills}} {
-		if err := signalHolder(path, step.end); err != nil {
+	}{{askToEnd, asks}, {(*os.Process).Kill, phoenixKills}} {
+		err := signalHolder(path, step.end)
+		if errors.Is(err, errNobody) {
+			step.wait = phoenixEnds // it may have ended just now
+		} else if err != nil {
 			return nil, errors.Join(errHeld, err)
 		}
-		if l, err := awaitLock(path, step.wait); !errors.Is(err, errHeld) {
-			return l, err
+		l, e := awaitLock(path, step.wait)
+		if !errors.Is(e, errHeld) {
+			return l, e
+		}
+		if err != nil {
+			return nil, errors.Join(errHeld, err)
 		}
 	}
 	return nil, errHeld

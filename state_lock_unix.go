@@ -55,8 +55,11 @@ func signalHolder(path string, end func(*os.Process) error) error {
 	}
 	defer func() { _ = f.Close() }() // it was only read
 	pid, err := lockHolder(f)
-	if err != nil || pid == 0 {
-		return err // nobody: it has ended
+	if err != nil {
+		return err
+	}
+	if pid == 0 {
+		return errNobody // or it has ended
 	}
 	if pid < 0 || pid == os.Getpid() {
 		return fmt.Errorf("process %d is not another one of this machine", pid)
