@@ -31,6 +31,14 @@ func TestMain(m *testing.M) {
 		}
 		os.Exit(0)
 	}
+	if role := os.Getenv(roleEnv); role != "" {
+		_ = os.Unsetenv(roleEnv) // its server processes have none
+		if err := serveRole(role); err != nil {
+			os.Stderr.WriteString(err.Error() + "\n")
+			os.Exit(1)
+		}
+		os.Exit(0)
+	}
 	if isPeer, err := discoro.ServePeer(); isPeer {
 		if err != nil {
 			os.Stderr.WriteString(err.Error() + "\n")
