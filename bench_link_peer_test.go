@@ -190,6 +190,9 @@ const (
 	yardFrames = 'f'
 	yardBulk   = 'b'
 	yardRPC    = 'r'
+
+	yardFile    = 'd'
+	yardFileTLS = 't'
 )
 
 func serveYardsticks(ln net.Listener) {
@@ -225,6 +228,10 @@ func serveYardstick(conn net.Conn) error {
 		if s, err = newRPCServer(); err == nil {
 			s.ServeConn(conn)
 		}
+	case yardFile:
+		err = serveYardFile(conn)
+	case yardFileTLS:
+		err = serveYardFileTLS(conn)
 	}
 	return err
 }
@@ -305,6 +312,7 @@ func bulkFrame() func(r *bufio.Reader) (int, error) {
 // linkPeer is the other side as seen from here: handles of its coroutines, and the yardsticks' connections.
 type linkPeer struct {
 	rt                 *discoro.Runtime
+	pid                int // of the other process
 	echo, answer, bulk *discoro.Coro
 	sinks              []*discoro.Coro
 
@@ -338,6 +346,7 @@ func startLinkPeer(b *testing.B, secret string) *linkPeer {
 		b.Fatal(err)
 	}
 	p := connectLinkPeer(b, addrs, secret)
+	p.pid = cmd.Process.Pid
 	b.Cleanup(func() {
 		if err := p.rt.Close(); err != nil {
 			b.Error(err)

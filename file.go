@@ -217,8 +217,8 @@ func (op *fileOp) here(ctx context.Context) error {
 	buf := fileBuffers.Get().(*fileBuffer)
 	defer fileBuffers.Put(buf)
 	for at := int64(0); ; {
-		if err := cmp.Or(context.Cause(ctx), context.Cause(u.ctx)); err != nil {
-			return err
+		if ctx.Err() != nil || u.ctx.Err() != nil {
+			return cmp.Or(context.Cause(u.ctx), op.rt.errOver(ctx))
 		}
 		block, err := op.next(buf, at)
 		if err == nil {

@@ -73,8 +73,16 @@ func (l *link) fileTurn(ctx context.Context) error {
 	case <-l.ended:
 		return l.cause()
 	case <-ctx.Done():
-		return context.Cause(ctx)
+		return l.rt.errOver(ctx)
 	}
+}
+
+// errOver is the error of what ended because ctx, which ends with the runtime, has.
+func (rt *Runtime) errOver(ctx context.Context) error {
+	if rt.ctx.Err() != nil {
+		return fmt.Errorf("the runtime is closing: %w", ErrClosed)
+	}
+	return context.Cause(ctx)
 }
 
 // fileExchange is an operation over its stream. One goroutine reads the answers; where a file is sent, another writes it.
@@ -127,10 +135,13 @@ func (x *fileExchange) run(ctx context.Context) error {
 
 // lost is how the operation ended when the stream did so with err.
 func (x *fileExchange) lost(ctx context.Context, err error) error {
-	if ctx.Err() != nil {
-		return context.Cause(ctx)
+	if cause := x.l.cause(); cause != nil {
+		return cause
 	}
-	x.l.broken(err) // if it has not ended already: a peer answers whatever happens
+	if ctx.Err() != nil {
+		return x.l.rt.errOver(ctx)
+	}
+	x.l.broken(err) // a peer answers, whatever happens
 	return x.l.cause()
 }
 

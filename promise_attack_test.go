@@ -42,6 +42,10 @@ func TestPromise11BadInput(t *testing.T) {
 	t.Run("proven/forged computation", forgedComputation)
 	t.Run("proven/forged handle", madeUpHandle)
 	t.Run("proven/guessed keys", guessedKeys)
+	t.Run("proven/heads of files", hostileFiles)
+	t.Run("proven/streams", hostileStreams)
+	t.Run("proven/answers about files", hostileReceiver)
+	t.Run("proven/forged files", forgedFiles)
 	t.Run("secrets", secretIsNeverTold)
 }
 

@@ -1,0 +1,95 @@
+package discoro
+
+import (
+	"errors"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+
+	"github.com/discoro/discoro/wire"
+)
+
+// TestFileDiskFull has the receiver's disk become full half way: the sender hears of it at once, and nothing is left.
+func TestFileDiskFull(t *testing.T) {
+	t.Parallel()
+	dest := t.TempDir()
+	if err := syscall.Mount("tmpfs", dest, "tmpfs", 0, "size=1m"); err != nil {
+		t.Skip("no disk to fill without the right to mount one: ", err)
+	}
+	t.Cleanup(func() {
+		if err := syscall.Unmount(dest, 0); err != nil {
+			t.Error(err)
+		}
+	})
+	a := testRuntime(t, Config{Name: "a"})
+	b := testRuntime(t, Config{Name: "b", DestPath: dest})
+	path, _ := someFile(t, "large", 64<<20)
+	sent := int64(0)
+	err := a.SendFile(testContext(t), b.Location(), path, FileOptions{Dir: "some/where", Progress: func(n, _ int64) { sent = n }})
+	if err == nil || !strings.Contains(err.Error(), "no space left") || errors.Is(err, ErrDisconnected) {
+		t.Errorf("SendFile returned %v", err)
+	}
+	if sent == 64<<20 {
+		t.Error("all of it was sent")
+	}
+	wantFiles(t, dest)
+	small, content := someFile(t, "small", 1000)
+	if err := a.SendFile(testContext(t), b.Location(), small); err != nil {
+		t.Error(err)
+	}
+	wantContent(t, filepath.Join(dest, "small"), content)
+	if err := syscall.Mount("tmpfs", dest, "tmpfs", syscall.MS_REMOUNT|syscall.MS_RDONLY, ""); err != nil {
+		t.Fatal(err)
+	}
+	if err := a.SendFile(testContext(t), b.Location(), path); err == nil || !strings.Contains(err.Error(), "read-only") {
+		t.Errorf("to a disk that cannot be written: %v", err)
+	}
+	if err := a.DeleteFile(testContext(t), b.Location(), "small"); err == nil || !strings.Contains(err.Error(), "read-only") {
+		t.Errorf("from a disk that cannot be written: %v", err)
+	}
+}
+
+// TestFileDevFull is the same without any rights: what is written goes to a device that is always full.
+func TestFileDevFull(t *testing.T) {
+	t.Parallel()
+	rt := testRuntime(t, Config{})
+	u, err := rt.openFolder(wire.Token{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer u.end()
+	l, err := u.land(&wire.FileHead{Name: "file", Dir: "dir"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	l.f.Close()
+	if l.f, err = os.OpenFile("/dev/full", os.O_WRONLY, 0); err != nil {
+		t.Skip(err)
+	}
+	if err := l.write([]byte("x")); !errors.Is(err, syscall.ENOSPC) || strings.Contains(err.Error(), rt.DestPath()) || !strings.Contains(err.Error(), "dir/file") {
+		t.Errorf("a full disk: %v", err)
+	}
+	l.abandon()
+	wantFiles(t, rt.DestPath())
+}
+
+// TestFilePermission shows that the sender hears in words of what the receiver may not do.
+func TestFilePermission(t *testing.T) {
+	t.Parallel()
+	if os.Geteuid() == 0 {
+		t.Skip("root may do anything; TestFileDiskFull has a disk that cannot be written")
+	}
+	dest := t.TempDir()
+	a := testRuntime(t, Config{Name: "a"})
+	b := testRuntime(t, Config{Name: "b", DestPath: dest})
+	path, _ := someFile(t, "file", 10)
+	if err := os.Chmod(dest, 0o500); err != nil {
+		t.Fatal(err)
+	}
+	if err := a.SendFile(testContext(t), b.Location(), path); !errors.Is(err, fs.ErrPermission) || strings.Contains(err.Error(), dest) {
+		t.Errorf("SendFile returned %v", err)
+	}
+}
