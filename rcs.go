@@ -291,12 +291,16 @@ func (s *RemoteCoroScheduler) Schedule(ctx context.Context, t Task) (*Coro, erro
 			return nil, err
 		}
 		c, err := s.comp.awaitStart(ctx, j)
-		if err == nil || !errors.Is(err, ErrNotFound) || ctx.Err() != nil {
+		if err == nil || !turnedAway(err) || ctx.Err() != nil {
 			return c, err
 		}
-		s.pool.drop(sv.loc) // the server went before the run came there: another will do
+		s.pool.drop(sv.loc) // another will do
 	}
 }
+
+// turnedAway reports whether a run that has not started ended because its server went before it came there, or its node takes no
+// jobs any more.
+func turnedAway(err error) bool { return errors.Is(err, ErrNotFound) || errors.Is(err, ErrNoServer) }
 
 // Submit runs t at the least loaded server, however many run there; see Computation.Run.
 func (s *RemoteCoroScheduler) Submit(ctx context.Context, t Task) (*Coro, error) {

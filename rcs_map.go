@@ -43,7 +43,7 @@ func MapResults[A, R any](ctx context.Context, s *RemoteCoroScheduler, f Func[A,
 
 // AsCompleted runs f with each of args, one at a server at a time, and yields each outcome as it comes. It reads args only
 // as servers come free. An item whose server was lost is run again as RCSConfig.Retries allows, never at two servers at
-// once. When ctx ends, or the loop is left, what runs is terminated; with ctx, each item that was under way is yielded with
+// once, as far as can be known here: a server that is merely cut off ends what it runs when it notices that, too. When ctx ends, or the loop is left, what runs is terminated; with ctx, each item that was under way is yielded with
 // ctx's error, and last an Outcome with Index -1 tells why the rest was not read. The same Outcome tells that the computation
 // is over or could not be scheduled. It is to be ranged over once, by one goroutine or coroutine.
 func AsCompleted[A, R any](ctx context.Context, s *RemoteCoroScheduler, f Func[A, R], args iter.Seq[A]) iter.Seq[Outcome[R]] {
@@ -206,8 +206,8 @@ func (m *mapping[A, R]) ended(it *item[R], out outcome) bool {
 		}
 		out.err = attempts(out.err, it.attempts)
 	}
-	if errors.Is(out.err, ErrNotFound) && it.job != nil && !it.job.ran() {
-		m.s.pool.drop(it.server) // the server went before the item came there: that was no attempt
+	if turnedAway(out.err) && it.job != nil && !it.job.ran() {
+		m.s.pool.drop(it.server) // that was no attempt
 		it.attempts--
 		m.again = append(m.again, it)
 		return true
