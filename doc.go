@@ -17,6 +17,8 @@
 //   - A client is any runtime that makes a [Computation]. With [NewScheduler] in the same program it has a private
 //     scheduler and needs nobody else but nodes.
 //
+// [NodeMain] and [SchedulerMain] make programs of the first two, with options, commands and signals.
+//
 // Either side may dial: nodes have the scheduler among their Peers, or the scheduler has them. Servers dial the client
 // and the scheduler, and whoever has a handle of a coroutine dials its runtime.
 //

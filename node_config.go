@@ -12,7 +12,8 @@ import (
 type NodeConfig struct {
 	Config
 	// Servers is how many servers the node has: that many when positive; one a CPU when 0; one a CPU but for that many
-	// when negative. CPUs are those that this process may use (GOMAXPROCS): a limit of its control group counts too.
+	// when negative. CPUs are what GOMAXPROCS says: those that this process may run on, and on Linux no more than its control
+	// group's quota, of which it makes two at least.
 	Servers int `json:"c"`
 	// Processes makes each server a process of its own: this program, executed anew. Its main must then call [Init]
 	// first. Without it the servers are runtimes in this process.
