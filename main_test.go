@@ -39,6 +39,13 @@ func TestMain(m *testing.M) {
 		}
 		os.Exit(0)
 	}
+	if isHost, err := discoro.ServeHost(); isHost {
+		if err != nil {
+			os.Stderr.WriteString(err.Error() + "\n")
+			os.Exit(1)
+		}
+		os.Exit(0)
+	}
 	if isPeer, err := discoro.ServePeer(); isPeer {
 		if err != nil {
 			os.Stderr.WriteString(err.Error() + "\n")

@@ -1,0 +1,419 @@
+package discoro
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"iter"
+	"math/rand/v2"
+	"os"
+	"os/exec"
+	"runtime"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+)
+
+// Faults between hosts: five network namespaces on one switch, each with an address of its own. The scheduler and its client are on
+// the first, which is where TestHosts runs itself once more; nodes of server processes are on the others, and found by asking the
+// network.
+
+const (
+	hostsEnv    = "DISCORO_TEST_HOSTS" // the prefix of the namespaces' names, where TestHosts runs in the first
+	hostNodeEnv = "DISCORO_TEST_NODE"  // the name of a node that a process is to be
+	hostsUDP    = 51_999
+	hostsNet    = "10.98.76."
+	hostsPulse  = 200 * time.Millisecond
+)
+
+// ServeHost makes this process a node with two server processes when TestHosts has started it as one; it ends with its standard
+// input.
+func ServeHost() (isHost bool, err error) {
+	name := os.Getenv(hostNodeEnv)
+	if name == "" {
+		return false, nil
+	}
+	node, err := NewNode(NodeConfig{
+		Config: Config{Name: name, Insecure: true, UDPPort: hostsUDP}, Servers: 2, Processes: true, MinPulseInterval: hostsPulse,
+	})
+	if err != nil {
+		return true, err
+	}
+	fmt.Println(node.Location())
+	_, err = io.Copy(io.Discard, os.Stdin)
+	return true, errors.Join(err, node.Close())
+}
+
+// Functions that run at the hosts.
+var (
+	hostEcho = Register("hosts.echo", func(c *Coro, _ None) (None, error) {
+		for {
+			r, err := ReceiveAs[*Request](c)
+			if err == nil {
+				err = r.Reply(r.Msg)
+			}
+			if err != nil {
+				return None{}, err
+			}
+		}
+	})
+	hostNap = Register("hosts.nap", func(c *Coro, item int) (int, error) { return item, c.Sleep(5 * time.Millisecond) })
+)
+
+// hosts are the network namespaces, on a switch that is one, too.
+type hosts struct {
+	*testing.T
+	prefix string
+}
+
+func (h *hosts) name(i int) string { return h.prefix + "-h" + strconv.Itoa(i) }
+func (h *hosts) sw() string        { return h.prefix + "-sw" }
+
+// ip runs a command of ip.
+func (h *hosts) ip(args string) {
+	h.Helper()
+	if out, err := exec.Command("ip", strings.Fields(args)...).CombinedOutput(); err != nil {
+		h.Fatalf("ip %s: %v: %s", args, err, out)
+	}
+}
+
+// up makes so many hosts, which are gone when the test ends.
+func (h *hosts) up(count int) {
+	h.Helper()
+	h.Cleanup(func() { h.down(count) })
+	h.ip("netns add " + h.sw())
+	h.ip(fmt.Sprintf("-n %s link add br0 type bridge forward_delay 0 stp_state 0", h.sw()))
+	h.ip(fmt.Sprintf("-n %s link set br0 up", h.sw()))
+	for i := 1; i <= count; i++ {
+		h.ip("netns add " + h.name(i))
+		h.ip(fmt.Sprintf("-n %s link add p%d type veth peer name eth0 netns %s", h.sw(), i, h.name(i)))
+		h.ip(fmt.Sprintf("-n %s link set p%d master br0 up", h.sw(), i))
+		h.ip(fmt.Sprintf("-n %s link set lo up", h.name(i)))
+		h.ip(fmt.Sprintf("-n %s addr add %s%d/24 brd + dev eth0", h.name(i), hostsNet, i))
+		h.ip(fmt.Sprintf("-n %s link set eth0 up", h.name(i)))
+	}
+}
+
+// down ends what runs in the hosts, and removes them.
+func (h *hosts) down(count int) {
+	for i := 1; i <= count; i++ {
+		for _, pid := range h.pids(i) {
+			if p, err := os.FindProcess(pid); err == nil {
+				_ = p.Kill()
+			}
+		}
+	}
+	names := []string{h.sw()}
+	for i := 1; i <= count; i++ {
+		names = append(names, h.name(i))
+	}
+	for _, name := range names {
+		_ = exec.Command("ip", "netns", "delete", name).Run() // it may not have come into being
+	}
+}
+
+// pids returns the processes of a host.
+func (h *hosts) pids(i int) []int {
+	out, _ := exec.Command("ip", "netns", "pids", h.name(i)).Output()
+	var pids []int
+	for _, f := range strings.Fields(string(out)) {
+		if pid, err := strconv.Atoi(f); err == nil {
+			pids = append(pids, pid)
+		}
+	}
+	return pids
+}
+
+// cut takes a host off the switch: what it sends and is sent vanishes, and its interface stays up. heal puts it back.
+func (h *hosts) cut(i int) {
+	h.Helper()
+	h.ip(fmt.Sprintf("-n %s link set p%d nomaster", h.sw(), i))
+}
+
+func (h *hosts) heal(i int) {
+	h.Helper()
+	h.ip(fmt.Sprintf("-n %s link set p%d master br0", h.sw(), i))
+}
+
+// hostNode is a node in a process of its own, at a host.
+type hostNode struct {
+	cmd   *exec.Cmd
+	stdin io.Closer
+	loc   Location
+	once  sync.Once
+}
+
+// node starts a node at a host, and returns when it is there.
+func (h *hosts) node(i int) *hostNode {
+	h.Helper()
+	exe, err := os.Executable()
+	if err != nil {
+		h.Fatal(err)
+	}
+	n := &hostNode{cmd: exec.Command("ip", "netns", "exec", h.name(i), exe)}
+	n.cmd.Env = append(os.Environ(), hostNodeEnv+"=node"+strconv.Itoa(i))
+	n.cmd.Stderr = os.Stderr
+	n.stdin, err = n.cmd.StdinPipe()
+	if err != nil {
+		h.Fatal(err)
+	}
+	stdout, err := n.cmd.StdoutPipe()
+	if err != nil {
+		h.Fatal(err)
+	}
+	if err := n.cmd.Start(); err != nil {
+		h.Fatal(err)
+	}
+	h.Cleanup(n.end)
+	line, err := bufio.NewReader(stdout).ReadString('\n')
+	if err != nil {
+		h.Fatalf("node %d did not say where it is: %v", i, err)
+	}
+	if n.loc, err = ParseLocation(strings.TrimSpace(line)); err != nil || n.loc.Addr != hostsNet+strconv.Itoa(i) {
+		h.Fatalf("node %d says that it is at %q: %v", i, line, err)
+	}
+	return n
+}
+
+// end ends the node in order, kill at once.
+func (n *hostNode) end() {
+	n.once.Do(func() {
+		_ = n.stdin.Close()
+		_ = n.cmd.Wait()
+	})
+}
+
+func (n *hostNode) kill() {
+	_ = n.cmd.Process.Kill()
+	n.end()
+}
+
+// TestHosts needs root, and ip of iproute2. It makes hosts, and runs itself in the first of them.
+func TestHosts(t *testing.T) {
+	if prefix := os.Getenv(hostsEnv); prefix != "" {
+		faultsBetweenHosts(&hosts{T: t, prefix: prefix})
+		return
+	}
+	t.Parallel()
+	if runtime.GOOS != "linux" || os.Geteuid() != 0 {
+		t.Skip("network namespaces need root on Linux")
+	}
+	if _, err := exec.LookPath("ip"); err != nil {
+		t.Skip("ip of iproute2 is missing")
+	}
+	h := &hosts{T: t, prefix: fmt.Sprintf("discoro-%d-%04x", os.Getpid(), rand.N(1<<16))}
+	if out, err := exec.Command("ip", "netns", "add", h.prefix).CombinedOutput(); err != nil {
+		t.Skipf("no network namespace can be made here: %v: %s", err, out)
+	}
+	h.ip("netns delete " + h.prefix)
+	h.up(5)
+	exe, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
+	defer cancel()
+	cmd := exec.CommandContext(ctx, "ip", "netns", "exec", h.name(1), exe, "-test.run=^TestHosts$", "-test.v", "-test.timeout=110s")
+	cmd.Env = append(os.Environ(), hostsEnv+"="+h.prefix)
+	out, err := cmd.CombinedOutput()
+	if t.Logf("%s", out); err != nil || !bytes.Contains(out, []byte("--- PASS: TestHosts")) {
+		t.Errorf("in the first host: %v", err)
+	}
+	for i := 1; i <= 5; i++ {
+		if pids := h.pids(i); len(pids) > 0 {
+			t.Errorf("processes are left at host %d: %v", i, pids)
+		}
+	}
+}
+
+// hostCluster is a scheduler at the first host, a computation of it, and nodes at the others.
+type hostCluster struct {
+	*hosts
+	sched *Scheduler
+	comp  *Computation
+	nodes map[int]*hostNode
+	ctx   context.Context
+}
+
+func faultsBetweenHosts(h *hosts) {
+	ctx, cancel := context.WithTimeout(h.Context(), 100*time.Second)
+	defer cancel()
+	c := &hostCluster{hosts: h, nodes: map[int]*hostNode{}, ctx: ctx}
+	started := make(chan *hostNode)
+	for i := 2; i <= 5; i++ {
+		go func() { started <- h.node(i) }()
+	}
+	for range 4 {
+		n := <-started
+		host, _ := strconv.Atoi(strings.TrimPrefix(n.loc.Addr, hostsNet))
+		c.nodes[host] = n
+	}
+	sched, err := NewScheduler(SchedulerConfig{
+		Config: Config{Name: "scheduler", Insecure: true, UDPPort: hostsUDP, Logger: discard}, PingInterval: time.Second, leastPing: time.Second,
+	})
+	if err != nil {
+		h.Fatal(err)
+	}
+	c.sched = sched
+	h.Cleanup(func() {
+		if err := sched.Close(); err != nil {
+			h.Error(err)
+		}
+	})
+	c.comp, err = NewComputation(sched.Runtime, ComputationConfig{PulseInterval: hostsPulse})
+	if err == nil {
+		err = c.comp.Schedule(ctx)
+	}
+	if err != nil {
+		h.Fatal(err)
+	}
+	c.whole()
+	h.Log("whole")
+	c.shortCut(2)
+	c.longCut(3)
+	c.killNode(4)
+	c.killHalf()
+}
+
+// whole waits until all nodes' servers can be used.
+func (c *hostCluster) whole() {
+	c.Helper()
+	if err := c.comp.WaitServers(c.ctx, 8); err != nil {
+		c.Fatal(err)
+	}
+}
+
+// echo starts a coroutine at a host's node.
+func (c *hostCluster) echo(host int) *Coro {
+	c.Helper()
+	co, err := c.comp.RunAt(c.ctx, NodeAddr(c.nodes[host].loc.String()), hostEcho.With(None{}))
+	if err != nil {
+		c.Fatal(err)
+	}
+	return co
+}
+
+func (c *hostCluster) ask(co *Coro, question string) {
+	c.Helper()
+	if answer, err := Ask[string](c.ctx, co, question); answer != question || err != nil {
+		c.Errorf("%s: %q, %v", question, answer, err)
+	}
+}
+
+// shortCut cuts a host off for less than five pulses: nothing is lost.
+func (c *hostCluster) shortCut(host int) {
+	co := c.echo(host)
+	c.ask(co, "before a short cut")
+	c.cut(host)
+	go c.ask(co, "during it")
+	<-time.After(2 * hostsPulse)
+	c.heal(host)
+	c.ask(co, "after it")
+	if err := co.Terminate(); err != nil {
+		c.Error(err)
+	}
+	if err := co.Wait(c.ctx); !errors.Is(err, ErrTerminated) {
+		c.Errorf("after a cut of less than five pulses it ended with %v", err)
+	}
+}
+
+// lost waits until a coroutine is, because its host is gone.
+func (c *hostCluster) lost(co *Coro, since time.Time) {
+	c.Helper()
+	var lost *ServerLostError
+	if err := co.Wait(c.ctx); !errors.As(err, &lost) {
+		c.Errorf("it ended with %v", err)
+	}
+	took := time.Since(since)
+	c.Logf("noticed after %v", took)
+	if took > missedPulses*hostsPulse+5*time.Second { // one second, where the machine is not busy
+		c.Errorf("it was noticed after %v", took)
+	}
+}
+
+// longCut cuts a host off for more than five pulses: what ran there is lost, and the host comes back.
+func (c *hostCluster) longCut(host int) {
+	co := c.echo(host)
+	c.ask(co, "before a long cut")
+	cut := time.Now()
+	c.cut(host)
+	c.lost(co, cut)
+	c.ask(c.echo(2), "elsewhere")
+	c.heal(host)
+	c.whole()
+	c.Logf("whole %v after the cut", time.Since(cut))
+	c.ask(c.echo(host), "after it")
+}
+
+// killNode kills a node: its servers end, too, and another takes its place.
+func (c *hostCluster) killNode(host int) {
+	co := c.echo(host)
+	killed := time.Now()
+	c.nodes[host].kill()
+	c.lost(co, killed)
+	tick := time.NewTicker(10 * time.Millisecond)
+	defer tick.Stop()
+	for len(c.pids(host)) > 0 {
+		select {
+		case <-tick.C:
+		case <-c.ctx.Done():
+			c.Fatalf("the servers of the node that was killed live on: %v", c.pids(host))
+		}
+	}
+	c.nodes[host] = c.node(host)
+	c.whole()
+	c.Logf("whole %v after the kill", time.Since(killed))
+	c.ask(c.echo(host), "the next node")
+}
+
+// numbers are 0, 1, 2 and so on, n of them.
+func numbers(n int) iter.Seq[int] {
+	return func(yield func(int) bool) {
+		for i := 0; i < n && yield(i); i++ {
+		}
+	}
+}
+
+// killHalf kills half the nodes while a thousand items are worked on.
+func (c *hostCluster) killHalf() {
+	const items = 1000
+	rcs, err := NewRemoteCoroScheduler(c.comp, RCSConfig{Retries: 3})
+	if err != nil {
+		c.Fatal(err)
+	}
+	var kills sync.WaitGroup
+	defer kills.Wait()
+	seen := make([]int, items)
+	done, attempts := 0, 0
+	for out := range AsCompleted(c.ctx, rcs, hostNap, numbers(items)) {
+		if out.Err != nil || out.Value != out.Index {
+			c.Fatalf("item %d: %d, %v", out.Index, out.Value, out.Err)
+		}
+		seen[out.Index]++
+		attempts += out.Attempts
+		if done++; done == items/4 {
+			for _, host := range []int{2, 5} {
+				kills.Go(c.nodes[host].kill) // items are given out meanwhile
+			}
+		}
+	}
+	if i := slices.IndexFunc(seen, func(n int) bool { return n != 1 }); i >= 0 {
+		c.Errorf("item %d came %d times", i, seen[i])
+	}
+	servers, err := c.comp.Servers(c.ctx)
+	if err != nil || len(servers) != 4 {
+		c.Errorf("after half the nodes were killed the servers are %v, %v", servers, err)
+	}
+	if c.Logf("%d items in %d attempts", done, attempts); attempts == items {
+		c.Error("no item was run again: nothing was lost")
+	}
+	if err := rcs.Finish(c.ctx, true); err != nil {
+		c.Error(err)
+	}
+}
