@@ -32,13 +32,14 @@ const maxLines = 500
 // goStarters are the functions of library code that may start goroutines, and why. Everything else hands its
 // function to one of these, so that Close can wait for all of them.
 var goStarters = map[place]string{
-	{"discoro.go", "(*Runtime).start"}:      "counts every goroutine of the runtime, for Close to wait for",
-	{"turn.go", "(*turn).kick"}:             "counts runners: Close waits for all but those of abandoned coroutines",
-	{"turn.go", "(*turn).run"}:              "replaces itself where runtime.Goexit ends it, and takes over its count",
-	{"discoro.go", "(*Runtime).closeLinks"}: "waits for its goroutines before it returns",
-	{"main_commands.go", "readLines"}:       "reads standard input, which a Read cannot be got out of: ends with that, or with the process",
-	{"process.go", "serveProcess"}:          "reads standard input, which a Read cannot be got out of: ends with the process",
-	{"wire/protect.go", "newProtection"}:    "derives a key, which ends by itself, and Ready waits for it",
+	{"discoro.go", "(*Runtime).start"}:             "counts every goroutine of the runtime, for Close to wait for",
+	{"turn.go", "(*turn).kick"}:                    "counts runners: Close waits for all but those of abandoned coroutines",
+	{"turn.go", "(*turn).run"}:                     "replaces itself where runtime.Goexit ends it, and takes over its count",
+	{"discoro.go", "(*Runtime).closeLinks"}:        "waits for its goroutines before it returns",
+	{"main_commands.go", "readLines"}:              "reads standard input, which a Read cannot be got out of: ends with that, or with the process",
+	{"discorotest/cluster.go", "(*Cluster).close"}: "waits for its goroutines before it returns",
+	{"process.go", "serveProcess"}:                 "reads standard input, which a Read cannot be got out of: ends with the process",
+	{"wire/protect.go", "newProtection"}:           "derives a key, which ends by itself, and Ready waits for it",
 }
 
 // place is a function in a file.
