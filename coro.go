@@ -269,9 +269,9 @@ func (c *Coro) Spawn(name string, body func(c *Coro) (any, error)) *Coro {
 }
 
 // Dir returns the server's folder for the files of the computation that the coroutine belongs to. Elsewhere than at a
-// server it is the runtime's DestPath.
+// server it is the runtime's DestPath. It may be called inside Blocking, where files are read and written.
 func (c *Coro) Dir() string {
-	l := c.inside("Dir")
+	l := c.own("Dir")
 	if l.dir == "" {
 		return l.rt.DestPath()
 	}
@@ -289,14 +289,20 @@ func (c *Coro) Logger() *slog.Logger {
 // inside returns the coroutine when its own goroutine calls, with the turn; otherwise it panics: that is a mistake in
 // the program, and going on would let two coroutines run at once.
 func (c *Coro) inside(method string) *localCoro {
+	l := c.own(method)
+	if l.blocking {
+		panic("discoro: " + method + " called on " + c.String() + " inside Blocking, where it has given up the turn") //nolint:forbidigo // misuse
+	}
+	return l
+}
+
+// own returns the coroutine when its own goroutine calls, with or without the turn; otherwise it panics.
+func (c *Coro) own(method string) *localCoro {
 	if c.local == nil {
 		panic("discoro: " + method + " called on " + c.String() + ", which runs at another runtime: it belongs inside the coroutine") //nolint:forbidigo // misuse
 	}
 	if c.local.g.Load() != goroutineID() {
 		panic("discoro: " + method + " called on " + c.String() + " from outside: only the coroutine's own goroutine may") //nolint:forbidigo // misuse
-	}
-	if c.local.blocking {
-		panic("discoro: " + method + " called on " + c.String() + " inside Blocking, where it has given up the turn") //nolint:forbidigo // misuse
 	}
 	return c.local
 }

@@ -394,3 +394,35 @@ var translate = discoro.Register("example.translate", func(c *discoro.Coro, word
 	words, _ := lexicon.Get(c)
 	return words[word], nil
 })
+
+// How does a node leave without harm to what it runs?
+func ExampleNode_Drain() {
+	on(1, func(ctx context.Context, sched *discoro.Scheduler, node *discoro.Node) error {
+		comp, err := discoro.NewComputation(sched.Runtime)
+		if err != nil {
+			return err
+		}
+		if err := comp.Schedule(ctx); err != nil {
+			return err
+		}
+		client := sched.Spawn("client", func(c *discoro.Coro) (any, error) { return c.Receive() })
+		run, err := comp.Run(ctx, careful.With(client))
+		if err != nil {
+			return err
+		}
+		if err := client.Wait(ctx); err != nil { // it has started
+			return err
+		}
+		drained := make(chan error, 1)
+		go func() { drained <- node.Drain(ctx) }()
+		if err := run.Send("done"); err != nil {
+			return err
+		}
+		fmt.Println(discoro.Result[string](ctx, run))
+		fmt.Println(<-drained)
+		return comp.Close(ctx)
+	})
+	// Output:
+	// done <nil>
+	// <nil>
+}
