@@ -1,7 +1,6 @@
 package examples
 
 import (
-	"bytes"
 	"errors"
 	"fmt"
 	"os"
@@ -32,7 +31,7 @@ func buildAndRun(m *testing.M) (code int, err error) {
 		return 1, err
 	}
 	defer func() { err = errors.Join(err, os.RemoveAll(built)) }()
-	args := []string{"build", "-o", built}
+	args := []string{"build", "-o", built, "./node", "./scheduler"}
 	for name := range programs {
 		args = append(args, "./"+name)
 	}
@@ -129,7 +128,8 @@ func TestAll(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if _, here := programs[dir]; here == (len(tests) > 0) {
+		_, here := programs[dir]
+		if here = here || dir == "node" || dir == "scheduler"; here == (len(tests) > 0) {
 			t.Errorf("examples/%s: want a row in programs or tests of its own, and not both", dir)
 		}
 	}
@@ -141,6 +141,25 @@ func TestExamples(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			want.check(t, start(t, name, want.args...).end())
+		})
+	}
+}
+
+// TestNobody runs the clients where there is no node: they give up, and say why in one line.
+func TestNobody(t *testing.T) {
+	t.Parallel()
+	for name := range programs {
+		if !strings.HasPrefix(name, "client") {
+			continue
+		}
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			p := start(t, name, "-no-servers", "-timeout", "300ms")
+			err := p.wait()
+			text := p.errs.text()
+			if p.cmd.ProcessState.ExitCode() != 1 || strings.Count(text, "\n") != 1 || !strings.HasPrefix(text, name+": ") || !strings.Contains(text, "deadline") {
+				t.Errorf("%v, standard error:\n%s", err, text)
+			}
 		})
 	}
 }
@@ -173,7 +192,7 @@ func TestElsewhere(t *testing.T) {
 type program struct {
 	t    *testing.T
 	cmd  *exec.Cmd
-	out  bytes.Buffer
+	out  locked
 	errs locked
 	kill *time.Timer
 }
@@ -202,15 +221,20 @@ func start(t *testing.T, name string, args ...string) *program {
 	return p
 }
 
+// wait waits for the program's end.
+func (p *program) wait() error {
+	err := p.cmd.Wait()
+	p.kill.Stop()
+	return err
+}
+
 // end waits for the program's end, which is to be a good one, and returns what it printed.
 func (p *program) end() string {
 	p.t.Helper()
-	err := p.cmd.Wait()
-	p.kill.Stop()
-	if err != nil {
-		p.t.Fatalf("%v: %v; standard output:\n%s\nstandard error:\n%s", p.cmd.Args, err, p.out.String(), p.errs.text())
+	if err := p.wait(); err != nil {
+		p.t.Fatalf("%v: %v; standard output:\n%s\nstandard error:\n%s", p.cmd.Args, err, p.out.text(), p.errs.text())
 	}
-	return p.out.String()
+	return p.out.text()
 }
 
 // interrupt ends a node as Ctrl-C does.
@@ -222,19 +246,25 @@ func (p *program) interrupt() {
 	p.end()
 }
 
-var peersFlag = regexp.MustCompile(`-peers (\S+)`)
-
-// location waits until the program says where it can be reached.
+// location waits until the program says on standard error where it can be reached.
 func (p *program) location(t *testing.T) string {
 	t.Helper()
-	deadline := time.Now().Add(time.Minute)
-	for time.Now().Before(deadline) {
-		if m := peersFlag.FindStringSubmatch(p.errs.text()); m != nil {
+	return p.says(t, &p.errs, peersFlag)
+}
+
+var peersFlag = regexp.MustCompile(`-peers (\S+)`)
+
+// says waits until the program has printed what matches, and returns its group.
+func (p *program) says(t *testing.T, out *locked, pattern *regexp.Regexp) string {
+	t.Helper()
+	tick := time.NewTicker(5 * time.Millisecond) // nothing tells of another program's output
+	defer tick.Stop()
+	for end := time.Now().Add(time.Minute); time.Now().Before(end); <-tick.C {
+		if m := pattern.FindStringSubmatch(out.text()); m != nil {
 			return m[1]
 		}
-		time.Sleep(5 * time.Millisecond) // nothing tells of another program's output
 	}
-	t.Fatalf("%v does not say where it is; standard error:\n%s", p.cmd.Args, p.errs.text())
+	t.Fatalf("%v does not say %v; standard output:\n%s\nstandard error:\n%s", p.cmd.Args, pattern, p.out.text(), p.errs.text())
 	return ""
 }
 

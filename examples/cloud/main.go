@@ -4,14 +4,16 @@
 //	go run ./examples/cloud                            # plays it all on this machine, with forwarders for ssh and the router
 //
 // With a machine in a cloud, which the world reaches at HOST, where port 51347 is open, and with the same DISCORO_SECRET on both
-// sides. ssh makes port 4567 there a way to the client's:
+// sides; build the program once, and copy it there. ssh makes port 4567 there a way to the client's:
 //
-//	ssh -R 4567:127.0.0.1:4567 user@HOST               # at home, and in that terminal:
-//	cloud -node -listen 0.0.0.0:51347 -ext-addr HOST   # the node announces HOST, not the address that its machine has
+//	ssh -R 4567:127.0.0.1:4567 user@HOST               # from home, and in that terminal the node, which announces HOST:
+//	cloud node --ext_ip_addr HOST --tcp_port 51347 --tcp_ports 51348
 //	cloud -listen 127.0.0.1:4567 -peers HOST:51347     # at home: the client
 //
 // The client dials the node. The node's servers dial the client at what it announces, 127.0.0.1:4567, and ssh has that port
-// there. Where a router forwards a port to the client, the client announces the router's address in the same way: -ext-addr.
+// there. Servers have the ports from 51348 on, which nobody needs but coroutines elsewhere that talk to theirs. Where a router
+// forwards a port to the client, no ssh is needed: the client listens at that port, and announces the router's address with
+// -ext-addr. Node and client are discoro's own: cloud node --help lists what else the node can.
 package main
 
 import (
@@ -43,21 +45,18 @@ var basel = discoro.Register("cloud.basel", func(_ *discoro.Coro, t Terms) (sum 
 
 func main() {
 	discoro.Init() // a server process goes no further
-	var node bool
+	if len(os.Args) > 1 && os.Args[1] == "node" {
+		os.Exit(node(os.Args[2:]))
+	}
 	var extAddr string
 	demo.Main(&demo.Program{
 		Name: "cloud",
 		Flags: func(fs *flag.FlagSet) {
-			fs.BoolVar(&node, "node", false, "be the node in the cloud, until Ctrl-C or -timeout")
-			fs.StringVar(&extAddr, "ext-addr", "", "the `HOST` by which others reach this program")
+			fs.StringVar(&extAddr, "ext-addr", "", "the `HOST` by which others reach the client")
 		},
 		Run: func(ctx context.Context, opt *demo.Options) error {
 			cfg := opt.Config()
-			cfg.ExtAddr = extAddr
-			switch {
-			case node:
-				return serve(ctx, cfg)
-			case len(cfg.Peers) > 0:
+			if cfg.ExtAddr = extAddr; len(cfg.Peers) > 0 {
 				return client(ctx, cfg)
 			}
 			return play(ctx)
@@ -65,15 +64,18 @@ func main() {
 	})
 }
 
-// serve is the node in the cloud.
-func serve(ctx context.Context, cfg discoro.Config) error {
-	node, err := discoro.NewNode(discoro.NodeConfig{Config: cfg, Processes: true})
-	if err != nil {
-		return err
+// node is the node in the cloud.
+func node(args []string) (code int) {
+	err := discoro.RunNode(context.Background(), args)
+	if err == nil {
+		return 0
 	}
-	fmt.Fprintf(os.Stderr, "node serves: cloud -peers %v ; Ctrl-C ends it\n", node.Location())
-	<-ctx.Done()
-	return node.Close()
+	fmt.Fprintln(os.Stderr, "cloud node:", err)
+	var coded interface{ ExitCode() int }
+	if errors.As(err, &coded) {
+		return coded.ExitCode()
+	}
+	return 1
 }
 
 // client is the client at home.

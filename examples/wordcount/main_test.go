@@ -394,6 +394,8 @@ func TestMistakes(t *testing.T) {
 		"bad listen":      {[]string{"-listen", "7070"}, 2, "HOST:PORT"},
 		"bad peers":       {[]string{"-node", "-peers", "somewhere"}, 2, "host:port"},
 		"node, no peers":  {[]string{"-node"}, 2, "-peers"},
+		"peers, servers":  {[]string{"-peers", "127.0.0.1:1", "-servers", "2"}, 2, "-servers"},
+		"bad port":        {[]string{"-listen", "127.0.0.1:http", dir}, 2, "65535"},
 		"node, no node":   {[]string{"-node", "-peers", "127.0.0.1:1", "-no-servers"}, 2, "-node"},
 		"two folders":     {[]string{dir, dir}, 2, "too many arguments"},
 		"negative":        {[]string{"-retries", "-1"}, 2, "-retries"},
