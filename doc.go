@@ -99,6 +99,9 @@
 // Where a coroutine has ended, its runtime keeps how for other runtimes that have its handle and ask a little late: the
 // last 1024 ends, with at most 1 MiB of results. Who asks later gets [ErrNotFound].
 //
+// A file that is received has at most Config.MaxFileSize bytes. Sixteen files at a time go from one runtime to another; what
+// that takes of memory does not depend on their sizes.
+//
 // # Looking inside
 //
 // [Runtime.Coros] lists what the coroutines of a runtime do, and since when; [Runtime.Stack] shows where one is. In profiles of
@@ -121,7 +124,8 @@
 //
 // The boundary is the link. Whoever passes it may run every registered function at servers, and send any message to any
 // coroutine or channel that it has a handle of: it was sent one, or found it by its name. Others it cannot name, as frames
-// carry random numbers of 63 bits. A function does what its process may do: what a function of yours lets its argument do, such as naming a file
+// carry random numbers of 63 bits. Any peer may send files to a runtime's DestPath, below it and under names that mean nothing
+// else; the files of a computation are for its client and its servers. A function does what its process may do: what a function of yours lets its argument do, such as naming a file
 // or a command, it lets every peer do. What comes over a link is checked and bounded before it is decoded, and a peer that
 // breaks the protocol loses its link.
 package discoro

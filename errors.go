@@ -17,7 +17,7 @@ var (
 	ErrTimeout = errors.New("timed out")
 	// ErrClosed comes back from whatever is used after its Close.
 	ErrClosed = errors.New("closed")
-	// ErrNotFound comes back when there is no coroutine, scheduler, node or server of that name or number, or no longer.
+	// ErrNotFound comes back when there is no coroutine, scheduler, node, server or file of that name or number, or no longer.
 	ErrNotFound = errors.New("not found")
 	// ErrNotRegistered comes back from a run of a function that the program at the server has not registered.
 	ErrNotRegistered = errors.New("function not registered")

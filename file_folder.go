@@ -10,6 +10,7 @@ import (
 	"os"
 	"path"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -309,8 +310,8 @@ func (l *landing) abandon() {
 			l.temp = ""
 		}
 	}
-	for i := len(l.made) - 1; i >= 0; i-- {
-		_ = l.u.root.Remove(l.made[i]) // fails where others have put files
+	for _, folder := range slices.Backward(l.made) {
+		_ = l.u.root.Remove(folder) // fails where others have put files
 	}
 	l.made = nil
 }

@@ -80,7 +80,7 @@ func isDeviceName(name string) bool {
 	if !ok {
 		port, ok = strings.CutPrefix(base, "LPT")
 	}
-	return ok && strings.Contains("0123456789¹²³", port) && utf8.RuneCountInString(port) == 1
+	return ok && utf8.RuneCountInString(port) == 1 && strings.ContainsAny(port, "0123456789¹²³")
 }
 
 // isShortName reports whether name has the form that Windows gives to a second, short name of a file: LONGNA~1.TXT.

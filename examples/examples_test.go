@@ -63,6 +63,10 @@ var programs = map[string]want{
 		lines: []string{`series 0: mean -0\.016, deviation 1\.012, median -0\.011`, `series 9: mean  9\.005, deviation 1\.000, median  8\.998`},
 		some:  true,
 	},
+	"client4": {
+		args:  []string{"testdata"},
+		lines: []string{"a.txt: 1 lines, 6 words, 4 different: 2 be, 2 to, 1 not"},
+	},
 	"client5": {
 		lines: []string{
 			`job 0: 1 1 \+ 10 \* = 20`, `job 0: 1 2 \+ 20 \* = 60`, `job 0: 1 3 \+ 30 \* = 120`, `job 0: 1 4 \+ 40 \* = 200`, `job 0: 1 5 \+ 50 \* = 300`,
