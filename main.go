@@ -27,7 +27,7 @@ import (
 // DISCORO_SECRET has it in the environment. A file that --save_config writes can be read by its owner only; the secret is in
 // it when it was given as an option or came from a file of --config.
 //
-// It tells on standard output where it can be reached, and logs to standard error. Commands are read from standard input, a
+// It tells on standard output where it can be reached, and logs by [slog.Default]; with --debug everything, to standard error. Commands are read from standard input, a
 // line each, unless --daemon is given; at its end the node goes on serving:
 //
 //   - status shows the servers, what they serve, and how many coroutines each has;
@@ -110,11 +110,10 @@ func readOptions(cfg any, base *Config, common *commonOptions, args []string, ab
 		_, err := fmt.Fprintf(os.Stdout, "saved to %s\n", common.Save)
 		return true, err
 	}
-	level := slog.LevelInfo
+	base.Logger = slog.Default()
 	if common.Debug {
-		level = slog.LevelDebug
+		base.Logger = debugLogger()
 	}
-	base.Logger = slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: level}))
 	for _, name := range p.secretFiles(common) {
 		if othersMayRead(name) {
 			base.Logger.Warn("other users of this machine may read the secret: chmod 600", slog.String("file", name))
@@ -158,13 +157,25 @@ func exitCode(err error) int {
 	return exitFailed
 }
 
+// debugLogger logs all there is to standard error.
+func debugLogger() *slog.Logger {
+	return slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelDebug}))
+}
+
 // endSignals returns the channel of the signals that end a program, and a function that leaves them to the system again.
 func endSignals(daemon bool) (signals chan os.Signal, stop func()) {
 	signals = make(chan os.Signal, 4)
 	signal.Notify(signals, os.Interrupt, syscall.SIGTERM)
+	deaf := []os.Signal{syscall.SIGPIPE} // who read the output may have gone
 	if daemon {
-		signal.Ignore(syscall.SIGHUP)
+		deaf = append(deaf, syscall.SIGHUP)
 	}
+	// Not signal.Ignore, which what functions start would inherit.
+	unheard := make(chan os.Signal, 1)
+	signal.Notify(unheard, deaf...)
 	ignoreBackground()
-	return signals, func() { signal.Stop(signals) }
+	return signals, func() {
+		signal.Stop(signals)
+		signal.Stop(unheard)
+	}
 }

@@ -1,6 +1,7 @@
 package discoro_test
 
 import (
+	"bufio"
 	"context"
 	"errors"
 	"fmt"
@@ -203,6 +204,44 @@ func TestNodeMainDrains(t *testing.T) {
 	b.isGone(pid)
 }
 
+// TestNodeMainWithoutReader has whoever reads a node's output go; it goes on.
+func TestNodeMainWithoutReader(t *testing.T) {
+	t.Parallel()
+	b := newMainBed(t, discoro.Config{})
+	exe, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	cmd := exec.CommandContext(b.ctx, exe, "-c", "1", "-u", "-1", "--debug", "--peer", b.sched.Location().String())
+	cmd.Env = append(os.Environ(), mainEnv+"=node", "XDG_RUNTIME_DIR="+b.dir, "TMPDIR="+b.dir, "GORACE=atexit_sleep_ms=0")
+	read, write, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	cmd.Stdout, cmd.Stderr = write, write
+	in, err := cmd.StdinPipe()
+	if err == nil {
+		err = errors.Join(cmd.Start(), write.Close())
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	line, err := bufio.NewReader(read).ReadString('\n')
+	if err = errors.Join(err, read.Close()); err != nil || !strings.Contains(line, "node ") {
+		t.Fatalf("it said %q, %v", line, err)
+	}
+	comp := b.computation(1)
+	if v := clusterRunAt(b.cluster, comp, b.server(comp), double.With(4)); v != 8 {
+		t.Errorf("a job: %d", v)
+	}
+	if _, err := io.WriteString(in, "status\nquit\n"); err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Wait(); err != nil {
+		t.Error(err)
+	}
+}
+
 func TestNodeMainSecondSignal(t *testing.T) {
 	t.Parallel()
 	b := newMainBed(t, discoro.Config{})
@@ -295,17 +334,13 @@ func TestNodeMainServe(t *testing.T) {
 func TestNodeMainSecret(t *testing.T) {
 	t.Parallel()
 	const secret = "a secret of some length"
-	file := filepath.Join(t.TempDir(), "secret")
-	if err := os.WriteFile(file, []byte(secret+"\n"), 0o600); err != nil {
-		t.Fatal(err)
-	}
 	b := newMainBed(t, discoro.Config{Secret: secret, Addr: "127.0.0.1"})
 	comp := b.computation(0)
-	b.env = []string{"DISCORO_SECRET_FILE=" + file}
+	b.env = []string{"DISCORO_SECRET=" + secret}
 	n := b.node("-i", "127.0.0.1")
 	n.says("links are protected by a secret")
-	if v := clusterRunAt(b.cluster, comp, b.server(comp), double.With(4)); v != 8 {
-		t.Errorf("a job: %d", v)
+	if v := clusterRunAt(b.cluster, comp, b.server(comp), nodeEnv.With("DISCORO_SECRET")); v != "" {
+		t.Errorf("functions, and what they start, have %q in their environment", v)
 	}
 	if strings.Contains(n.out.String()+n.errs.String(), secret) {
 		t.Error("it tells the secret")

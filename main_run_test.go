@@ -89,8 +89,31 @@ func TestStateLock(t *testing.T) {
 		t.Fatal(err)
 	}
 	again.unlock()
-	t.Setenv("XDG_RUNTIME_DIR", "/dev/null")
-	if _, err := lockState("n", false, discard); err == nil || !strings.Contains(err.Error(), "/dev/null") {
-		t.Errorf("no folder: %v", err)
+}
+
+// TestStateFolder looks for a folder where the usual ones cannot be had.
+func TestStateFolder(t *testing.T) {
+	tmp := t.TempDir()
+	for name, value := range map[string]string{"XDG_RUNTIME_DIR": "/dev/null", "XDG_CACHE_HOME": "/dev/null", "HOME": "/dev/null", "TMPDIR": tmp} {
+		t.Setenv(name, value)
+	}
+	dir, err := stateFolder()
+	if err != nil || filepath.Dir(dir) != tmp {
+		t.Fatalf("%q, %v; want one in %s", dir, err, tmp)
+	}
+	if again, err := stateFolder(); again != dir || err != nil {
+		t.Errorf("%q, %v; want the same", again, err)
+	}
+	if err := os.Chmod(dir, 0o755); err != nil { //nolint:gosec // it is to be refused
+		t.Fatal(err)
+	}
+	if open, err := stateFolder(); err == nil {
+		t.Errorf("%q, which others may read", open)
+	}
+	if err := errors.Join(os.Remove(dir), os.Symlink(t.TempDir(), dir)); err != nil {
+		t.Fatal(err)
+	}
+	if link, err := stateFolder(); err == nil {
+		t.Errorf("%q, which is a link", link)
 	}
 }

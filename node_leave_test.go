@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"os"
 	"slices"
 	"strconv"
 	"strings"
@@ -22,6 +23,9 @@ import (
 var nodeEcho = discoro.Register("node.echo", func(c *discoro.Coro, _ discoro.None) (string, error) {
 	return discoro.ReceiveAs[string](c)
 })
+
+// nodeEnv returns a variable of the server's environment.
+var nodeEnv = discoro.Register("node.env", func(_ *discoro.Coro, name string) (string, error) { return os.Getenv(name), nil })
 
 // lockedBuffer is what a log said.
 type lockedBuffer struct {

@@ -14,6 +14,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strconv"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -43,6 +44,7 @@ type processConfig struct {
 	MaxFileSize               int64
 	MaxMessage, MaxMailbox    int
 	MsgTimeout                time.Duration
+	Debug                     bool // the node logs all there is
 }
 
 // Init makes this process a server when a node started it as one, and then does not return. Call it first in main of a
@@ -57,8 +59,9 @@ func Init() {
 	if err := os.Unsetenv(serverEnv); err != nil {
 		fatal(err)
 	}
-	// Ctrl-C reaches every process of a terminal, and what ends a service every process of it; the node decides.
-	signal.Notify(make(chan os.Signal, 1), os.Interrupt, syscall.SIGTERM)
+	// Ctrl-C and the end of a terminal reach every process of it, and what ends a service every process of that; the node
+	// decides. Who read the output may have gone.
+	signal.Notify(make(chan os.Signal, 1), os.Interrupt, syscall.SIGTERM, syscall.SIGHUP, syscall.SIGPIPE)
 	if err := serveProcess(os.Stdin); err != nil {
 		fatal(err)
 	}
@@ -77,9 +80,13 @@ func serveProcess(stdin io.Reader) error {
 	if err := dec.Decode(&pc); err != nil {
 		return fmt.Errorf("the node's instructions cannot be read (is %s set by hand?): %w", serverEnv, err)
 	}
+	var log *slog.Logger
+	if pc.Debug {
+		log = debugLogger()
+	}
 	s, err := newServer(ServerConfig{
 		Config: Config{
-			Name: pc.Name, Addr: pc.Addr, ExtAddr: pc.ExtAddr, TCPPort: pc.TCPPort, UDPPort: pc.UDPPort, Secret: pc.Secret,
+			Logger: log, Name: pc.Name, Addr: pc.Addr, ExtAddr: pc.ExtAddr, TCPPort: pc.TCPPort, UDPPort: pc.UDPPort, Secret: pc.Secret,
 			CertFile: pc.CertFile, KeyFile: pc.KeyFile, CAFile: pc.CAFile, Insecure: pc.Insecure,
 			DestPath: pc.DestPath, MaxFileSize: pc.MaxFileSize, MaxMessage: pc.MaxMessage, MaxMailbox: pc.MaxMailbox, MsgTimeout: pc.MsgTimeout,
 		},
@@ -239,7 +246,7 @@ func (l *nodeLoop) startProcess(cfg Config, index int, nonce wire.Token, ended f
 		return nil, err
 	}
 	cmd := exec.Command(exe, "discoro-server", cfg.Name)
-	cmd.Env = append(os.Environ(), serverEnv+"=1")
+	cmd.Env = append(slices.DeleteFunc(os.Environ(), isSecret), serverEnv+"=1")
 	cmd.Stdout, cmd.Stderr = os.Stdout, os.Stderr
 	stdin, err := cmd.StdinPipe()
 	if err != nil {
@@ -254,6 +261,7 @@ func (l *nodeLoop) startProcess(cfg Config, index int, nonce wire.Token, ended f
 		Secret: cfg.Secret, CertFile: cfg.CertFile, KeyFile: cfg.KeyFile, CAFile: cfg.CAFile, Insecure: cfg.Insecure,
 		TCPPort: cfg.TCPPort, UDPPort: cfg.UDPPort, DestPath: cfg.DestPath, MaxFileSize: cfg.MaxFileSize,
 		MaxMessage: cfg.MaxMessage, MaxMailbox: cfg.MaxMailbox, MsgTimeout: cfg.MsgTimeout,
+		Debug: l.rt.log.Enabled(l.rt.ctx, slog.LevelDebug),
 	})
 	if err != nil {
 		h.kill()
@@ -263,6 +271,9 @@ func (l *nodeLoop) startProcess(cfg Config, index int, nonce wire.Token, ended f
 	})
 	return h, nil
 }
+
+// isSecret reports whether a variable of the environment has the secret, which what functions start is not to have.
+func isSecret(variable string) bool { return strings.HasPrefix(variable, envName("secret")+"=") }
 
 // howEnded says how a process ended.
 func howEnded(err error) string {

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io/fs"
 	"log/slog"
 	"os"
 	"path/filepath"
@@ -59,17 +60,26 @@ func lockState(name string, phoenix bool, log *slog.Logger) (*stateLock, error) 
 		name, heldBy(path), ErrExists)
 }
 
-// stateFolder returns a folder of the user's own, on this machine where there is one.
+// stateFolder returns a folder of the user's own: of this machine's where there is one, else of the user's, else a temporary one.
 func stateFolder() (string, error) {
-	dir := os.Getenv("XDG_RUNTIME_DIR")
-	if dir == "" {
-		var err error
-		if dir, err = os.UserCacheDir(); err != nil {
-			return "", fmt.Errorf("%w (XDG_RUNTIME_DIR names one)", err)
+	dirs := []string{os.Getenv("XDG_RUNTIME_DIR")}
+	if dir, err := os.UserCacheDir(); err == nil {
+		dirs = append(dirs, dir)
+	}
+	for _, dir := range dirs {
+		dir = filepath.Join(dir, "discoro")
+		if filepath.IsAbs(dir) && os.MkdirAll(dir, 0o700) == nil && isPrivate(dir) {
+			return dir, nil
 		}
 	}
-	dir = filepath.Join(dir, "discoro")
-	return dir, os.MkdirAll(dir, 0o700)
+	dir := filepath.Join(os.TempDir(), fmt.Sprintf("discoro-state-%d", os.Getuid()))
+	if err := os.Mkdir(dir, 0o700); err != nil && !errors.Is(err, fs.ErrExist) {
+		return "", err
+	}
+	if !isPrivate(dir) {
+		return "", fmt.Errorf("%s is not this user's alone (XDG_RUNTIME_DIR names another)", dir)
+	}
+	return dir, nil
 }
 
 // stateFile returns the name of a file: several hosts may share the folder, and names may have any characters.

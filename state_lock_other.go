@@ -17,5 +17,8 @@ func signalHolder(string, func(*os.Process) error) error {
 	return errors.New("there are no locks on this system")
 }
 
+// isPrivate trusts the system's folders.
+func isPrivate(string) bool { return true }
+
 // askToEnd is not called.
 func askToEnd(p *os.Process) error { return p.Kill() }

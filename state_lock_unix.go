@@ -33,6 +33,16 @@ func lockFile(path string) (*os.File, error) {
 	return f, nil
 }
 
+// isPrivate reports whether a path is a folder of this user that nobody else can use.
+func isPrivate(dir string) bool {
+	info, err := os.Lstat(dir)
+	if err != nil || !info.IsDir() || info.Mode().Perm()&0o077 != 0 {
+		return false
+	}
+	st, ok := info.Sys().(*syscall.Stat_t)
+	return ok && int(st.Uid) == os.Geteuid()
+}
+
 // withDescriptor runs do with f's descriptor.
 func withDescriptor(f *os.File, do func(fd uintptr) error) error {
 	raw, err := f.SyscallConn()

@@ -31,5 +31,8 @@ func signalHolder(string, func(*os.Process) error) error {
 	return errors.New("which process that is cannot be told on Windows: end it yourself")
 }
 
+// isPrivate trusts the system's folders.
+func isPrivate(string) bool { return true }
+
 // askToEnd is not called.
 func askToEnd(p *os.Process) error { return p.Kill() }
