@@ -60,6 +60,7 @@ func (s *schedState) tick() {
 	if c == nil || c.closing {
 		return
 	}
+	s.spreadOver()
 	if s.wasIdle(len(s.jobs), c.stirred, c.zombie) {
 		s.closeActive(fmt.Sprintf("nothing ran, and nothing was submitted, for %v: its zombie period", c.zombie))
 		return

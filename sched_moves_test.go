@@ -23,6 +23,13 @@ func (w *schedWorld) timePasses(t *rapid.T) {
 		s.tick()
 		w.book()
 	}
+	if s.active != nil && len(w.usable) > 0 {
+		for i := range s.active.waiting {
+			if where := s.active.waiting[i].Where; where == (wire.Where{}) && len(s.active.nodes) > 0 {
+				t.Fatalf("job %d waits, though there are servers", s.active.waiting[i].Job.Seq)
+			}
+		}
+	}
 	if !s.wake.IsZero() && !s.wake.After(s.now) {
 		t.Fatalf("at %v it wants to look at %v", s.now, s.wake)
 	}

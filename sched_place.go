@@ -23,6 +23,7 @@ func (s *schedState) run(from wire.Peer, f *wire.Run) {
 		s.send(from, refused(f, fmt.Errorf("the job's number is not the client's to give, or was given before: %w", ErrRejected)))
 		return
 	}
+	s.setShare(1)
 	s.place(f)
 }
 
@@ -47,6 +48,7 @@ func (s *schedState) placeWaiting() {
 	if !moved || s.active == nil || len(s.active.waiting) == 0 {
 		return
 	}
+	s.setShare(0)
 	waiting := s.active.waiting
 	s.active.waiting = nil
 	for i := range waiting {
@@ -96,7 +98,10 @@ func (s *schedState) pick(w *wire.Where) (*schedServer, error) {
 	case len(s.active.nodes) == 0:
 		return nil, nil //nolint:nilnil // it has to wait
 	}
-	return s.active.nodes[0].ready[0], nil
+	if sv := s.active.nodes[0].ready[0]; !s.holds(sv) {
+		return sv, nil
+	}
+	return nil, nil //nolint:nilnil // it has to wait
 }
 
 // pickServer finds the server at a location.
@@ -156,6 +161,9 @@ func (s *schedState) freed(server wire.ID, id wire.JobID) {
 	if j := s.jobs[id]; j != nil && j.server.info.Peer.ID == server {
 		s.forget(j)
 		s.releaseIfLeft(j.server.node)
+		if j.server.load == 0 && s.active.share > 0 {
+			s.moved = true // it may have more than its share
+		}
 	}
 }
 

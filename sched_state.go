@@ -103,6 +103,8 @@ type schedComp struct {
 	reason  string     // it is closed because of that; empty when the client asked for it
 	closers []closer   // who asked for it
 	waiting []wire.Run // runs that wait for a server
+	spreads time.Time  // until then servers that are not ready count, too; zero: none do
+	share   int        // of jobs, that a server may have until then; 0: any number
 	nodes   nodeHeap   // with at least one usable server, least loaded first
 }
 
@@ -341,6 +343,7 @@ func (s *schedState) serverReady(from wire.Peer, f *wire.Ready) {
 		s.status(NodeInitialized, n, nil, "")
 	}
 	s.status(ServerInitialized, n, sv, "")
+	s.spread()
 	if !n.offer.Leaving {
 		s.active.nodes.add(sv)
 	}

@@ -1,0 +1,54 @@
+package discoro
+
+import "time"
+
+// Runs that wait for the first server would all go to it, when others are ready a moment later. So for a while each server gets
+// its share of what there is, as if the others were ready, and the rest waits for them.
+
+// spreadFor is how long after the first server the others are waited for.
+const spreadFor = 500 * time.Millisecond
+
+// spread begins that while, when the first server is ready.
+func (s *schedState) spread() {
+	if c := s.active; len(c.nodes) == 0 {
+		c.spreads = s.now.Add(spreadFor)
+		s.wakeAt(c.spreads)
+	}
+}
+
+// setShare works out how many jobs a server may have of what runs and waits now; 0: any number.
+func (s *schedState) setShare(more int) {
+	c := s.active
+	c.share = 0
+	if !s.now.Before(c.spreads) {
+		return
+	}
+	usable, expected := 0, 0
+	for _, n := range s.known {
+		if n.takesJobs() {
+			usable += n.usable
+			expected += max(n.offer.CPUs, len(n.servers))
+		}
+	}
+	if usable < expected {
+		c.share = max(1, (len(s.jobs)+len(c.waiting)+more+expected-1)/expected)
+	}
+}
+
+// holds reports whether a server, the least loaded, has its share.
+func (s *schedState) holds(sv *schedServer) bool {
+	share := s.active.share
+	return share > 0 && sv.load >= share
+}
+
+// spreadOver has what is held back looked at when the while is over; until then, when a server has nothing to do.
+func (s *schedState) spreadOver() {
+	c := s.active
+	switch {
+	case len(c.waiting) == 0 || c.spreads.IsZero():
+	case s.now.Before(c.spreads):
+		s.wakeAt(c.spreads)
+	default:
+		c.spreads, s.moved = time.Time{}, true
+	}
+}

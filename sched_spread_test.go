@@ -1,0 +1,50 @@
+package discoro
+
+import (
+	"testing"
+	"time"
+
+	"github.com/discoro/discoro/wire"
+)
+
+// TestSchedSpread has runs wait for servers: each gets its share, also when they are ready one after the other, and the rest goes
+// where there is room when one does not come.
+func TestSchedSpread(t *testing.T) {
+	t.Parallel()
+	b := newSchedBed(t)
+	b.state.now = time.Unix(1e9, 0)
+	b.on(schedClientPeer(1), schedSubmit(1, 0), "c1: ComputationScheduled", "c1: reply 1")
+	b.on(schedNodePeer(1), &wire.Offer{Free: true, CPUs: 2}, "c1: NodeDiscovered node 1001", "n1: reserve")
+	b.on(schedNodePeer(2), &wire.Offer{Free: true, CPUs: 1}, "c1: NodeDiscovered node 1002", "n2: reserve")
+	for i := range 6 {
+		b.run(i+1, wire.Where{})
+	}
+	b.up(1, 1, true, "s1: start 1", "s1: start 2")
+	b.run(7, wire.Where{}, "s1: start 7") // seven for three are three each
+	b.run(8, wire.Where{})
+	b.run(9, wire.Where{Node: "h:1001"}, "s1: start 9") // it is to be there
+	b.up(2, 2, true, "s2: start 3", "s2: start 4", "s2: start 5")
+	b.after(spreadFor-1, nil...)
+	b.after(1, "s2: start 6", "s2: start 8") // s3 has not come
+	b.run(10, wire.Where{}, "s1: start 10")
+	b.up(1, 3, false)
+	for i := range 4 {
+		b.run(11+i, wire.Where{}, "s3: start "+string(rune('1'))+string(rune('1'+i)))
+	}
+}
+
+// TestSchedSpreadIdle gives a server more than its share when it has nothing to do.
+func TestSchedSpreadIdle(t *testing.T) {
+	t.Parallel()
+	b := newSchedBed(t)
+	b.state.now = time.Unix(1e9, 0)
+	b.on(schedClientPeer(1), schedSubmit(1, 0), "c1: ComputationScheduled", "c1: reply 1")
+	b.on(schedNodePeer(1), &wire.Offer{Free: true, CPUs: 3}, "c1: NodeDiscovered node 1001", "n1: reserve")
+	for i := range 4 {
+		b.run(i+1, wire.Where{})
+	}
+	b.up(1, 1, true, "s1: start 1", "s1: start 2")
+	b.on(schedServerPeer(1), &wire.Freed{Token: schedToken(1), Job: schedJobID(1, 1)})
+	b.on(schedServerPeer(1), &wire.Freed{Token: schedToken(1), Job: schedJobID(1, 2)}, "s1: start 3")
+	b.on(schedServerPeer(1), &wire.Freed{Token: schedToken(1), Job: schedJobID(1, 3)}, "s1: start 4")
+}
