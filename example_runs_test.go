@@ -63,6 +63,9 @@ func ExampleComputation_Run_progress() {
 // forever runs until it is told to stop.
 var forever = discoro.Register("example.forever", func(c *discoro.Coro, tell *discoro.Coro) (discoro.None, error) {
 	defer func() { _ = tell.Send("cleaned up") }() // deferred functions run when it is terminated
+	if err := tell.Send("at work"); err != nil {
+		return discoro.None{}, err
+	}
 	for {
 		if err := c.Sleep(time.Hour); err != nil {
 			return discoro.None{}, err // every yield point returns ErrTerminated from then on
@@ -76,6 +79,9 @@ func ExampleCoro_Terminate() {
 		client := rt.Spawn("client", func(c *discoro.Coro) (any, error) {
 			run, err := comp.Run(c, forever.With(c))
 			if err != nil {
+				return nil, err
+			}
+			if _, err := c.Receive(); err != nil { // one that has not begun has nothing to clean up
 				return nil, err
 			}
 			if err := run.Terminate(); err != nil {
