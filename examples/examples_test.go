@@ -119,15 +119,26 @@ var stream = want{
 	some: true,
 }
 
-// TestAll holds every example to having a test: here, or its own.
+// TestAll holds every example to having a test, here or its own, and a place in README's table.
 func TestAll(t *testing.T) {
 	t.Parallel()
+	readme, err := os.ReadFile("../README.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var listed []string
+	for _, row := range regexp.MustCompile(`(?m)^\| ([a-z0-9_, ]+) \|`).FindAllStringSubmatch(string(readme), -1) {
+		listed = append(listed, strings.Split(row[1], ", ")...)
+	}
 	mains, err := filepath.Glob("*/main.go")
 	if err != nil || len(mains) == 0 {
 		t.Fatalf("no examples: %v", err)
 	}
 	for _, main := range mains {
 		dir := filepath.Dir(main)
+		if !slices.Contains(listed, dir) {
+			t.Errorf("examples/%s is not in README's table", dir)
+		}
 		tests, err := filepath.Glob(filepath.Join(dir, "*_test.go"))
 		if err != nil {
 			t.Fatal(err)
