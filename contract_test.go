@@ -32,6 +32,8 @@ var (
 	_ func(*discoro.Runtime) []discoro.Location                                                        = (*discoro.Runtime).Peers
 	_ func(*discoro.Runtime, *discoro.Coro)                                                            = (*discoro.Runtime).WatchPeers
 	_ func(*discoro.Runtime, context.Context) error                                                    = (*discoro.Runtime).Discover
+	_ func(*discoro.Runtime, context.Context, discoro.Location, string, ...discoro.FileOptions) error  = (*discoro.Runtime).SendFile
+	_ func(*discoro.Runtime, context.Context, discoro.Location, string) error                          = (*discoro.Runtime).DeleteFile
 	_ func(*discoro.Runtime) error                                                                     = (*discoro.Runtime).Close
 	_ func(string) (discoro.Location, error)                                                           = discoro.ParseLocation
 	_ func(discoro.Location) string                                                                    = discoro.Location.String
@@ -76,6 +78,10 @@ var (
 	_ func(*discoro.Node, context.Context) error                                                       = (*discoro.Node).Drain
 	_ func(*discoro.Node) error                                                                        = (*discoro.Node).Close
 	_ func(*discoro.Node) error                                                                        = (*discoro.Node).Wait
+	_ func()                                                                                           = discoro.NodeMain
+	_ func(context.Context, []string) error                                                            = discoro.RunNode
+	_ func()                                                                                           = discoro.SchedulerMain
+	_ func(context.Context, []string) error                                                            = discoro.RunScheduler
 	_ func()                                                                                           = discoro.Init
 	_ func(...discoro.ServerConfig) (*discoro.Server, error)                                           = discoro.NewServer
 	_ func(...discoro.SchedulerConfig) (*discoro.Scheduler, error)                                     = discoro.NewScheduler
@@ -119,12 +125,18 @@ func TestContract(t *testing.T) {
 	cfg := discoro.Config{
 		Name: "", Addr: "", ExtAddr: "", TCPPort: 0, Secret: "", CertFile: "", KeyFile: "", CAFile: "", TLS: nil, Insecure: false,
 		DestPath: "", MaxMessage: 0, MaxMailbox: 0, MsgTimeout: 0, Peers: nil, Logger: nil,
-		UDPPort: 0, DiscoverPeers: false,
+		UDPPort: 0, DiscoverPeers: false, MaxFileSize: 0,
 	}
-	_ = discoro.NodeConfig{Config: cfg, Servers: 0, Processes: false}
+	_ = discoro.NodeConfig{
+		Config: cfg, Servers: 0, Processes: false, TCPPorts: []string{}, MinPulseInterval: 0, MaxPulseInterval: 0, ZombiePeriod: 0,
+		Serve: 0, ServiceStart: "", ServiceStop: "", ServiceEnd: "", Phoenix: false,
+	}
+	_ = discoro.FileOptions{Dir: "", Overwrite: false, Progress: func(sent, total int64) {}}
 	_ = discoro.ServerConfig{Config: cfg}
-	_ = discoro.SchedulerConfig{Config: cfg}
-	_ = discoro.ComputationConfig{Functions: nil, Status: nil, Timeout: 0, NodeFilters: []discoro.NodeFilter{{Addr: "", Platform: "", CPUs: 0, Memory: 0, Disk: 0}}}
+	_ = discoro.SchedulerConfig{Config: cfg, Nodes: []string{}, ZombiePeriod: 0, PingInterval: 0}
+	_ = discoro.ComputationConfig{
+		Functions: nil, Files: []string{}, Status: nil, Timeout: 0, PulseInterval: 0, PingInterval: 0, ZombiePeriod: 0, NodeFilters: []discoro.NodeFilter{{Addr: "", Platform: "", CPUs: 0, Memory: 0, Disk: 0}},
+	}
 	_ = discoro.NodeAvail{Node: "", CPU: 0, Memory: 0, Disk: 0, Swap: 0}
 	_ = discoro.RCSConfig{
 		ProcStatus:    func(*discoro.Coro, discoro.Status) error { return nil },
