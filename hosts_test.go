@@ -30,6 +30,7 @@ const (
 	hostsUDP    = 51_999
 	hostsNet    = "10.98.76."
 	hostsPulse  = 200 * time.Millisecond
+	hostNapTime = 5 * time.Millisecond
 )
 
 // ServeHost makes this process a node with two server processes when TestHosts has started it as one; it ends with its standard
@@ -63,7 +64,7 @@ var (
 			}
 		}
 	})
-	hostNap = Register("hosts.nap", func(c *Coro, item int) (int, error) { return item, c.Sleep(5 * time.Millisecond) })
+	hostNap = Register("hosts.nap", func(c *Coro, item int) (int, error) { return item, c.Sleep(hostNapTime) })
 )
 
 // hosts are the network namespaces, on a switch that is one, too.

@@ -195,7 +195,7 @@ func TestDiscoverInMemory(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		n := NewMemNetwork()
 		runtimes := map[string]*Runtime{}
-		for name, cfg := range map[string]Config{"a": {}, "b": {}, "far": {}, "other": {UDPPort: 7}, "deaf": {UDPPort: -1}, "safe": {Secret: "another secret"}} {
+		for name, cfg := range map[string]Config{"a": {}, "b": {}, "far": {}, "other": {UDPPort: 7}, "deaf": {UDPPort: -1}, "safe": {Secret: "sixteen characters and more"}} {
 			cfg.Name, cfg.TestHost, cfg.Logger = name, n.Host(name), discard
 			rt, err := NewRuntime(cfg)
 			if err != nil {

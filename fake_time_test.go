@@ -1,0 +1,178 @@
+package discoro
+
+import (
+	"errors"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+)
+
+// What links and nodes do with time, in fake time; what a scheduler does is in sched_times_test.go.
+
+// TestSilenceOfFivePulses shows to the tick when a link ends whose peer has gone silent.
+func TestSilenceOfFivePulses(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		n := NewMemNetwork()
+		a, b, _, _ := hostedPair(t, n, Config{})
+		la := upLink(t, a, b)
+		<-time.After(25 * time.Second) // neither says anything but its pulses
+		heard := time.Now().Add(-la.t.silentFor(time.Now()))
+		n.Host("b").Cut()
+		_ = waitLong(la)
+		const tick = 250 * time.Millisecond
+		if silent := time.Since(heard); silent <= missedPulses*MinPulseInterval || silent > missedPulses*MinPulseInterval+2*tick {
+			t.Errorf("the link ended after %v of silence", silent)
+		}
+		if err := la.cause(); !strings.Contains(err.Error(), "no sign of life") {
+			t.Errorf("it ended with %v", err)
+		}
+		n.Heal()
+		eventually(t, "there is a link again", func() bool { l := a.linkIf(b.id); return l != nil && l.stateNow() == linkUp })
+	})
+}
+
+// waitLong waits for the end of a link, however long that takes.
+func waitLong(l *link) error {
+	<-l.ended
+	return l.cause()
+}
+
+// TestIdleHours has a link idle for hours.
+func TestIdleHours(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		a, b, c, got := hostedPair(t, NewMemNetwork(), Config{})
+		la := upLink(t, a, b)
+		before := a.Traffic().FramesSent
+		const idle = 3 * time.Hour
+		<-time.After(idle)
+		if err := c.Send("still there?"); err != nil {
+			t.Fatal(err)
+		}
+		if v := next(t, got); v != "still there?" || la.cause() != nil {
+			t.Errorf("%v came; the link: %v", v, la.cause())
+		}
+		const pulses = uint64(idle / MinPulseInterval)
+		if frames := a.Traffic().FramesSent - before; frames > pulses+1 || frames < pulses*9/10 {
+			t.Errorf("%d frames were sent in %v, of which one is a message; want a pulse every %v", frames, idle, MinPulseInterval)
+		}
+	})
+}
+
+// TestRedials has a peer that is away for hours: it is dialled ever more rarely, up to twice a minute, and found when it comes.
+func TestRedials(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		n := NewMemNetwork()
+		log := &logBuffer{}
+		a := testRuntime(t, Config{Name: "a", TestHost: n.Host("a"), Logger: log.logger(), Peers: []string{"b:7"}})
+		tries := func() int { return log.count("cannot reach a peer") }
+		<-time.After(time.Second)
+		if n := tries(); n < 3 || n > 6 {
+			t.Errorf("%d dials in the first second", n)
+		}
+		<-time.After(10 * time.Minute)
+		before := tries()
+		<-time.After(2 * time.Hour)
+		if n := tries() - before; n < 2*60*3/2 || n > 2*60*3 {
+			t.Errorf("%d dials in two hours, want about two a minute", n)
+		}
+		if n := log.count("level=WARN"); n != 1 {
+			t.Errorf("%d warnings", n)
+		}
+		b := testRuntime(t, Config{Name: "b", TestHost: n.Host("b"), TCPPort: 7})
+		came := time.Now()
+		for a.linkIf(b.id) == nil {
+			<-time.After(100 * time.Millisecond)
+		}
+		if took := time.Since(came); took > mostPeerPause*3/2+time.Second {
+			t.Errorf("it was found after %v", took)
+		}
+		n.Host("b").Break()
+		broke := time.Now()
+		eventually(t, "there is a link again", func() bool { l := a.linkIf(b.id); return l != nil && l.stateNow() == linkUp })
+		if took := time.Since(broke); took > time.Second { // it held for a while: from the start
+			t.Errorf("it was found again after %v", took)
+		}
+	})
+}
+
+// TestDialGivesUp shows how long a dial takes that nothing answers.
+func TestDialGivesUp(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		n := NewMemNetwork()
+		a := testRuntime(t, Config{TestHost: n.Host("a")})
+		b := testRuntime(t, Config{TestHost: n.Host("b")})
+		n.Host("b").Cut()
+		start := time.Now()
+		_, err := a.Connect(t.Context(), b.Location().String())
+		if took := time.Since(start); !errors.Is(err, ErrDisconnected) || took != DefaultMsgTimeout {
+			t.Errorf("after %v: %v", took, err)
+		}
+	})
+}
+
+// TestRestartPauses kills a node's server whenever it is up, until the pauses are as long as they get; one that has lived for a while
+// is replaced at once.
+func TestRestartPauses(t *testing.T) {
+	inMemory(t, 1, SchedulerConfig{}, NodeConfig{Servers: 1}, func(c *memCluster) {
+		node := c.nodes[0]
+		up := func() Location {
+			for {
+				if servers := node.Servers(); len(servers) == 1 {
+					return servers[0]
+				}
+				<-time.After(10 * time.Millisecond)
+			}
+		}
+		kill := func() (pause time.Duration) {
+			t.Helper()
+			old := up()
+			if err := node.KillServer(old); err != nil {
+				t.Fatal(err)
+			}
+			killed := time.Now()
+			for up() == old {
+				<-time.After(10 * time.Millisecond)
+			}
+			return time.Since(killed)
+		}
+		for fails := range 13 {
+			want := restartPause(fails)
+			if pause := kill(); pause < want || pause > want+30*time.Millisecond {
+				t.Errorf("after %d that were killed at once, the next came after %v, want %v", fails, pause, want)
+			}
+		}
+		<-time.After(aWhile + time.Second)
+		if pause := kill(); pause > 30*time.Millisecond {
+			t.Errorf("after one that had lived, the next came after %v", pause)
+		}
+		if err := node.KillServer(Location{Addr: "nowhere", Port: 1}); !errors.Is(err, ErrNotFound) {
+			t.Errorf("no server there: %v", err)
+		}
+	})
+}
+
+// TestPulseIsAnnouncedAtOnce cuts a node off right when a computation with short pulses has its servers.
+func TestPulseIsAnnouncedAtOnce(t *testing.T) {
+	inMemory(t, 1, SchedulerConfig{}, NodeConfig{MinPulseInterval: time.Second}, func(c *memCluster) {
+		comp := c.schedule(c.sched.Runtime, 2, ComputationConfig{PulseInterval: time.Second})
+		co, err := comp.Run(c.ctx, timesNap.With(time.Hour))
+		if err != nil {
+			t.Fatal(err)
+		}
+		synctest.Wait() // no time passes
+		c.net.Host("n1").Cut()
+		cut := time.Now()
+		var lost *ServerLostError
+		if err := co.Wait(c.ctx); !errors.As(err, &lost) {
+			t.Errorf("it ended with %v", err)
+		}
+		if took := time.Since(cut); took > missedPulses*time.Second+time.Second {
+			t.Errorf("it was noticed after %v", took)
+		}
+	})
+}
