@@ -72,6 +72,8 @@ func RunNode(ctx context.Context, args []string) error {
 	if err := cfg.check(); err != nil {
 		return usageOf(&cfg, err)
 	}
+	signals, stop := endSignals(cfg.Daemon)
+	defer stop()
 	lock, err := lockState(cmp.Or(cfg.Name, defaultName()), cfg.Phoenix, cfg.Logger)
 	if err != nil {
 		return err
@@ -82,7 +84,7 @@ func RunNode(ctx context.Context, args []string) error {
 		return usageOf(&cfg, err)
 	}
 	lock.note(node.Location())
-	return operate(ctx, &nodeRole{node}, cfg.commonOptions)
+	return operate(ctx, &nodeRole{node}, cfg.commonOptions, signals, stop)
 }
 
 // check checks what can be checked without starting anything.
@@ -162,7 +164,8 @@ func debugLogger() *slog.Logger {
 	return slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelDebug}))
 }
 
-// endSignals returns the channel of the signals that end a program, and a function that leaves them to the system again.
+// endSignals returns the channel of the signals that end a program, and a function that leaves them to the system again. It
+// is called before anything is printed or logged.
 func endSignals(daemon bool) (signals chan os.Signal, stop func()) {
 	signals = make(chan os.Signal, 4)
 	signal.Notify(signals, os.Interrupt, syscall.SIGTERM)

@@ -35,12 +35,10 @@ type operator struct {
 	leaving bool
 }
 
-// operate runs a role until it has ended.
-func operate(ctx context.Context, r role, opt commonOptions) error {
+// operate runs a role until it has ended. stop leaves signals to the system.
+func operate(ctx context.Context, r role, opt commonOptions, signals <-chan os.Signal, stop func()) error {
 	o := &operator{role: r, out: os.Stdout, closed: make(chan struct{}, 1)}
 	o.say("%s", r.banner())
-	signals, stop := endSignals(opt.Daemon)
-	defer stop()
 	var lines <-chan string
 	if !opt.Daemon {
 		o.say("commands: %s", commands)

@@ -36,12 +36,14 @@ func RunScheduler(ctx context.Context, args []string) error {
 	if done || err != nil {
 		return err
 	}
+	signals, stop := endSignals(cfg.Daemon)
+	defer stop()
 	cfg.ZombiePeriod = cmp.Or(cfg.ZombiePeriod, -1) // there 0 is the default
 	s, err := NewScheduler(cfg.SchedulerConfig)
 	if err != nil {
 		return usageOf(&cfg, err)
 	}
-	return operate(ctx, &schedulerRole{s}, cfg.commonOptions)
+	return operate(ctx, &schedulerRole{s}, cfg.commonOptions, signals, stop)
 }
 
 // schedulerRole is a scheduler for its operator.

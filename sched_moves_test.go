@@ -64,14 +64,14 @@ func (w *schedWorld) nodeReleases(t *rapid.T) {
 	if !n.ending {
 		reason = "its own decision"
 	}
-	n.asks, n.ending = nil, false
-	for id, sv := range w.servers {
+	for id, sv := range w.servers { // a Release may come meanwhile, as the scheduler does not know yet
 		if sv.node == n && rapid.Bool().Draw(t, "server's link ends") {
 			delete(w.servers, id)
 			w.state.down(id, "closed")
 			w.book()
 		}
 	}
+	n.asks, n.ending = nil, false
 	w.feed(n.peer, &wire.Released{Token: token, Reason: reason})
 	if rapid.Bool().Draw(t, "offers") && w.nodes[n.peer.ID] == n && len(n.asks) == 0 {
 		n.leaving = false
