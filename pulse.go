@@ -24,13 +24,15 @@ type heartbeat struct {
 	usual   time.Duration // immutable
 	every   atomic.Int64  // now
 	changed chan struct{} // capacity 1: every has changed
+	look    chan struct{} // capacity 1: a link came up, or its peer pulses at another interval
 
 	mu    sync.Mutex            // guards following; leaf
 	asked map[time.Duration]int // how many want that
 }
 
 func (h *heartbeat) begin(usual time.Duration) {
-	h.usual, h.asked, h.changed = usual, map[time.Duration]int{}, make(chan struct{}, 1)
+	h.usual, h.asked = usual, map[time.Duration]int{}
+	h.changed, h.look = make(chan struct{}, 1), make(chan struct{}, 1)
 	h.every.Store(int64(usual))
 }
 
@@ -62,6 +64,14 @@ func (h *heartbeat) change(was, is time.Duration) {
 	}
 }
 
+// lookAgain makes pulses look at the links, one of which is not as it was when it looked last.
+func (h *heartbeat) lookAgain() {
+	select {
+	case h.look <- struct{}{}:
+	default:
+	}
+}
+
 // sanePulse bounds what a frame says of a computation's pulses; 0 is not said.
 func sanePulse(ns int64) time.Duration {
 	if ns <= 0 {
@@ -70,19 +80,15 @@ func sanePulse(ns int64) time.Duration {
 	return min(max(time.Duration(ns), leastPulse), maxPulse)
 }
 
-// pulses sends signs of life on links that are otherwise silent, and ends links whose other side gives none. It ends
-// with the runtime.
+// pulses sends signs of life on links that are otherwise silent, and ends links whose other side gives none. It sleeps until
+// the next link is due, and ends with the runtime.
 func (rt *Runtime) pulses() {
-	timer := time.NewTimer(0)
+	timer := time.NewTimer(maxPulse)
 	defer timer.Stop()
 	for {
-		timer.Reset(max(min(rt.beat.now()/20, 250*time.Millisecond), 5*time.Millisecond))
 		select {
 		case <-timer.C:
-			now := time.Now()
-			for _, l := range rt.allLinks() {
-				l.checkPulse(now)
-			}
+		case <-rt.beat.look:
 		case <-rt.beat.changed:
 			for _, l := range rt.allLinks() {
 				l.announcePulse()
@@ -90,7 +96,22 @@ func (rt *Runtime) pulses() {
 		case <-rt.ctx.Done():
 			return
 		}
+		timer.Reset(rt.checkPulses(time.Now()))
 	}
+}
+
+// checkPulses looks at every link, and returns when to look again.
+func (rt *Runtime) checkPulses(now time.Time) time.Duration {
+	next := maxPulse
+	for _, l := range rt.allLinks() {
+		next = min(next, l.checkPulse(now))
+	}
+	return max(next, rt.beat.step())
+}
+
+// step is the least time between two looks at the links.
+func (h *heartbeat) step() time.Duration {
+	return max(min(h.now()/20, 250*time.Millisecond), 5*time.Millisecond)
 }
 
 // announcePulse tells the peer how often it will hear from this side, when that has changed.
@@ -107,24 +128,27 @@ func (l *link) announcePulse() {
 	}
 }
 
-// checkPulse does for one link what pulses does for all. A silence must have been there at two looks: after this process
-// itself has stood still, its reader comes first.
-func (l *link) checkPulse(now time.Time) {
+// checkPulse does for one link what pulses does for all, and returns when it is to be looked at again. A silence must have been
+// there at two looks: after this process itself has stood still, its reader comes first.
+func (l *link) checkPulse(now time.Time) time.Duration {
 	l.mu.Lock()
 	up, t, theirs, every := l.state == linkUp, l.t, l.peer.Pulse, l.rt.beat.now()
-	due := l.queue.size() == 0 && now.Sub(l.lastSent) >= every || // what is queued is a sign of life
-		up && l.announced != every
+	wait := every - now.Sub(l.lastSent)
+	if l.queue.size() > 0 { // what is queued is a sign of life
+		wait = every
+	}
+	due := wait <= 0 || up && l.announced != every
 	l.announced = every
 	suspected := l.suspect
 	l.mu.Unlock()
 	if !up {
-		return
+		return maxPulse
 	}
 	silent := t.silentFor(now)
 	suspect := silent > missedPulses*theirs
 	if suspect && suspected {
 		l.fail(fmt.Errorf("no sign of life for %v, %d pulses", silent.Round(time.Millisecond), missedPulses))
-		return
+		return maxPulse
 	}
 	if suspect != suspected {
 		l.mu.Lock()
@@ -133,7 +157,12 @@ func (l *link) checkPulse(now time.Time) {
 	}
 	if due {
 		l.tell(&wire.Pulse{Every: int64(every)})
+		wait = every
 	}
+	if suspect {
+		return 0
+	}
+	return min(wait, missedPulses*theirs-silent+1)
 }
 
 // heardPulse takes the peer's word on how often it will pulse.
@@ -142,6 +171,10 @@ func (l *link) heardPulse(every time.Duration) {
 		return
 	}
 	l.mu.Lock()
+	changed := l.peer.Pulse != every
 	l.peer.Pulse = every
 	l.mu.Unlock()
+	if changed {
+		l.rt.beat.lookAgain()
+	}
 }

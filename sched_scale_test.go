@@ -16,7 +16,9 @@ func TestSchedScale(t *testing.T) {
 	s := newSchedState()
 	client := schedClientPeer(1)
 	s.frame(client, &wire.Submit{Token: schedToken(1)})
-	node := func(n int) wire.Peer { return wire.Peer{ID: wire.ID{'n', byte(n >> 8), byte(n)}, Host: "h", Port: 1 + n} }
+	node := func(n int) wire.Peer {
+		return wire.Peer{ID: wire.ID{'n', byte(n >> 8), byte(n)}, Host: "h", Port: 1 + n}
+	}
 	server := func(n, i int) wire.Peer {
 		return wire.Peer{ID: wire.ID{'s', byte(n >> 8), byte(n), byte(i)}, Host: "h", Port: 10_000 + each*n + i}
 	}
