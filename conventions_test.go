@@ -52,7 +52,7 @@ var ownImports = map[string][]string{
 	".":           {"wire"},
 	"httpd":       {"."},
 	"discorotest": {"."},
-	"examples":    {".", "httpd", "discorotest", "examples/internal/demo", "examples/internal/prices"},
+	"examples":    {".", "httpd", "discorotest", "examples/internal/demo", "examples/internal/prices", "examples/internal/procs"},
 }
 
 // homes are the modules that only some places import, so that what they are used for can be seen, and replaced.

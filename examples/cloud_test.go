@@ -2,7 +2,6 @@ package examples
 
 import (
 	"regexp"
-	"strings"
 	"testing"
 )
 
@@ -12,14 +11,12 @@ var atLocation = regexp.MustCompile(` at (127\.0\.0\.1:\d+),`)
 func TestCloudNode(t *testing.T) {
 	t.Parallel()
 	node := start(t, "cloud", "node", "-c", "2", "-n", t.Name(), "--udp_port", "-1")
-	at := node.says(t, &node.out, atLocation)
-	out := start(t, "cloud", "-listen", "127.0.0.1:0", "-peers", at).end()
+	at := node.Says(&node.Out, atLocation)
+	out := run(t, "cloud", "-listen", "127.0.0.1:0", "-peers", at)
 	if want := "the sum of 1/n² is 1.644934, after 100000000 terms, and pi 3.141593\n"; out != want {
 		t.Errorf("printed %q, want %q", out, want)
 	}
-	node.interrupt()
+	node.Interrupt()
 
-	if err := start(t, "cloud", "node", "--nonsense").wait(); err == nil || !strings.Contains(err.Error(), "exit status 2") {
-		t.Errorf("an unknown option: %v", err)
-	}
+	start(t, "cloud", "node", "--nonsense").End(2)
 }

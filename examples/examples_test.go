@@ -1,44 +1,28 @@
 package examples
 
 import (
-	"errors"
-	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"regexp"
 	"slices"
 	"strings"
-	"syscall"
 	"testing"
-	"time"
+
+	"go.uber.org/goleak"
+
+	"github.com/discoro/discoro/examples/internal/procs"
 )
 
 // built is the folder with the programs, built once.
 var built string
 
 func TestMain(m *testing.M) {
-	code, err := buildAndRun(m)
-	if err != nil {
-		fmt.Fprintln(os.Stderr, err)
-		code = 1
-	}
-	os.Exit(code)
-}
-
-func buildAndRun(m *testing.M) (code int, err error) {
-	if built, err = os.MkdirTemp("", "examples-test-"); err != nil {
-		return 1, err
-	}
-	defer func() { err = errors.Join(err, os.RemoveAll(built)) }()
-	args := []string{"build", "-o", built}
+	var packages []string
 	for name := range programs {
-		args = append(args, "./"+name)
+		packages = append(packages, "./"+name)
 	}
-	if out, err := exec.Command("go", args...).CombinedOutput(); err != nil {
-		return 1, fmt.Errorf("%w: %s", err, out)
-	}
-	return m.Run(), nil
+	procs.Run(m, &built, func() error { return goleak.Find() }, packages...)
 }
 
 // want is what a program that ends by itself has to print: lines, each as a regular expression for the whole of it.
@@ -158,7 +142,7 @@ func TestExamples(t *testing.T) {
 	for name, want := range programs {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			want.check(t, start(t, name, want.args...).end())
+			want.check(t, run(t, name, want.args...))
 		})
 	}
 }
@@ -173,10 +157,10 @@ func TestNobody(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			p := start(t, name, "-no-servers", "-timeout", "300ms")
-			err := p.wait()
-			text := p.errs.text()
-			if p.cmd.ProcessState.ExitCode() != 1 || strings.Count(text, "\n") != 1 || !strings.HasPrefix(text, name+": ") || !strings.Contains(text, "deadline") {
-				t.Errorf("%v, standard error:\n%s", err, text)
+			p.End(1)
+			text := p.Err.String()
+			if strings.Count(text, "\n") != 1 || !strings.HasPrefix(text, name+": ") || !strings.Contains(text, "deadline") {
+				t.Errorf("standard error:\n%s", text)
 			}
 		})
 	}
@@ -191,99 +175,42 @@ func TestElsewhere(t *testing.T) {
 		for _, name := range []string{"client1", "client6_channel", "client7"} {
 			want := programs[name]
 			node := start(t, name, "-node", "-servers", "2", "-listen", "127.0.0.1:0", secret)
-			p := start(t, name, append([]string{secret, "-peers", node.location(t)}, want.args...)...)
-			want.check(t, p.end())
-			node.interrupt()
+			want.check(t, run(t, name, append([]string{secret, "-peers", node.Location()}, want.args...)...))
+			node.Interrupt()
 		}
 	})
 	t.Run("node dials", func(t *testing.T) {
 		t.Parallel()
 		want := programs["client1"]
 		p := start(t, "client1", append([]string{"-no-servers", "-listen", "127.0.0.1:0", secret}, want.args...)...)
-		node := start(t, "client1", "-node", "-servers", "1", "-peers", p.location(t), secret)
-		want.check(t, p.end())
-		node.interrupt()
+		node := start(t, "client1", "-node", "-servers", "1", "-peers", p.Location(), secret)
+		p.End(0)
+		want.check(t, p.Out.String())
+		node.Interrupt()
 	})
 }
 
-// program is one run of an example.
-type program struct {
-	t    *testing.T
-	cmd  *exec.Cmd
-	out  locked
-	errs locked
-	kill *time.Timer
-}
-
 // start starts an example in this folder; its temporary files are to be gone at the end.
-func start(t *testing.T, name string, args ...string) *program {
+func start(t *testing.T, name string, args ...string) *procs.Program {
 	t.Helper()
 	tmp := t.TempDir()
-	p := &program{t: t, cmd: exec.Command(filepath.Join(built, name), args...)}
-	p.cmd.Env = append(os.Environ(), "TMPDIR="+tmp)
-	p.cmd.Stdout, p.cmd.Stderr = &p.out, &p.errs
-	if err := p.cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	p.kill = time.AfterFunc(80*time.Second, func() { _ = p.cmd.Process.Signal(syscall.SIGQUIT) }) // it hangs: show where
-	t.Cleanup(func() {
-		if p.cmd.ProcessState == nil { // the test failed: no process is to stay
-			_ = p.cmd.Process.Kill()
-			_ = p.cmd.Wait()
-		}
+	t.Cleanup(func() { // runs after the program's end
 		left, err := filepath.Glob(filepath.Join(tmp, "*"))
 		if (err != nil || len(left) > 0) && !t.Failed() {
 			t.Errorf("left behind: %v, %v", left, err)
 		}
 	})
-	return p
+	cmd := exec.Command(filepath.Join(built, name), args...)
+	cmd.Env = append(os.Environ(), "TMPDIR="+tmp)
+	return procs.Start(t, cmd)
 }
 
-// wait waits for the program's end.
-func (p *program) wait() error {
-	err := p.cmd.Wait()
-	p.kill.Stop()
-	return err
-}
-
-// end waits for the program's end, which is to be a good one, and returns what it printed.
-func (p *program) end() string {
-	p.t.Helper()
-	if err := p.wait(); err != nil {
-		p.t.Fatalf("%v: %v; standard output:\n%s\nstandard error:\n%s", p.cmd.Args, err, p.out.text(), p.errs.text())
-	}
-	return p.out.text()
-}
-
-// interrupt ends a node as Ctrl-C does.
-func (p *program) interrupt() {
-	p.t.Helper()
-	if err := p.cmd.Process.Signal(os.Interrupt); err != nil {
-		p.t.Fatal(err)
-	}
-	p.end()
-}
-
-// location waits until the program says on standard error where it can be reached.
-func (p *program) location(t *testing.T) string {
+// run runs an example, which is to end well, and returns what it printed.
+func run(t *testing.T, name string, args ...string) string {
 	t.Helper()
-	return p.says(t, &p.errs, peersFlag)
-}
-
-var peersFlag = regexp.MustCompile(`-peers (\S+)`)
-
-// says waits until the program has printed what matches, and returns its group.
-func (p *program) says(t *testing.T, out *locked, pattern *regexp.Regexp) string {
-	t.Helper()
-	tick := time.NewTicker(5 * time.Millisecond) // nothing tells of another program's output
-	defer tick.Stop()
-	for end := time.Now().Add(time.Minute); time.Now().Before(end); <-tick.C {
-		if m := pattern.FindStringSubmatch(out.text()); m != nil {
-			return m[1]
-		}
-	}
-	t.Fatalf("%v does not say %v; standard output:\n%s\nstandard error:\n%s", p.cmd.Args, pattern, p.out.text(), p.errs.text())
-	return ""
+	p := start(t, name, args...)
+	p.End(0)
+	return p.Out.String()
 }
 
 // check compares what a program printed.

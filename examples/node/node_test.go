@@ -1,7 +1,6 @@
 package main
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -11,93 +10,32 @@ import (
 	"path/filepath"
 	"regexp"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
 	"github.com/discoro/discoro"
+	"github.com/discoro/discoro/examples/internal/procs"
 )
 
-// program is a node or a scheduler.
-type program struct {
-	cmd    *exec.Cmd
-	in     io.WriteCloser
-	ended  chan error
-	mu     sync.Mutex // guards following; leaf
-	output bytes.Buffer
-}
-
-func (p *program) Write(b []byte) (int, error) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	return p.output.Write(b)
-}
-
-func (p *program) said() string {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	return p.output.String()
-}
-
 // start starts one of the programs that were built in dir.
-func start(t *testing.T, dir, name string, args ...string) *program {
+func start(t *testing.T, dir, name string, args ...string) (p *procs.Program, input io.Writer) {
 	t.Helper()
-	p := &program{cmd: exec.Command(filepath.Join(dir, name), args...), ended: make(chan error, 1)}
-	p.cmd.Env = append(os.Environ(), "XDG_RUNTIME_DIR="+dir, "TMPDIR="+dir)
-	p.cmd.Stdout, p.cmd.Stderr = p, p
-	var err error
-	if p.in, err = p.cmd.StdinPipe(); err != nil {
+	cmd := exec.Command(filepath.Join(dir, name), args...)
+	cmd.Env = append(os.Environ(), "XDG_RUNTIME_DIR="+dir, "TMPDIR="+dir)
+	input, err := cmd.StdinPipe()
+	if err != nil {
 		t.Fatal(err)
 	}
-	if err := p.cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	exited := make(chan struct{})
-	go func() {
-		p.ended <- p.cmd.Wait()
-		close(exited)
-	}()
-	t.Cleanup(func() {
-		_ = p.cmd.Process.Kill()
-		<-exited
-		if t.Failed() {
-			t.Logf("%s %q said:\n%s", name, args, p.said())
-		}
-	})
-	return p
+	return procs.Start(t, cmd), input
 }
 
-// find waits for what re finds in what the program says.
-func (p *program) find(ctx context.Context, t *testing.T, re string) string {
+// quit tells a program to end, and waits until it has.
+func quit(t *testing.T, p *procs.Program, input io.Writer) {
 	t.Helper()
-	tick := time.NewTicker(5 * time.Millisecond)
-	defer tick.Stop()
-	for {
-		if m := regexp.MustCompile(re).FindStringSubmatch(p.said()); m != nil {
-			return m[1]
-		}
-		select {
-		case <-tick.C:
-		case <-ctx.Done():
-			t.Fatalf("it has not said %s", re)
-		}
-	}
-}
-
-// end tells a program to end, and waits until it has.
-func (p *program) end(ctx context.Context, t *testing.T) {
-	t.Helper()
-	if _, err := io.WriteString(p.in, "quit\n"); err != nil {
+	if _, err := io.WriteString(input, "quit\n"); err != nil {
 		t.Fatal(err)
 	}
-	select {
-	case err := <-p.ended:
-		if err != nil {
-			t.Errorf("it ended with %v", err)
-		}
-	case <-ctx.Done():
-		t.Fatal("it does not end")
-	}
+	p.End(0)
 }
 
 // TestCluster has a scheduler, two nodes and a client work together, all of them processes of their own but the client, with a
@@ -116,14 +54,15 @@ func TestCluster(t *testing.T) {
 		t.Fatal(err)
 	}
 	common := []string{"-i", "127.0.0.1", "-u", "-1", "--secret_file", file}
-	scheduler := start(t, dir, "scheduler", common...)
-	at, err := discoro.ParseLocation(scheduler.find(ctx, t, `scheduler \S+ at (\S+),`))
+	scheduler, schedulerInput := start(t, dir, "scheduler", common...)
+	at, err := discoro.ParseLocation(scheduler.Says(&scheduler.Out, regexp.MustCompile(`scheduler \S+ at (\S+),`)))
 	if err != nil {
 		t.Fatal(err)
 	}
-	var nodes []*program
+	nodes := map[*procs.Program]io.Writer{}
 	for _, name := range []string{"north", "south"} {
-		nodes = append(nodes, start(t, dir, "node", append([]string{"-c", "2", "-n", name, "--peer", at.String()}, common...)...))
+		node, input := start(t, dir, "node", append([]string{"-c", "2", "-n", name, "--peer", at.String()}, common...)...)
+		nodes[node] = input
 	}
 	client, err := discoro.NewRuntime(discoro.Config{Addr: "127.0.0.1", UDPPort: -1, Secret: secret})
 	if err != nil {
@@ -138,9 +77,10 @@ func TestCluster(t *testing.T) {
 	if err != nil || len(greetings) != 4 {
 		t.Errorf("greetings %v, %v; want one of each of 4 servers", greetings, err)
 	}
-	for _, p := range append(nodes, scheduler) {
-		p.end(ctx, t)
+	for node, input := range nodes {
+		quit(t, node, input)
 	}
+	quit(t, scheduler, schedulerInput)
 }
 
 // greet is a client: it has each of four servers say hello.

@@ -28,7 +28,7 @@ func BenchmarkWordcount(b *testing.B) {
 		want := loop(b, folder)
 		plain += time.Since(start)
 		start = time.Now()
-		out, err := exec.Command(built, folder).Output()
+		out, err := exec.Command(filepath.Join(built, "wordcount"), folder).Output()
 		ours += time.Since(start)
 		if err != nil {
 			b.Fatal(err)

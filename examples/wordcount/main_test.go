@@ -1,15 +1,11 @@
 package main
 
 import (
-	"bufio"
-	"bytes"
-	"errors"
 	"fmt"
 	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
-	"regexp"
 	"strconv"
 	"strings"
 	"syscall"
@@ -17,34 +13,15 @@ import (
 	"time"
 
 	"go.uber.org/goleak"
+
+	"github.com/discoro/discoro/examples/internal/procs"
 )
 
-// built is the program, built once.
+// built is the folder of the program, built once.
 var built string
 
 func TestMain(m *testing.M) {
-	code, err := buildAndRun(m)
-	if err == nil && code == 0 {
-		err = goleak.Find()
-	}
-	if err != nil {
-		fmt.Fprintln(os.Stderr, err)
-		code = 1
-	}
-	os.Exit(code)
-}
-
-func buildAndRun(m *testing.M) (code int, err error) {
-	dir, err := os.MkdirTemp("", "wordcount-test-")
-	if err != nil {
-		return 1, err
-	}
-	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
-	built = filepath.Join(dir, "wordcount")
-	if out, err := exec.Command("go", "build", "-o", built, ".").CombinedOutput(); err != nil {
-		return 1, fmt.Errorf("%w: %s", err, out)
-	}
-	return m.Run(), nil
+	procs.Run(m, &built, func() error { return goleak.Find() }, ".")
 }
 
 // bed is where one test runs the program: a copy of it, by which its processes are known, and its temporary folder.
@@ -58,7 +35,7 @@ type bed struct {
 func newBed(t *testing.T) *bed {
 	t.Helper()
 	b := &bed{T: t, exe: filepath.Join(t.TempDir(), "wordcount"), tmp: t.TempDir()}
-	if err := os.Link(built, b.exe); err != nil {
+	if err := os.Link(filepath.Join(built, "wordcount"), b.exe); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
@@ -72,80 +49,25 @@ func newBed(t *testing.T) *bed {
 // program is one run of it.
 type program struct {
 	*bed
-	cmd    *exec.Cmd
-	out    bytes.Buffer
-	errs   bytes.Buffer
-	listen chan string // what it says on standard error of where nodes may join
-	read   chan struct{}
-	kill   *time.Timer
+	*procs.Program
 }
-
-var joinLine = regexp.MustCompile(`-peers (\S+)`)
 
 // start runs the program in a folder.
 func (b *bed) start(dir string, args ...string) *program {
 	b.Helper()
-	p := &program{bed: b, cmd: exec.Command(b.exe, args...), listen: make(chan string, 1), read: make(chan struct{})}
-	p.cmd.Dir = dir
-	p.cmd.Env = append(append(os.Environ(), "TMPDIR="+b.tmp), b.env...)
-	p.cmd.Stdout = &p.out
-	stderr, err := p.cmd.StderrPipe()
-	if err != nil {
-		b.Fatal(err)
-	}
-	if err := p.cmd.Start(); err != nil {
-		b.Fatal(err)
-	}
-	p.kill = time.AfterFunc(time.Minute, func() { _ = p.cmd.Process.Signal(syscall.SIGQUIT) }) // it hangs: show where
-	go func() {
-		defer close(p.read)
-		for lines := bufio.NewScanner(stderr); lines.Scan(); {
-			fmt.Fprintln(&p.errs, lines.Text())
-			if m := joinLine.FindStringSubmatch(lines.Text()); m != nil {
-				select {
-				case p.listen <- m[1]:
-				default:
-				}
-			}
-		}
-	}()
-	return p
-}
-
-// end waits for the program's end, and checks its status, and that it leaves nothing behind.
-func (p *program) end(status int) {
-	p.Helper()
-	<-p.read
-	_ = p.cmd.Wait() // its status is looked at below
-	p.kill.Stop()
-	if got := p.cmd.ProcessState.ExitCode(); got != status {
-		p.Errorf("exit status %d, want %d; standard error:\n%s", got, status, p.errs.String())
-	}
+	cmd := exec.Command(b.exe, args...)
+	cmd.Dir = dir
+	cmd.Env = append(append(os.Environ(), "TMPDIR="+b.tmp), b.env...)
+	return &program{b, procs.Start(b.T, cmd)}
 }
 
 // clean checks that no process and no temporary folder is left.
 func (b *bed) clean() {
 	b.Helper()
-	b.poll("the end of all processes", func() bool { return len(b.processes()) == 0 })
+	procs.Poll(b.T, "the end of all processes", func() bool { return len(b.processes()) == 0 })
 	left, err := filepath.Glob(filepath.Join(b.tmp, "*"))
 	if err != nil || len(left) > 0 {
 		b.Errorf("left behind: %v, %v", left, err)
-	}
-}
-
-// poll waits for what the system does not tell of.
-func (b *bed) poll(what string, ok func() bool) {
-	b.Helper()
-	deadline := time.NewTimer(30 * time.Second)
-	defer deadline.Stop()
-	tick := time.NewTicker(5 * time.Millisecond)
-	defer tick.Stop()
-	for !ok() {
-		select {
-		case <-tick.C:
-		case <-deadline.C:
-			b.Fatalf("waited in vain for %s", what)
-		}
 	}
 }
 
@@ -167,9 +89,9 @@ func (b *bed) processes() (pids []int) {
 // busyServer waits until a server process has counted for a while, and returns its id.
 func (p *program) busyServer() (pid int) {
 	p.Helper()
-	p.poll("a server at work", func() bool {
+	procs.Poll(p.T, "a server at work", func() bool {
 		for _, pid = range p.processes() {
-			if pid != p.cmd.Process.Pid && ticks(pid) >= 3 {
+			if pid != p.Cmd.Process.Pid && ticks(pid) >= 3 {
 				return true
 			}
 		}
@@ -195,14 +117,14 @@ func ticks(pid int) int {
 
 // lastLine is the last line of what the program printed.
 func (p *program) lastLine() string {
-	lines := strings.Split(strings.TrimRight(p.out.String(), "\n"), "\n")
+	lines := strings.Split(strings.TrimRight(p.Out.String(), "\n"), "\n")
 	return lines[len(lines)-1]
 }
 
 // wantOneLine checks that standard error is one line that says what it must.
 func (p *program) wantOneLine(says string) {
 	p.Helper()
-	if text := p.errs.String(); strings.Count(text, "\n") != 1 || !strings.Contains(text, says) || !strings.HasPrefix(text, "wordcount: ") {
+	if text := p.Err.String(); strings.Count(text, "\n") != 1 || !strings.Contains(text, says) || !strings.HasPrefix(text, "wordcount: ") {
 		p.Errorf("standard error is not one line with %q:\n%s", says, text)
 	}
 }
@@ -257,11 +179,11 @@ func TestNoWordStandsOut(t *testing.T) {
 	}
 	b := newBed(t)
 	p := b.start(dir, ".")
-	p.end(0)
+	p.End(0)
 	if got := p.lastLine(); !strings.HasPrefix(got, "files=3 words=6000150 ") {
 		t.Errorf("last line %q", got)
 	}
-	if got, want := p.out.String(), "      120 0\n      120 1\n      120 10\n      120 100\n      120 1000\n      120 10000\n"; !strings.HasPrefix(got, want) {
+	if got, want := p.Out.String(), "      120 0\n      120 1\n      120 10\n      120 100\n      120 1000\n      120 10000\n"; !strings.HasPrefix(got, want) {
 		t.Errorf("printed\n%s\nwant first\n%s", got, want)
 	}
 	b.clean()
@@ -281,12 +203,12 @@ func TestSmallFolder(t *testing.T) {
 			t.Parallel()
 			b := newBed(t)
 			p := b.start(run.dir, run.args...)
-			p.end(0)
+			p.End(0)
 			if got := p.lastLine(); got != "files=4 words=8 servers=1" { // one batch: one server
 				t.Errorf("the last line is %q", got)
 			}
-			if p.errs.Len() > 0 {
-				t.Errorf("standard error:\n%s", p.errs.String())
+			if p.Err.String() != "" {
+				t.Errorf("standard error:\n%s", p.Err.String())
 			}
 			b.clean()
 		})
@@ -303,16 +225,16 @@ func TestJoin(t *testing.T) {
 			b, other := newBed(t), newBed(t)
 			b.env, other.env = env, env
 			p := b.start(dir, "-listen", "127.0.0.1:0", "-no-servers", "-timeout", "50s", ".")
-			node := other.start(dir, "-node", "-servers", "2", "-peers", <-p.listen)
-			p.end(0)
+			node := other.start(dir, "-node", "-servers", "2", "-peers", p.Location())
+			p.End(0)
 			if got := p.lastLine(); got != "files=4 words=8 servers=1" {
 				t.Errorf("the last line is %q", got)
 			}
 			b.clean()
-			if err := node.cmd.Process.Signal(os.Interrupt); err != nil {
+			if err := node.Cmd.Process.Signal(os.Interrupt); err != nil {
 				t.Fatal(err)
 			}
-			node.end(0)
+			node.End(0)
 			other.clean()
 		})
 	}
@@ -324,14 +246,14 @@ func TestNodeKilled(t *testing.T) {
 	dir, files, words := large(t)
 	b, other := newBed(t), newBed(t)
 	p := b.start(dir, "-listen", "127.0.0.1:0", "-servers", "1", "-timeout", "50s", ".")
-	node := other.start(dir, "-node", "-servers", "2", "-peers", <-p.listen)
+	node := other.start(dir, "-node", "-servers", "2", "-peers", p.Location())
 	node.busyServer()
-	if err := node.cmd.Process.Kill(); err != nil {
+	if err := node.Cmd.Process.Kill(); err != nil {
 		t.Fatal(err)
 	}
-	node.end(-1)
+	node.End(-1)
 	other.clean()
-	p.end(0)
+	p.End(0)
 	if want := fmt.Sprintf("files=%d words=%d servers=", files, words); !strings.HasPrefix(p.lastLine(), want) {
 		t.Errorf("the last line is %q, want %s", p.lastLine(), want)
 	}
@@ -346,7 +268,7 @@ func TestServerKilled(t *testing.T) {
 	if err := syscall.Kill(p.busyServer(), syscall.SIGKILL); err != nil {
 		t.Fatal(err)
 	}
-	p.end(0)
+	p.End(0)
 	if want := fmt.Sprintf("files=%d words=%d servers=", files, words); !strings.HasPrefix(p.lastLine(), want) {
 		t.Errorf("the last line is %q, want %s", p.lastLine(), want)
 	}
@@ -363,7 +285,7 @@ func TestInterrupt(t *testing.T) {
 	for _, pid := range b.processes() { // as a terminal does
 		_ = syscall.Kill(pid, syscall.SIGINT)
 	}
-	p.end(1)
+	p.End(1)
 	if took := time.Since(start); took > 8*time.Second {
 		t.Errorf("it took %v", took)
 	}
@@ -404,10 +326,10 @@ func TestMistakes(t *testing.T) {
 			t.Parallel()
 			b := newBed(t)
 			p := b.start(dir, test.args...)
-			p.end(test.status)
+			p.End(test.status)
 			p.wantOneLine(test.says)
-			if p.out.Len() > 0 {
-				t.Errorf("standard output:\n%s", p.out.String())
+			if p.Out.String() != "" {
+				t.Errorf("standard output:\n%s", p.Out.String())
 			}
 			b.clean()
 		})
@@ -417,8 +339,8 @@ func TestMistakes(t *testing.T) {
 func TestHelp(t *testing.T) {
 	t.Parallel()
 	p := newBed(t).start(t.TempDir(), "-h")
-	p.end(0)
-	if !strings.Contains(p.out.String(), "-listen") || p.errs.Len() > 0 {
-		t.Errorf("standard output:\n%s\nstandard error:\n%s", p.out.String(), p.errs.String())
+	p.End(0)
+	if !strings.Contains(p.Out.String(), "-listen") || p.Err.String() != "" {
+		t.Errorf("standard output:\n%s\nstandard error:\n%s", p.Out.String(), p.Err.String())
 	}
 }
