@@ -7,6 +7,8 @@ import (
 	"fmt"
 	"net/rpc"
 	"slices"
+	"strconv"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -94,17 +96,25 @@ func BenchmarkLinkSecret(b *testing.B) {
 	}
 }
 
-// BenchmarkLinkBusy is a round trip while 64 KiB messages stream to the same process, beside one over the idle link: at
-// most 10 times, and the slowest of a hundred under 100 ms.
+// BenchmarkLinkBusy is a round trip while 64 KiB messages stream to the same process, alone and together with a file, beside one
+// over the idle link: at most 10 times, and the slowest of a hundred under 100 ms.
 func BenchmarkLinkBusy(b *testing.B) {
+	for _, file := range []string{"", benchFile(b, 64<<20)} {
+		b.Run("file="+strconv.FormatBool(file != ""), func(b *testing.B) { benchBusy(b, file) })
+	}
+}
+
+// benchBusy is BenchmarkLinkBusy with a file, or without: then its path is empty.
+func benchBusy(b *testing.B, file string) {
+	b.Helper()
 	p := startLinkPeer(b, "")
 	const trips = 300
 	linkPingPong(b, p, trips)
-	busyTrips(b, p, trips)
+	busyTrips(b, p, trips, file)
 	var busy, idle []float64
 	for b.Loop() {
 		idle = append(idle, float64(linkPingPong(b, p, trips))/trips)
-		busy = append(busy, busyTrips(b, p, trips)...)
+		busy = append(busy, busyTrips(b, p, trips, file)...)
 	}
 	b.ReportMetric(quantile(busy, 0.5), "ns/op")
 	b.ReportMetric(quantile(idle, 0.5), "yardstick-ns/op")
@@ -153,8 +163,8 @@ func roundTrip(c, echo *discoro.Coro, i int) error {
 	return err
 }
 
-// busyTrips is what each of n round trips took, in nanoseconds, while 64 KiB messages stream.
-func busyTrips(b *testing.B, p *linkPeer, n int) []float64 {
+// busyTrips is what each of n round trips took, in nanoseconds, while 64 KiB messages stream, and a file, if there is one.
+func busyTrips(b *testing.B, p *linkPeer, n int, file string) []float64 {
 	b.Helper()
 	var took []float64
 	p.inCoro(b, func(c *discoro.Coro) (time.Duration, error) {
@@ -169,6 +179,12 @@ func busyTrips(b *testing.B, p *linkPeer, n int) []float64 {
 		if _, err := discoro.ReceiveAs[linkFlowing](c); err != nil {
 			return 0, err
 		}
+		files := make(chan error, 1)
+		if file == "" {
+			files <- nil
+		} else if err := startFiles(c, p.echo.Location(), file, &stop, files); err != nil {
+			return 0, err
+		}
 		for i := range n {
 			start := time.Now()
 			if err := roundTrip(c, p.echo, i); err != nil {
@@ -177,7 +193,7 @@ func busyTrips(b *testing.B, p *linkPeer, n int) []float64 {
 			took = append(took, float64(time.Since(start)))
 		}
 		stop.Store(true)
-		if err := stream.Wait(c); err != nil {
+		if err := errors.Join(stream.Wait(c), c.Blocking(func() error { return <-files })); err != nil {
 			return 0, err
 		}
 		done, err := discoro.ReceiveAs[linkDone](c)
@@ -187,6 +203,31 @@ func busyTrips(b *testing.B, p *linkPeer, n int) []float64 {
 		return 0, err
 	})
 	return took
+}
+
+// startFiles sends a file again and again until stop; ended gets how that went. It returns when the file flows.
+func startFiles(c *discoro.Coro, to discoro.Location, file string, stop *atomic.Bool, ended chan<- error) error {
+	flows := make(chan struct{})
+	var once sync.Once
+	flow := func() { once.Do(func() { close(flows) }) }
+	rt := c.Runtime()
+	go func() {
+		defer flow()
+		for !stop.Load() {
+			err := rt.SendFile(context.Background(), to, file, discoro.FileOptions{
+				Overwrite: true, Progress: func(int64, int64) { flow() },
+			})
+			if err != nil {
+				ended <- err
+				return
+			}
+		}
+		ended <- nil
+	}()
+	return c.Blocking(func() error {
+		<-flows
+		return nil
+	})
 }
 
 // flowing is how many messages of a stream have been sent when it counts as flowing: more than a link's queue takes.

@@ -23,6 +23,7 @@ func newLinkFiles() linkFiles { return linkFiles{turns: make(chan struct{}, maxS
 const (
 	filePiece    = wire.FileBlock + wire.FileSum
 	minFilePiece = 4 << 10
+	frameShare   = 3 // as many files as frames that wait count for
 )
 
 // longAgo as a deadline ends reads and writes at once.
@@ -156,40 +157,93 @@ func (x *fileExchange) send() {
 	}
 }
 
-// sendBlocks sends the file; an error is one of this side.
+// readyBlock is a block of the file with its sum behind it, or why there is none.
+type readyBlock struct {
+	buf *fileBuffer
+	b   []byte
+	err error
+}
+
+// sendBlocks sends the file; an error is one of this side. Another goroutine reads ahead of it: what takes turns here is reading and
+// writing, and neither should wait for the other.
 func (x *fileExchange) sendBlocks() error {
-	buf := fileBuffers.Get().(*fileBuffer)
-	defer fileBuffers.Put(buf)
-	sums := wire.NewFileSums(x.op.head.Key).Skip()
-	for at := int64(0); ; {
-		block, err := x.op.next(buf, at)
-		if err != nil {
-			return err
+	ready, stop := make(chan readyBlock, 2), make(chan struct{})
+	defer func() {
+		close(stop)
+		for r := range ready { // until the reader has ended
+			fileBuffers.Put(r.buf)
 		}
-		if len(block) > 0 && !x.write(sums.Append(block, block)) {
+	}()
+	if !x.l.rt.start(func() { x.readAhead(ready, stop) }) {
+		close(ready)
+	}
+	at := int64(0)
+	for r := range ready {
+		if r.err != nil {
+			fileBuffers.Put(r.buf)
+			return r.err
+		}
+		more := x.write(r.b)
+		at += int64(max(0, len(r.b)-wire.FileSum))
+		fileBuffers.Put(r.buf)
+		if !more {
 			return nil // why not, the other side says, or the link
 		}
-		at += int64(len(block))
-		if err := x.op.progress(at); err != nil || at == x.op.head.Size {
+		if err := x.op.progress(at); err != nil {
 			return err
+		}
+	}
+	return nil
+}
+
+// readAhead reads the file, until its end or an error.
+func (x *fileExchange) readAhead(ready chan<- readyBlock, stop <-chan struct{}) {
+	defer close(ready)
+	sums := wire.NewFileSums(x.op.head.Key).Skip()
+	for at, size := int64(0), x.op.head.Size; ; {
+		buf := fileBuffers.Get().(*fileBuffer)
+		block, err := x.op.next(buf, at)
+		at += int64(len(block))
+		if len(block) > 0 {
+			block = sums.Append(block, block)
+		}
+		select {
+		case ready <- readyBlock{buf, block, err}:
+		case <-stop:
+			fileBuffers.Put(buf)
+			return
+		}
+		if err != nil || at == size {
+			return
 		}
 	}
 }
 
 // write writes a part of the file; it reports false when no more is to be sent. What is written at once gets smaller with the
-// number of files on their way, so that everything else waits behind one block's worth at most.
+// number of files on their way, and where frames wait, so that these wait behind one block's worth at most.
 func (x *fileExchange) write(b []byte) bool {
 	for len(b) > 0 {
 		if x.over.Load() {
 			return false
 		}
-		n := min(len(b), max(filePiece/int(x.l.files.sending.Load()), minFilePiece))
+		share := int(x.l.files.sending.Load())
+		if x.l.hasFrames() {
+			share += frameShare
+		}
+		n := min(len(b), max(filePiece/share, minFilePiece))
 		if _, err := x.s.Write(b[:n]); err != nil {
 			return false
 		}
 		b = b[n:]
 	}
 	return true
+}
+
+// hasFrames reports whether frames wait for the writer.
+func (l *link) hasFrames() bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.queue.size() > 0
 }
 
 // end leaves nothing of the stream. The other side drops what it is still sent.
