@@ -234,7 +234,7 @@ func (s *schedState) reserve(n *schedNode) {
 	n.stirred = s.now
 	s.watchIdle(time.Duration(n.offer.Zombie))
 	s.send(n.offer.Node, &wire.Reserve{
-		Token: c.submit.Token, Client: c.client, Pulse: c.submit.Pulse, Zombie: c.submit.Zombie,
+		Token: c.submit.Token, Client: c.client, Pulse: c.submit.Pulse,
 	})
 }
 

@@ -45,7 +45,6 @@ type Reserve struct {
 	Client    Peer
 	Scheduler Peer
 	Pulse     int64
-	Zombie    int64
 }
 
 // Servers tells the scheduler that a server of the node came or went.
