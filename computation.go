@@ -83,8 +83,7 @@ func NewComputation(rt *Runtime, cfg ...ComputationConfig) (*Computation, error)
 	if err != nil {
 		return nil, err
 	}
-	switch {
-	case rt == nil:
+	if rt == nil {
 		return nil, errors.New("discoro: computation: the runtime is nil")
 	}
 	if err := c.checkTimes(); err != nil {

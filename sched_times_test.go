@@ -331,6 +331,7 @@ func TestZombieNode(t *testing.T) {
 
 // TestPing finds nodes that were started late and dial nobody: by the scheduler's interval, and by a computation's.
 func TestPing(t *testing.T) {
+	t.Parallel()
 	const interval = 20 * time.Second
 	for name, tt := range map[string]struct{ sched, comp time.Duration }{
 		"scheduler": {sched: interval}, "computation": {comp: interval}, "the less of both": {time.Hour, interval},
