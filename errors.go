@@ -25,7 +25,8 @@ var (
 	ErrTypeNotRegistered = wire.ErrTypeUnknown
 	// ErrType comes back when a message, argument or result is of another type than asked for.
 	ErrType = errors.New("wrong type")
-	// ErrNoServer comes back when a run has waited for a server until its context ended.
+	// ErrNoServer comes back when a run has waited for a server until its context ended, or asked for one whose node is
+	// leaving.
 	ErrNoServer = errors.New("no server")
 	// ErrDisconnected comes back when the link to the other side broke, or could not be made.
 	ErrDisconnected = errors.New("disconnected")

@@ -2,6 +2,7 @@ package discoro
 
 import (
 	"log/slog"
+	"testing"
 	"time"
 
 	"github.com/discoro/discoro/wire"
@@ -54,4 +55,10 @@ func TakeOver(path string, asks time.Duration) error {
 		l.unlock()
 	}
 	return err
+}
+
+// UDPPortFor returns a port for discovery that no other test has.
+func UDPPortFor(t *testing.T) int {
+	t.Helper()
+	return udpPort(t)
 }

@@ -65,8 +65,8 @@ func RunNode(ctx context.Context, args []string) error {
 		NodeConfig
 		commonOptions
 	}{NodeConfig: NodeConfig{Processes: true, Serve: -1}}
-	done, err := readOptions(&cfg, &cfg.Config, &cfg.commonOptions, args, "A node of discoro: serves computations with the functions that this program has registered.")
-	if done || err != nil {
+	p, err := readOptions(&cfg, &cfg.Config, &cfg.commonOptions, args, "A node of discoro: serves computations with the functions that this program has registered.")
+	if p == nil || err != nil {
 		return err
 	}
 	if err := cfg.check(); err != nil {
@@ -96,21 +96,21 @@ func (cfg NodeConfig) check() error {
 	return s.checkFields()
 }
 
-// readOptions fills the struct that cfg points to, which base and common are parts of. done: help was asked for, or the
-// options to be saved.
-func readOptions(cfg any, base *Config, common *commonOptions, args []string, about string) (done bool, err error) {
+// readOptions fills the struct that cfg points to, which base and common are parts of. nil: help was asked for, or the
+// options to be saved, and there is nothing more to do.
+func readOptions(cfg any, base *Config, common *commonOptions, args []string, about string) (*flags, error) {
 	p, err := parseFlags(cfg, common, &base.Secret, args)
 	switch {
 	case errors.Is(err, flag.ErrHelp):
-		return true, printHelp(os.Stdout, cfg, about)
+		return nil, printHelp(os.Stdout, cfg, about)
 	case err != nil:
-		return false, err
+		return nil, err
 	case common.Save != "":
 		if err := p.save(common.Save); err != nil {
-			return false, fmt.Errorf("discoro: --save_config: %w", err)
+			return nil, fmt.Errorf("discoro: --save_config: %w", err)
 		}
 		_, err := fmt.Fprintf(os.Stdout, "saved to %s\n", common.Save)
-		return true, err
+		return nil, err
 	}
 	base.Logger = slog.Default()
 	if common.Debug {
@@ -121,7 +121,7 @@ func readOptions(cfg any, base *Config, common *commonOptions, args []string, ab
 			base.Logger.Warn("other users of this machine may read the secret: chmod 600", slog.String("file", name))
 		}
 	}
-	return false, nil
+	return p, nil
 }
 
 // secretFiles names the files that a secret in use was read from.

@@ -29,7 +29,7 @@ var options = []option{
 	{name: "udp_port", short: "u", arg: "PORT", usage: "port of discovery on the local network; less than 0: none"},
 	{name: "name", short: "n", arg: "NAME", usage: "what others see; default: the host's name", own: true},
 	{name: "peer", arg: "HOST:PORT", usage: "a scheduler or another peer to be connected to, for ever; may be repeated"},
-	{name: "discover_peers", usage: "look for peers on the local network at the start"},
+	{name: "discover_peers", usage: "look for peers on the local network at the start; the default of a scheduler, not of a node"},
 	{name: "node", arg: "HOST:PORT", usage: "a node in another network; may be repeated; one of each network is enough where discovery works there"},
 	{name: "dest_path", arg: "FOLDER", usage: "where received files and the servers' folders go; default: a private folder that is removed at the end"},
 	{name: "max_file_size", arg: "BYTES", usage: "the largest file that is taken; 0, the default: no limit"},

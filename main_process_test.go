@@ -437,6 +437,25 @@ func TestSchedulerMain(t *testing.T) {
 	n.exits(0)
 }
 
+// TestMainsFindEachOther starts programs that know nothing but the port of discovery.
+func TestMainsFindEachOther(t *testing.T) {
+	t.Parallel()
+	b := newMainBed(t, discoro.Config{})
+	port := fmt.Sprint(discoro.UDPPortFor(t))
+	first := b.start("node", "-c", "1", "-n", "first", "-u", port)
+	first.says("functions: ")
+	s := b.start("scheduler", "-u", port)
+	s.says("commands: ")
+	second := b.start("node", "-c", "1", "-n", "second", "-u", port, "--discover_peers")
+	for _, name := range []string{" (first) ", " (second) "} {
+		b.poll(name, func() bool { s.tell("status"); return strings.Contains(s.out.String(), name) })
+	}
+	for _, p := range []*mainProgram{first, second, s} {
+		p.tell("quit")
+		p.exits(0)
+	}
+}
+
 // TestNodeMainHolderStopped ends a node that cannot end: it is stopped.
 func TestNodeMainHolderStopped(t *testing.T) {
 	t.Parallel()

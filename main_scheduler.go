@@ -13,7 +13,8 @@ import (
 //
 // It needs none of the functions that computations run. In asyncoro: discoro.py. It does not return.
 //
-// Options come from where those of [NodeMain] come from; --help lists them. A zombie_period of 0 is none; its default is
+// Options come from where those of [NodeMain] come from; --help lists them. It looks for nodes on the local network
+// when it starts, unless --discover_peers=false is given, and again at every ping_interval. A zombie_period of 0 is none; its default is
 // [DefaultZombiePeriod]. Commands are read from standard input, a line each, unless --daemon is given; at its
 // end the scheduler goes on:
 //
@@ -32,9 +33,12 @@ func RunScheduler(ctx context.Context, args []string) error {
 		SchedulerConfig
 		commonOptions
 	}{SchedulerConfig: SchedulerConfig{ZombiePeriod: DefaultZombiePeriod}}
-	done, err := readOptions(&cfg, &cfg.Config, &cfg.commonOptions, args, "A scheduler of discoro: hands the servers of its nodes to one computation after another.")
-	if done || err != nil {
+	p, err := readOptions(&cfg, &cfg.Config, &cfg.commonOptions, args, "A scheduler of discoro: hands the servers of its nodes to one computation after another.")
+	if p == nil || err != nil {
 		return err
+	}
+	if p.source("discover_peers") == fromDefault {
+		cfg.DiscoverPeers = cfg.UDPPort >= 0
 	}
 	signals, stop := endSignals(cfg.Daemon)
 	defer stop()
