@@ -71,7 +71,7 @@ func run(ctx context.Context, sched *discoro.Scheduler, _ string) error {
 	if err != nil {
 		return err
 	}
-	rcs, err := discoro.NewRemoteCoroScheduler(comp)
+	rcs, err := discoro.NewRemoteCoroScheduler(comp, discoro.RCSConfig{Retries: 2})
 	if err != nil {
 		return err
 	}
