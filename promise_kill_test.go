@@ -99,6 +99,7 @@ func killServer(t *testing.T) {
 		t.Errorf("%d items ran again, of one that can have been lost", again)
 	}
 	c.finish(s)
+	st.check(t)
 }
 
 func killNode(t *testing.T) {
@@ -347,36 +348,5 @@ func (l *toldLog) check(t *testing.T) {
 	t.Helper()
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	nodes, servers := map[string]int{}, map[discoro.Location]int{} // 1 discovered, 2 initialized
-	for i, s := range l.all {
-		bad := false
-		switch s.Kind { //nolint:exhaustive // the others have no order among these
-		case discoro.NodeDiscovered:
-			nodes[s.Node] = max(nodes[s.Node], 1)
-		case discoro.NodeInitialized:
-			bad = nodes[s.Node] != 1
-			nodes[s.Node] = 2
-		case discoro.ServerDiscovered:
-			bad = nodes[s.Node] == 0 || servers[s.Server] != 0
-			servers[s.Server] = 1
-		case discoro.ServerInitialized:
-			bad = nodes[s.Node] != 2 || servers[s.Server] != 1
-			servers[s.Server] = 2
-		case discoro.ServerClosed, discoro.ServerDisconnected:
-			bad = nodes[s.Node] == 0 || servers[s.Server] == 0
-			delete(servers, s.Server)
-		case discoro.NodeClosed, discoro.NodeDisconnected:
-			bad = nodes[s.Node] == 0
-			delete(nodes, s.Node)
-		case discoro.CoroCreated:
-			bad = servers[s.Server] != 2
-		case discoro.ComputationScheduled:
-			bad = i != 0
-		case discoro.ComputationClosed:
-			bad = i != len(l.all)-1
-		}
-		if bad {
-			t.Errorf("%v is told out of order; before it: %v", s, l.all[:i])
-		}
-	}
+	discoro.CheckStatuses(t, l.all)
 }

@@ -13,7 +13,8 @@ func TestPromise08WholeAgain(t *testing.T) {
 	dials := NodeConfig{Config: Config{UDPPort: -1}} // one that is known only because it dials
 	inMemory(t, 1, SchedulerConfig{PingInterval: ping}, dials, func(c *memCluster) {
 		c.node(NodeConfig{}) // and one that is found
-		p := c.schedule(c.sched.Runtime, 4, ComputationConfig{PulseInterval: 10 * time.Second})
+		st := c.statuses(c.sched.Runtime)
+		p := c.schedule(c.sched.Runtime, 4, ComputationConfig{PulseInterval: 10 * time.Second, Status: st.coro})
 		whole := func(after string) {
 			t.Helper()
 			start := time.Now()
@@ -70,5 +71,13 @@ func TestPromise08WholeAgain(t *testing.T) {
 		if err := p.Close(c.ctx); err != nil {
 			t.Error(err)
 		}
+		synctest.Wait()
+		var told []Status
+		for len(st.all) > 0 {
+			if s, ok := (<-st.all).(Status); ok {
+				told = append(told, s)
+			}
+		}
+		CheckStatuses(t, told)
 	})
 }

@@ -103,6 +103,18 @@ func TestSchedIdleNode(t *testing.T) {
 	b.on(schedClientPeer(2), schedSubmit(2, 0), "c2: ComputationScheduled", "c2: reply 1", "c2: NodeDiscovered node 1001", "n1: reserve", "c2: NodeDiscovered node 1002")
 }
 
+// TestSchedIdleNodeGone loses the last node while it leaves for idleness: that ends the computation all the same.
+func TestSchedIdleNodeGone(t *testing.T) {
+	t.Parallel()
+	b := newSchedBed(t)
+	b.on(schedClientPeer(1), schedSubmit(1, 0), "c1: ComputationScheduled", "c1: reply 1")
+	b.on(schedNodePeer(1), &wire.Offer{Free: true, Zombie: int64(time.Minute)}, "c1: NodeDiscovered node 1001", "n1: reserve")
+	b.up(1, 1, true)
+	b.after(time.Minute, "n1: release")
+	b.gone(schedNodePeer(1), "c1: ServerDisconnected node 1001 server 2001: its node is gone: cut", "c1: NodeDisconnected node 1001: cut",
+		"c1: ComputationClosed: its last node has left: nothing ran there for 1m0s: the node's zombie period")
+}
+
 func TestZombiePeriods(t *testing.T) {
 	t.Parallel()
 	own, other := wire.ID{1}, wire.ID{2}

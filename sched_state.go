@@ -377,6 +377,11 @@ func (s *schedState) released(from wire.Peer, f *wire.Released) {
 	default:
 		s.status(NodeClosed, n, nil, reason)
 	}
+	s.nodeLeft(n)
+}
+
+// nodeLeft is idle, and the end of the computation when all its nodes are, the last of them because nothing ran there.
+func (s *schedState) nodeLeft(n *schedNode) {
 	c := s.active
 	s.idle(n)
 	if n.idled != "" && s.active == c {
@@ -461,5 +466,5 @@ func (s *schedState) loseNode(id wire.ID, n *schedNode, reason string) {
 	}
 	s.dropServers(n, ServerDisconnected, "its node is gone: "+reason)
 	s.status(NodeDisconnected, n, nil, reason)
-	s.idle(n)
+	s.nodeLeft(n)
 }
