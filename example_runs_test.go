@@ -130,11 +130,12 @@ var careful = discoro.Register("example.careful", func(c *discoro.Coro, client *
 
 // How does work survive the loss of a server?
 func ExampleRCSConfig_retries() {
-	on(1, func(ctx context.Context, sched *discoro.Scheduler, node *discoro.Node) error {
+	on(1, func(ctx context.Context, sched *discoro.Scheduler, node *discoro.Node) (err error) {
 		doomed, err := discoro.NewServer(discoro.ServerConfig{Node: node.Location().String()}) // one more, beside the node's
 		if err != nil {
 			return err
 		}
+		defer func() { err = errors.Join(err, doomed.Close()) }() // if it has not met its fate
 		comp, err := discoro.NewComputation(sched.Runtime)
 		if err != nil {
 			return err
