@@ -29,7 +29,7 @@ const (
 	hostNodeEnv = "DISCORO_TEST_NODE"  // the name of a node that a process is to be
 	hostsUDP    = 51_999
 	hostsNet    = "10.98.76."
-	hostsPulse  = 200 * time.Millisecond
+	hostsPulse  = 400 * time.Millisecond
 	hostNapTime = 5 * time.Millisecond
 )
 
@@ -123,7 +123,7 @@ func (h *hosts) down(count int) {
 func (h *hosts) pids(i int) []int {
 	out, _ := exec.Command("ip", "netns", "pids", h.name(i)).Output()
 	var pids []int
-	for _, f := range strings.Fields(string(out)) {
+	for f := range strings.FieldsSeq(string(out)) {
 		if pid, err := strconv.Atoi(f); err == nil {
 			pids = append(pids, pid)
 		}
@@ -312,9 +312,14 @@ func (c *hostCluster) shortCut(host int) {
 	co := c.echo(host)
 	c.ask(co, "before a short cut")
 	c.cut(host)
-	go c.ask(co, "during it")
-	<-time.After(2 * hostsPulse)
+	during := make(chan struct{})
+	go func() {
+		defer close(during)
+		c.ask(co, "during it")
+	}()
+	<-time.After(hostsPulse) // TCP sends again what was lost, after as long again
 	c.heal(host)
+	<-during
 	c.ask(co, "after it")
 	if err := co.Terminate(); err != nil {
 		c.Error(err)
@@ -376,7 +381,10 @@ func (c *hostCluster) killNode(host int) {
 // numbers are 0, 1, 2 and so on, n of them.
 func numbers(n int) iter.Seq[int] {
 	return func(yield func(int) bool) {
-		for i := 0; i < n && yield(i); i++ {
+		for i := range n {
+			if !yield(i) {
+				return
+			}
 		}
 	}
 }

@@ -8,7 +8,7 @@ import (
 
 // TestSimulatedCluster has a scheduler with more nodes than a machine has room for, each at a host of its own.
 func TestSimulatedCluster(t *testing.T) {
-	const nodes, servers, items = 50, 2, 4000
+	const nodes, servers, items = 40, 2, 4000
 	inMemory(t, nodes, SchedulerConfig{}, NodeConfig{Servers: servers}, func(c *memCluster) {
 		comp := c.schedule(c.sched.Runtime, nodes*servers, ComputationConfig{})
 		rcs, err := NewRemoteCoroScheduler(comp)

@@ -18,6 +18,7 @@ import (
 
 // onBothNetworks runs a test on hosts in memory, in fake time, and on hosts on loopback.
 func onBothNetworks(t *testing.T, test func(t *testing.T, n *TestNetwork)) {
+	t.Helper()
 	t.Parallel()
 	t.Run("memory", func(t *testing.T) {
 		t.Parallel()
@@ -55,6 +56,7 @@ func nothing[T any](t *testing.T, ch <-chan T, d time.Duration) {
 
 func TestCutHoldsWhatIsSent(t *testing.T) {
 	onBothNetworks(t, func(t *testing.T, n *TestNetwork) {
+		t.Helper()
 		a, b, c, got := hostedPair(t, n, Config{})
 		n.Host("c").Cut() // somebody else
 		send := func(i int) {
@@ -88,6 +90,7 @@ func TestCutHoldsWhatIsSent(t *testing.T) {
 
 func TestBreakShowsAtOnce(t *testing.T) {
 	onBothNetworks(t, func(t *testing.T, n *TestNetwork) {
+		t.Helper()
 		a, b, c, got := hostedPair(t, n, Config{})
 		la, lb := upLink(t, a, b), upLink(t, b, a)
 		n.Host("a").Cut()
@@ -111,6 +114,7 @@ func TestBreakShowsAtOnce(t *testing.T) {
 // TestClosedWhileCut closes one side, which the other does not learn.
 func TestClosedWhileCut(t *testing.T) {
 	onBothNetworks(t, func(t *testing.T, n *TestNetwork) {
+		t.Helper()
 		a, b, _, _ := hostedPair(t, n, Config{MsgTimeout: 100 * time.Millisecond})
 		lb := upLink(t, b, a)
 		n.Host("a").Cut()
@@ -133,6 +137,7 @@ func TestClosedWhileCut(t *testing.T) {
 // TestDialWhileCut dials what cannot be reached, and what is not there.
 func TestDialWhileCut(t *testing.T) {
 	onBothNetworks(t, func(t *testing.T, n *TestNetwork) {
+		t.Helper()
 		a := testRuntime(t, Config{TestHost: n.Host("a")})
 		b := testRuntime(t, Config{TestHost: n.Host("b")})
 		n.Host("b").Cut()
@@ -272,10 +277,10 @@ func TestStreamsInMemory(t *testing.T) {
 			t.Errorf("%d and %d streams are left, want the first of each side", near, far)
 		}
 		_ = near.Close()
-		if _, err := far.end.Accept(); err != io.EOF {
+		if _, err := far.end.Accept(); !errors.Is(err, io.EOF) {
 			t.Errorf("accepted from a closed end: %v", err)
 		}
-		if _, err := far.Read(make([]byte, 1)); err != io.EOF {
+		if _, err := far.Read(make([]byte, 1)); !errors.Is(err, io.EOF) {
 			t.Errorf("read from a closed end: %v", err)
 		}
 		if _, err := far.Write(make([]byte, 1)); !errors.Is(err, syscall.EPIPE) {

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"log/slog"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -61,25 +62,25 @@ var clusters atomic.Int64
 const startTime = time.Minute
 
 // New starts a cluster, and returns when every server of every node is up. A configuration that cannot be, and servers that are not up
-// within a minute, end the test. When t ends, the cluster closes, and fails t if something is left.
-func New(t testing.TB, cfg Config) *Cluster {
-	t.Helper()
+// within a minute, end the test. When tb ends, the cluster closes, and fails tb if something is left.
+func New(tb testing.TB, cfg Config) *Cluster {
+	tb.Helper()
 	if cfg.Nodes < 0 || cfg.Servers < 0 {
-		t.Fatalf("discorotest: %d nodes with %d servers each", cfg.Nodes, cfg.Servers)
+		tb.Fatalf("discorotest: %d nodes with %d servers each", cfg.Nodes, cfg.Servers)
 	}
 	if cfg.InMemory && cfg.Node.Processes {
-		t.Fatal("discorotest: server processes cannot be in memory: leave out InMemory, or Node.Processes")
+		tb.Fatal("discorotest: server processes cannot be in memory: leave out InMemory, or Node.Processes")
 	}
 	cfg.Nodes = cmp.Or(cfg.Nodes, 1)
-	c := &Cluster{t: t, cfg: cfg, mark: fmt.Sprintf("#%d", clusters.Add(1)), folder: t.TempDir(), log: &testLog{t: t}}
-	c.before = newBaseline(t, cfg.Ignore)
+	c := &Cluster{t: tb, cfg: cfg, mark: fmt.Sprintf("#%d", clusters.Add(1)), folder: tb.TempDir(), log: &testLog{t: tb}}
+	c.before = newBaseline(cfg.Ignore)
 	switch {
 	case cfg.InMemory:
 		c.network = discoro.NewMemNetwork()
 	case !cfg.Node.Processes:
 		c.network = discoro.NewTestNetwork()
 	}
-	t.Cleanup(c.close)
+	tb.Cleanup(c.close)
 	c.start()
 	c.await()
 	return c
@@ -150,21 +151,12 @@ func (c *Cluster) await() {
 			return fmt.Sprintf("%d of %d servers are up", up, c.servers())
 		}
 		for i, n := range c.Nodes {
-			if !contains(c.Scheduler.Peers(), n.Location()) {
+			if !slices.Contains(c.Scheduler.Peers(), n.Location()) {
 				return fmt.Sprintf("the scheduler has no link to node %d", i)
 			}
 		}
 		return ""
 	})
-}
-
-func contains(locs []discoro.Location, loc discoro.Location) bool {
-	for _, l := range locs {
-		if l == loc {
-			return true
-		}
-	}
-	return false
 }
 
 // poll waits until missing says that nothing is missing any more.
@@ -186,51 +178,51 @@ func (c *Cluster) poll(limit time.Duration, missing func() string) {
 }
 
 // Computation returns a computation of the scheduler's runtime that is scheduled and has its servers: all of the cluster,
-// or one at least, where cfg.NodeFilters or cfg.Functions may leave some out. It is closed when t ends, which is the cluster's
-// test or one below it. When it does not get them within a minute, t ends with what the scheduler says.
-func (c *Cluster) Computation(t testing.TB, cfg discoro.ComputationConfig) *discoro.Computation {
-	t.Helper()
+// or one at least, where cfg.NodeFilters or cfg.Functions may leave some out. It is closed when tb ends, which is the cluster's
+// test or one below it. When it does not get them within a minute, tb ends with what the scheduler says.
+func (c *Cluster) Computation(tb testing.TB, cfg discoro.ComputationConfig) *discoro.Computation {
+	tb.Helper()
 	comp, err := discoro.NewComputation(c.Scheduler.Runtime, cfg)
 	if err != nil {
-		t.Fatalf("discorotest: %v", err)
+		tb.Fatalf("discorotest: %v", err)
 	}
-	t.Cleanup(func() {
+	tb.Cleanup(func() {
 		c.heal()
 		ctx, cancel := context.WithTimeout(context.Background(), startTime)
 		defer cancel()
 		if err := comp.Close(ctx); err != nil && !errors.Is(err, discoro.ErrClosed) {
-			t.Errorf("discorotest: close the computation: %v", err)
+			tb.Errorf("discorotest: close the computation: %v", err)
 		}
 	})
-	ctx, cancel := context.WithTimeout(t.Context(), startTime)
+	ctx, cancel := context.WithTimeout(tb.Context(), startTime)
 	defer cancel()
 	if err := comp.Schedule(ctx); err != nil {
-		t.Fatalf("discorotest: %v", err)
+		tb.Fatalf("discorotest: %v", err)
 	}
 	want := max(c.servers(), 1)
 	if len(cfg.NodeFilters) > 0 || len(cfg.Functions) > 0 {
 		want = 1
 	}
 	if err := comp.WaitServers(ctx, want); err != nil {
-		t.Fatalf("discorotest: %v", err)
+		tb.Fatalf("discorotest: %v", err)
 	}
 	return comp
 }
 
 // Client returns a runtime of its own for another client of the scheduler, at a host of its own where the cluster is one that can be
-// cut. It closes when t ends.
-func (c *Cluster) Client(t testing.TB, name string) *discoro.Runtime {
-	t.Helper()
+// cut. It closes when tb ends.
+func (c *Cluster) Client(tb testing.TB, name string) *discoro.Runtime {
+	tb.Helper()
 	var cfg discoro.Config
 	c.complete(&cfg, name)
 	rt, err := discoro.NewRuntime(cfg)
 	if err != nil {
-		t.Fatalf("discorotest: start client %s: %v", name, err)
+		tb.Fatalf("discorotest: start client %s: %v", name, err)
 	}
-	t.Cleanup(func() {
+	tb.Cleanup(func() {
 		c.heal()
 		if err := rt.Close(); err != nil {
-			t.Errorf("discorotest: close client %s: %v", name, err)
+			tb.Errorf("discorotest: close client %s: %v", name, err)
 		}
 	})
 	return rt

@@ -61,6 +61,7 @@ func forKinds(t *testing.T, test func(t *testing.T, cfg discorotest.Config)) {
 
 func TestCluster(t *testing.T) {
 	forKinds(t, func(t *testing.T, cfg discorotest.Config) {
+		t.Helper()
 		cfg.Nodes, cfg.Servers = 3, 2
 		cluster := discorotest.New(t, cfg)
 		servers := 0
@@ -109,6 +110,7 @@ func TestTemplates(t *testing.T) {
 
 func TestCutAndHeal(t *testing.T) {
 	forKinds(t, func(t *testing.T, cfg discorotest.Config) {
+		t.Helper()
 		if cfg.Node.Processes {
 			return // see TestMistakes
 		}
@@ -152,6 +154,7 @@ func run(t *testing.T, comp *discoro.Computation, task discoro.Task) *discoro.Co
 
 func TestKillServer(t *testing.T) {
 	forKinds(t, func(t *testing.T, cfg discorotest.Config) {
+		t.Helper()
 		cluster := discorotest.New(t, cfg)
 		comp := cluster.Computation(t, discoro.ComputationConfig{})
 		server := cluster.Nodes[0].Servers()[0]
@@ -195,10 +198,10 @@ func (s *spy) Errorf(f string, args ...any) {
 }
 func (s *spy) Fatalf(f string, args ...any) { s.Errorf(f, args...); panic(failNow{}) }
 func (s *spy) Fatal(args ...any)            { s.Fatalf("%s", fmt.Sprint(args...)) }
-func (s *spy) Logf(f string, args ...any)   {}
+func (s *spy) Logf(string, ...any)          {}
 
 // spied runs a test, and returns what it said when it failed.
-func spied(t *testing.T, test func(t testing.TB)) string {
+func spied(t *testing.T, test func(s *spy)) string {
 	t.Helper()
 	ctx, cancel := context.WithCancel(t.Context())
 	s := &spy{TB: t, ctx: ctx}
@@ -223,44 +226,44 @@ func spied(t *testing.T, test func(t testing.TB)) string {
 func TestWhatIsLeft(t *testing.T) {
 	for _, test := range []struct {
 		name string
-		left func(t testing.TB, cluster *discorotest.Cluster) (end func())
+		left func(s *spy, cluster *discorotest.Cluster) (end func())
 		says []string
 	}{
-		{"nothing", func(testing.TB, *discorotest.Cluster) func() { return func() {} }, nil},
-		{"a goroutine of a coroutine", func(t testing.TB, cluster *discorotest.Cluster) func() {
-			comp := cluster.Computation(t, discoro.ComputationConfig{})
-			co, err := comp.Run(t.Context(), leak.With(discoro.None{}))
+		{"nothing", func(*spy, *discorotest.Cluster) func() { return func() {} }, nil},
+		{"a goroutine of a coroutine", func(s *spy, cluster *discorotest.Cluster) func() {
+			comp := cluster.Computation(s, discoro.ComputationConfig{})
+			co, err := comp.Run(s.Context(), leak.With(discoro.None{}))
 			if err != nil {
-				t.Fatal(err)
+				s.Fatal(err)
 			}
-			if err := co.Wait(t.Context()); err != nil {
-				t.Fatal(err)
+			if err := co.Wait(s.Context()); err != nil {
+				s.Fatal(err)
 			}
 			return func() { endLeak <- struct{}{} }
 		}, []string{"leaked", `"coro":"leak"`}},
-		{"a goroutine", func(testing.TB, *discorotest.Cluster) func() {
+		{"a goroutine", func(*spy, *discorotest.Cluster) func() {
 			go leaked()
 			return func() { endLeak <- struct{}{} }
 		}, []string{"discorotest_test.leaked"}},
-		{"a socket", func(t testing.TB, _ *discorotest.Cluster) func() {
+		{"a socket", func(s *spy, _ *discorotest.Cluster) func() {
 			ln, err := net.Listen("tcp", "127.0.0.1:0")
 			if err != nil {
-				t.Fatal(err)
+				s.Fatal(err)
 			}
 			return func() { _ = ln.Close() }
 		}, []string{"the socket", "127.0.0.1:", "left open"}},
-		{"a file", func(t testing.TB, _ *discorotest.Cluster) func() {
-			f, err := os.Create(t.TempDir() + "/forgotten")
+		{"a file", func(s *spy, _ *discorotest.Cluster) func() {
+			f, err := os.Create(s.TempDir() + "/forgotten")
 			if err != nil {
-				t.Fatal(err)
+				s.Fatal(err)
 			}
 			return func() { _ = f.Close() }
 		}, []string{"forgotten", "left open"}},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			var end func()
-			said := spied(t, func(t testing.TB) {
-				end = test.left(t, discorotest.New(t, discorotest.Config{}))
+			said := spied(t, func(s *spy) {
+				end = test.left(s, discorotest.New(s, discorotest.Config{}))
 			})
 			end()
 			if len(test.says) == 0 && said != "" {
@@ -277,19 +280,19 @@ func TestWhatIsLeft(t *testing.T) {
 
 func TestMistakes(t *testing.T) {
 	processes := discoro.NodeConfig{Processes: true}
-	for want, test := range map[string]func(t testing.TB){
-		"leave out Node.Processes": func(t testing.TB) { discorotest.New(t, discorotest.Config{Node: processes}).Cut(0) },
-		"cannot be in memory":      func(t testing.TB) { discorotest.New(t, discorotest.Config{InMemory: true, Node: processes}) },
-		"-1 nodes":                 func(t testing.TB) { discorotest.New(t, discorotest.Config{Nodes: -1}) },
-		"no node 1":                func(t testing.TB) { discorotest.New(t, discorotest.Config{}).Cut(1) },
-		"no server at 127.0.0.1:1; ": func(t testing.TB) {
-			discorotest.New(t, discorotest.Config{}).KillServer(discoro.Location{Addr: "127.0.0.1", Port: 1})
+	for want, test := range map[string]func(s *spy){
+		"leave out Node.Processes": func(s *spy) { discorotest.New(s, discorotest.Config{Node: processes}).Cut(0) },
+		"cannot be in memory":      func(s *spy) { discorotest.New(s, discorotest.Config{InMemory: true, Node: processes}) },
+		"-1 nodes":                 func(s *spy) { discorotest.New(s, discorotest.Config{Nodes: -1}) },
+		"no node 1":                func(s *spy) { discorotest.New(s, discorotest.Config{}).Cut(1) },
+		"no server at 127.0.0.1:1; ": func(s *spy) {
+			discorotest.New(s, discorotest.Config{}).KillServer(discoro.Location{Addr: "127.0.0.1", Port: 1})
 		},
-		"Config.MaxMailbox": func(t testing.TB) {
-			discorotest.New(t, discorotest.Config{Node: discoro.NodeConfig{Config: discoro.Config{MaxMailbox: -1}}})
+		"Config.MaxMailbox": func(s *spy) {
+			discorotest.New(s, discorotest.Config{Node: discoro.NodeConfig{Config: discoro.Config{MaxMailbox: -1}}})
 		},
-		"PulseInterval": func(t testing.TB) {
-			discorotest.New(t, discorotest.Config{}).Computation(t, discoro.ComputationConfig{PulseInterval: -1})
+		"PulseInterval": func(s *spy) {
+			discorotest.New(s, discorotest.Config{}).Computation(s, discoro.ComputationConfig{PulseInterval: -1})
 		},
 	} {
 		if said := spied(t, test); !strings.Contains(said, want) {
@@ -299,6 +302,7 @@ func TestMistakes(t *testing.T) {
 }
 
 func TestManyAtOnce(t *testing.T) {
+	t.Parallel()
 	for i := range 4 {
 		t.Run(fmt.Sprint(i), func(t *testing.T) {
 			t.Parallel()

@@ -11,7 +11,6 @@ import (
 	"runtime/pprof"
 	"slices"
 	"strings"
-	"testing"
 	"time"
 
 	"go.uber.org/goleak"
@@ -24,7 +23,7 @@ type baseline struct {
 	open       map[string]bool // sockets and files
 }
 
-func newBaseline(t testing.TB, ignore []goleak.Option) *baseline {
+func newBaseline(ignore []goleak.Option) *baseline {
 	return &baseline{
 		alone:      runningTests() <= 1,
 		goroutines: append(slices.Clone(ignore), goleak.IgnoreCurrent()),
@@ -33,7 +32,7 @@ func newBaseline(t testing.TB, ignore []goleak.Option) *baseline {
 }
 
 // leftTime is how long what is about to end has to do so.
-const leftTime = 2 * time.Second
+const leftTime = time.Second
 
 // checkLeft fails the test when something is left of it.
 func (c *Cluster) checkLeft() {
