@@ -87,13 +87,17 @@ func RunNode(ctx context.Context, args []string) error {
 	return operate(ctx, &nodeRole{node}, cfg.commonOptions, signals, stop)
 }
 
-// check checks what can be checked without starting anything.
+// check checks what can be checked without starting anything: before another node is ended for this one.
 func (cfg NodeConfig) check() error {
 	if _, err := cfg.settle(); err != nil {
 		return err
 	}
 	s := settled{Config: cfg.Config}
-	return s.checkFields()
+	if err := s.checkFields(); err != nil {
+		return err
+	}
+	_, err := s.certificates()
+	return err
 }
 
 // readOptions fills the struct that cfg points to, which base and common are parts of. nil: help was asked for, or the

@@ -138,6 +138,41 @@ func TestSecretSources(t *testing.T) {
 	}
 }
 
+// TestSecretFilesOfOthers looks for files with a secret that others may read.
+func TestSecretFilesOfOthers(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	secret, config := filepath.Join(dir, "secret"), filepath.Join(dir, "config")
+	for name, text := range map[string]string{secret: "a secret", config: `{"secret": "another"}`} {
+		if err := os.WriteFile(name, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, c := range []struct {
+		args []string
+		want []string
+	}{
+		{[]string{"--secret_file", secret, "--config", config}, []string{secret}},
+		{[]string{"--config", config}, []string{config}},
+		{[]string{"--config", config, "-s", "a third"}, nil},
+		{nil, nil},
+	} {
+		cfg, p, err := parseNode(c.args...)
+		if err != nil || !slices.Equal(p.secretFiles(&cfg.commonOptions), c.want) {
+			t.Errorf("%q: %v, %v", c.args, p.secretFiles(&cfg.commonOptions), err)
+		}
+	}
+	if othersMayRead(secret) {
+		t.Error("a file of mode 0600")
+	}
+	if err := os.Chmod(secret, 0o640); err != nil { //nolint:gosec // it is to be noticed
+		t.Fatal(err)
+	}
+	if !othersMayRead(secret) {
+		t.Error("a file of mode 0640 goes unnoticed")
+	}
+}
+
 func TestBadFlags(t *testing.T) {
 	dir := t.TempDir()
 	write := func(name, text string) string {
