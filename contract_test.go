@@ -131,7 +131,7 @@ func TestContract(t *testing.T) {
 		Config: cfg, Servers: 0, Processes: false, TCPPorts: []string{}, MinPulseInterval: 0, MaxPulseInterval: 0, ZombiePeriod: 0,
 		Serve: 0, ServiceStart: "", ServiceStop: "", ServiceEnd: "", Phoenix: false,
 	}
-	_ = discoro.FileOptions{Dir: "", Overwrite: false, Progress: func(sent, total int64) {}}
+	_ = discoro.FileOptions{Dir: "", Overwrite: false, Progress: func(int64, int64) {}}
 	_ = discoro.ServerConfig{Config: cfg}
 	_ = discoro.SchedulerConfig{Config: cfg, Nodes: []string{}, ZombiePeriod: 0, PingInterval: 0}
 	_ = discoro.ComputationConfig{
