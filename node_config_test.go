@@ -70,3 +70,22 @@ func TestServerPorts(t *testing.T) {
 		}
 	}
 }
+
+// TestServerPortsInMemory gives servers ports of a network in memory, where nothing is asked of this machine's.
+func TestServerPortsInMemory(t *testing.T) {
+	t.Parallel()
+	n := NewMemNetwork()
+	node, err := NewNode(NodeConfig{Config: Config{TestHost: n.Host("north"), UDPPort: -1}, Servers: 1, TCPPorts: []string{"4000"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() {
+		if err := node.Close(); err != nil {
+			t.Error(err)
+		}
+	}()
+	eventually(t, "the server is up", func() bool { return len(node.Servers()) == 1 })
+	if at := node.Servers()[0]; at.Port != 4000 {
+		t.Errorf("it is at %v", at)
+	}
+}

@@ -67,10 +67,12 @@ func parsePort(text string) (int, error) {
 	return int(n), err
 }
 
-// portFree tells, before a server starts, that it could not listen on its port: a server process cannot tell its node.
-func portFree(host string, port int) error {
-	if port == 0 {
-		return nil
+// portFree tells, before a server starts, that it could not listen on its port: a server process cannot tell its node. node is
+// where the node itself listens: its name may take long to look up.
+func portFree(node net.Addr, port int) error {
+	host, _, err := net.SplitHostPort(node.String())
+	if port == 0 || err != nil {
+		return err
 	}
 	ln, err := net.Listen("tcp", net.JoinHostPort(host, strconv.Itoa(port)))
 	if err != nil {

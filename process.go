@@ -129,10 +129,12 @@ const processStop = `"stop"`
 
 // hostServer starts a server for a slot.
 func (l *nodeLoop) hostServer(s *serverSlot) (serverHost, error) {
-	if err := portFree(l.rt.cfg.listen, s.port); err != nil {
-		return nil, err
-	}
 	cfg := l.cfg.Config
+	if !cfg.TestHost.inMemory() { // there is no such port
+		if err := portFree(l.rt.ln.Addr(), s.port); err != nil {
+			return nil, err
+		}
+	}
 	cfg.Name = l.rt.cfg.Name + "-" + strconv.Itoa(s.index+1)
 	cfg.TCPPort = s.port
 	cfg.Peers = nil
