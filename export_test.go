@@ -1,6 +1,7 @@
 package discoro
 
 import (
+	"context"
 	"log/slog"
 	"testing"
 	"time"
@@ -50,7 +51,7 @@ func LookAtClock(n *Node) { n.loop.do((*nodeLoop).lookAtClock) }
 
 // TakeOver ends the process that has locked a file, which has so long to end by itself.
 func TakeOver(path string, asks time.Duration) error {
-	l, err := takeOver(path, asks, discard)
+	l, err := takeOver(context.Background(), nil, path, asks, discard)
 	if err == nil {
 		l.unlock()
 	}

@@ -42,8 +42,9 @@ import (
 // a node that was killed does not hold. With --phoenix the second ends the first: asks it to end at once, and kills it when
 // it has not after some seconds.
 //
-// The exit code is 0 after an orderly end that was asked for, by command, signal, --serve or --help; 1 when the node could
-// not start, or not end in order; 2 for bad options; 130 when a second signal ended it at once.
+// The exit code is 0 after an orderly end that was asked for, by command, signal, --serve, --save_config or --help; 1 when the node could
+// not start, or not end in order; 2 for bad options; 130 when a second
+// signal ended it at once, or a first one while it waited for another node to end.
 func NodeMain() {
 	Init()
 	os.Exit(exitCode(RunNode(context.Background(), os.Args[1:])))
@@ -74,7 +75,7 @@ func RunNode(ctx context.Context, args []string) error {
 	}
 	signals, stop := endSignals(cfg.Daemon)
 	defer stop()
-	lock, err := lockState(cmp.Or(cfg.Name, defaultName()), cfg.Phoenix, cfg.Logger)
+	lock, err := lockState(ctx, signals, cmp.Or(cfg.Name, defaultName()), cfg.Phoenix, cfg.Logger)
 	if err != nil {
 		return err
 	}

@@ -474,3 +474,23 @@ func TestNodeMainHolderStopped(t *testing.T) {
 	n.exits(-1)
 	t.Logf("it took %v", time.Since(start))
 }
+
+// TestNodeMainInterruptedWait interrupts a node that waits for another to end: it ends at once, and the other is not killed for it.
+func TestNodeMainInterruptedWait(t *testing.T) {
+	t.Parallel()
+	b := newMainBed(t, discoro.Config{})
+	first := b.node("-n", "slow")
+	first.signal(syscall.SIGSTOP)
+	second := b.start("node", "-n", "slow", "--phoenix")
+	b.poll("it waits", func() bool { return strings.Contains(second.errs.String(), "ending the node that runs") })
+	second.signal(os.Interrupt)
+	second.exits(130)
+	if says := "interrupt came while it waited for another node to end"; !strings.Contains(second.errs.String(), says) {
+		t.Errorf("it said %q, not %q", second.errs.String(), says)
+	}
+	first.signal(syscall.SIGCONT)
+	b.poll("the end of the first, by the signals that it was sent", first.hasEnded)
+	if first.cmd.ProcessState.ExitCode() < 0 {
+		t.Error("it was killed")
+	}
+}

@@ -69,22 +69,34 @@ func TestStateFiles(t *testing.T) {
 // TestStateLock locks a file twice in one process, and again when it is free.
 func TestStateLock(t *testing.T) {
 	t.Setenv("XDG_RUNTIME_DIR", t.TempDir())
-	first, err := lockState("n", false, discard)
+	first, err := lockState(t.Context(), nil, "n", false, discard)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := lockState("n", false, discard); !errors.Is(err, ErrExists) || !strings.Contains(err.Error(), "does not say yet") {
+	if _, err := lockState(t.Context(), nil, "n", false, discard); !errors.Is(err, ErrExists) || !strings.Contains(err.Error(), "does not say yet") {
 		t.Errorf("locked twice: %v", err)
+	}
+	if _, err := first.f.WriteAt([]byte(`{"pid":1,"location":"old:2"}`), 0); err != nil { // as one that is killed leaves it
+		t.Fatal(err)
+	}
+	if err := first.f.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if first, err = lockState(t.Context(), nil, "n", false, discard); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := lockState(t.Context(), nil, "n", false, discard); err == nil || strings.Contains(err.Error(), "old:2") {
+		t.Errorf("locked after one that was killed: %v", err)
 	}
 	first.note(Location{Addr: "h", Port: 1})
-	if _, err := lockState("n", false, discard); err == nil || !strings.Contains(err.Error(), "at h:1: give this one another --name") {
+	if _, err := lockState(t.Context(), nil, "n", false, discard); err == nil || !strings.Contains(err.Error(), "at h:1: give this one another --name") {
 		t.Errorf("locked twice: %v", err)
 	}
-	if _, err := lockState("n", true, discard); !errors.Is(err, errNobody) {
+	if _, err := lockState(t.Context(), nil, "n", true, discard); !errors.Is(err, errNobody) {
 		t.Errorf("it would end itself: %v", err)
 	}
 	first.unlock()
-	again, err := lockState("n", false, discard)
+	again, err := lockState(t.Context(), nil, "n", false, discard)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -1,6 +1,7 @@
 package discoro
 
 import (
+	"context"
 	"crypto/sha256"
 	"encoding/json"
 	"errors"
@@ -37,8 +38,8 @@ var (
 	errNobody = errors.New("the system does not say which process that is")
 )
 
-// lockState locks the file of a name. phoenix ends who has it.
-func lockState(name string, phoenix bool, log *slog.Logger) (*stateLock, error) {
+// lockState locks the file of a name. phoenix ends who has it, and waits for that, at most until a signal comes or ctx ends.
+func lockState(ctx context.Context, signals <-chan os.Signal, name string, phoenix bool, log *slog.Logger) (*stateLock, error) {
 	dir, err := stateFolder()
 	if err != nil {
 		return nil, fmt.Errorf("discoro: no folder for the state of node %s: %w", name, err)
@@ -46,7 +47,7 @@ func lockState(name string, phoenix bool, log *slog.Logger) (*stateLock, error) 
 	path := filepath.Join(dir, stateFile(name))
 	l, err := openLock(path)
 	if phoenix && errors.Is(err, errHeld) {
-		l, err = takeOver(path, phoenixAsks, log)
+		l, err = takeOver(ctx, signals, path, phoenixAsks, log)
 	}
 	switch {
 	case err == nil:
@@ -100,12 +101,13 @@ func openLock(path string) (*stateLock, error) {
 	if err != nil {
 		return nil, err
 	}
+	_ = f.Truncate(0) // what a node that was killed has left there would be taken for this one's; it is for people only
 	return &stateLock{f}, nil
 }
 
 // takeOver ends the process that has locked a file: asks it to, and kills it when it has not after a while. Which process that is, the
 // system says, not the file.
-func takeOver(path string, asks time.Duration, log *slog.Logger) (*stateLock, error) {
+func takeOver(ctx context.Context, signals <-chan os.Signal, path string, asks time.Duration, log *slog.Logger) (*stateLock, error) {
 	log.Warn("ending the node that runs", slog.String("which", heldBy(path)))
 	for _, step := range []struct {
 		end  func(*os.Process) error
@@ -117,7 +119,7 @@ func takeOver(path string, asks time.Duration, log *slog.Logger) (*stateLock, er
 		} else if err != nil {
 			return nil, errors.Join(errHeld, err)
 		}
-		l, e := awaitLock(path, step.wait)
+		l, e := awaitLock(ctx, signals, path, step.wait)
 		if !errors.Is(e, errHeld) {
 			return l, e
 		}
@@ -129,12 +131,19 @@ func takeOver(path string, asks time.Duration, log *slog.Logger) (*stateLock, er
 }
 
 // awaitLock tries for a while. Nothing tells when a lock is free.
-func awaitLock(path string, wait time.Duration) (*stateLock, error) {
+func awaitLock(ctx context.Context, signals <-chan os.Signal, path string, wait time.Duration) (*stateLock, error) {
 	look := time.NewTicker(phoenixLooks)
 	defer look.Stop()
-	for end := time.Now().Add(wait); ; <-look.C {
+	for end := time.Now().Add(wait); ; {
 		if l, err := openLock(path); !errors.Is(err, errHeld) || time.Now().After(end) {
 			return l, err
+		}
+		select {
+		case <-look.C:
+		case s := <-signals:
+			return nil, &exitError{exitForced, fmt.Errorf("%v came while it waited for another node to end", s)}
+		case <-ctx.Done():
+			return nil, fmt.Errorf("waiting for another node to end: %w", context.Cause(ctx))
 		}
 	}
 }
