@@ -278,6 +278,24 @@ func TestWhatIsLeft(t *testing.T) {
 	}
 }
 
+// TestWhatIsLeftInFakeTime leaves a file open in a bubble, whose test has another that waits for it.
+func TestWhatIsLeftInFakeTime(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var f *os.File
+		said := spied(t, func(s *spy) {
+			discorotest.New(s, discorotest.Config{InMemory: true})
+			var err error
+			if f, err = os.Create(s.TempDir() + "/forgotten"); err != nil {
+				s.Fatal(err)
+			}
+		})
+		_ = f.Close()
+		if !strings.Contains(said, "forgotten is left open") {
+			t.Errorf("it said %q, and nothing of the file", said)
+		}
+	})
+}
+
 func TestMistakes(t *testing.T) {
 	processes := discoro.NodeConfig{Processes: true}
 	for want, test := range map[string]func(s *spy){

@@ -123,6 +123,11 @@ func openFiles() map[string]bool {
 	return open
 }
 
+// waiting are the functions in which tests and benchmarks wait for others, or for what runs in their bubble.
+var waiting = []string{
+	"\ntesting.(*T).Run(", "\ntesting.(*T).Parallel(", "\ntesting.tRunner.func", "\ntesting.(*B).run(", "\ntesting/synctest.Test(",
+}
+
 // runningTests counts the tests and benchmarks of this process that run, not those that wait for others.
 func runningTests() int {
 	buf := make([]byte, 1<<20)
@@ -137,7 +142,7 @@ func runningTests() int {
 	count := 0
 	for stack := range bytes.SplitSeq(buf, []byte("\n\n")) {
 		runs := bytes.Contains(stack, []byte("\ntesting.tRunner(")) || bytes.Contains(stack, []byte("\ntesting.(*B).runN("))
-		for _, waits := range []string{"\ntesting.(*T).Run(", "\ntesting.(*T).Parallel(", "\ntesting.tRunner.func", "\ntesting.(*B).run("} {
+		for _, waits := range waiting {
 			runs = runs && !bytes.Contains(stack, []byte(waits))
 		}
 		if runs {

@@ -201,7 +201,7 @@ func start(t *testing.T, name string, args ...string) *procs.Program {
 		}
 	})
 	cmd := exec.Command(filepath.Join(built, name), args...)
-	cmd.Env = append(os.Environ(), "TMPDIR="+tmp)
+	cmd.Env = append(os.Environ(), "TMPDIR="+tmp, "XDG_RUNTIME_DIR="+t.TempDir()) // where nodes of other runs lock their names, too
 	return procs.Start(t, cmd)
 }
 
