@@ -121,12 +121,12 @@ func TestCorosSince(t *testing.T) {
 		})
 		var parked time.Time
 		c := rt.Spawn("long", func(c *Coro) (any, error) {
-			<-time.After(300 * time.Millisecond) // keeps the turn
+			<-time.After(800 * time.Millisecond) // keeps the turn
 			parked = time.Now()
 			return c.Receive()
 		})
 		s := inState(t, c, "Receive")
-		if d := parked.Sub(s.Since).Abs(); d > 200*time.Millisecond {
+		if d := parked.Sub(s.Since).Abs(); d > 600*time.Millisecond {
 			t.Errorf("it waits since %v; it says %v", parked, d)
 		}
 		if err := c.Send(1); err != nil {

@@ -29,7 +29,7 @@ const (
 	hostNodeEnv = "DISCORO_TEST_NODE"  // the name of a node that a process is to be
 	hostsUDP    = 51_999
 	hostsNet    = "10.98.76."
-	hostsPulse  = 400 * time.Millisecond
+	hostsPulse  = 700 * time.Millisecond
 	hostNapTime = 5 * time.Millisecond
 )
 
@@ -146,11 +146,12 @@ func (h *hosts) heal(i int) {
 type hostNode struct {
 	cmd   *exec.Cmd
 	stdin io.Closer
+	out   io.Reader
 	loc   Location
 	once  sync.Once
 }
 
-// node starts a node at a host, and returns when it is there.
+// node starts a node at a host; says returns when it is there.
 func (h *hosts) node(i int) *hostNode {
 	h.Helper()
 	exe, err := os.Executable()
@@ -164,7 +165,7 @@ func (h *hosts) node(i int) *hostNode {
 	if err != nil {
 		h.Fatal(err)
 	}
-	stdout, err := n.cmd.StdoutPipe()
+	n.out, err = n.cmd.StdoutPipe()
 	if err != nil {
 		h.Fatal(err)
 	}
@@ -172,14 +173,19 @@ func (h *hosts) node(i int) *hostNode {
 		h.Fatal(err)
 	}
 	h.Cleanup(n.end)
-	line, err := bufio.NewReader(stdout).ReadString('\n')
+	return n
+}
+
+// says waits until node i says where it is.
+func (n *hostNode) says(h *hosts, i int) {
+	h.Helper()
+	line, err := bufio.NewReader(n.out).ReadString('\n')
 	if err != nil {
 		h.Fatalf("node %d did not say where it is: %v", i, err)
 	}
 	if n.loc, err = ParseLocation(strings.TrimSpace(line)); err != nil || n.loc.Addr != hostsNet+strconv.Itoa(i) {
 		h.Fatalf("node %d says that it is at %q: %v", i, line, err)
 	}
-	return n
 }
 
 // end ends the node in order, kill at once.
@@ -246,14 +252,11 @@ func faultsBetweenHosts(h *hosts) {
 	ctx, cancel := context.WithTimeout(h.Context(), 100*time.Second)
 	defer cancel()
 	c := &hostCluster{hosts: h, nodes: map[int]*hostNode{}, ctx: ctx}
-	started := make(chan *hostNode)
 	for i := 2; i <= 5; i++ {
-		go func() { started <- h.node(i) }()
+		c.nodes[i] = h.node(i)
 	}
-	for range 4 {
-		n := <-started
-		host, _ := strconv.Atoi(strings.TrimPrefix(n.loc.Addr, hostsNet))
-		c.nodes[host] = n
+	for i, n := range c.nodes {
+		n.says(h, i)
 	}
 	sched, err := NewScheduler(SchedulerConfig{
 		Config: Config{Name: "scheduler", Insecure: true, UDPPort: hostsUDP, Logger: discard}, PingInterval: time.Second, leastPing: time.Second,
@@ -317,7 +320,7 @@ func (c *hostCluster) shortCut(host int) {
 		defer close(during)
 		c.ask(co, "during it")
 	}()
-	<-time.After(hostsPulse) // TCP sends again what was lost, after as long again
+	<-time.After(hostsPulse / 2) // TCP sends again what was lost, after as long again, or twice
 	c.heal(host)
 	<-during
 	c.ask(co, "after it")
@@ -373,6 +376,7 @@ func (c *hostCluster) killNode(host int) {
 		}
 	}
 	c.nodes[host] = c.node(host)
+	c.nodes[host].says(c.hosts, host)
 	c.whole()
 	c.Logf("whole %v after the kill", time.Since(killed))
 	c.ask(c.echo(host), "the next node")

@@ -260,11 +260,11 @@ func (c *cluster) place(comp *discoro.Computation, want int) {
 // TestLongComputation has a function compute for longer than five pulses without yielding: its server is not taken for dead.
 func TestLongComputation(t *testing.T) {
 	t.Parallel()
-	const pulse = 150 * time.Millisecond
+	const pulse = 300 * time.Millisecond
 	c := newCluster(t, discoro.NodeConfig{Servers: 1, Processes: true, MinPulseInterval: pulse})
 	st := &toldLog{}
 	comp := c.computation(1, discoro.ComputationConfig{PulseInterval: pulse, Status: st.coro(c.sched.Runtime)})
-	if n := clusterRunAt(c, comp, c.server(comp), faultSpin.With(12*pulse)); n == 0 {
+	if n := clusterRunAt(c, comp, c.server(comp), faultSpin.With(8*pulse)); n == 0 {
 		t.Error("it has not computed")
 	}
 	if st.count(discoro.ServerDisconnected) > 0 {
