@@ -312,6 +312,9 @@ func (p *Computation) WaitServers(ctx context.Context, n int) error {
 			return err
 		}
 		if _, err := p.rt.wait(ctx, k); err != nil {
+			p.mu.Lock()
+			p.changed = slices.DeleteFunc(p.changed, func(o *call) bool { return o == k })
+			p.mu.Unlock()
 			return p.noServer(l, what, err)
 		}
 	}

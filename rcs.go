@@ -63,6 +63,7 @@ func NewRemoteCoroScheduler(comp *Computation, cfg ...RCSConfig) (*RemoteCoroSch
 		_ = s.status.Terminate()
 		return nil, err
 	}
+	comp.over.onDone(func(outcome) { s.pool.close() }) // whether or not somebody relays that
 	for loc, node := range servers {
 		_ = s.status.Send(Status{Kind: ServerInitialized, Node: node, Server: loc})
 	}
@@ -125,6 +126,9 @@ func (s *RemoteCoroScheduler) watch(c *Coro) (any, error) {
 		}
 		switch st.Kind { //nolint:exhaustive // the others only go to the hook
 		case ServerInitialized:
+			if seen[st.Server] {
+				continue // who relays may have it from before attach told of it
+			}
 			seen[st.Server] = true
 			c.Spawn("rcs-server", func(c *Coro) (any, error) { return nil, s.serverInitialized(c, st) })
 			continue

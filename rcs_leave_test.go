@@ -103,3 +103,101 @@ func TestRCSSubmitAt(t *testing.T) {
 		}
 	})
 }
+
+// TestRCSContextOfSlowArguments ends the context while a free server is there whenever an argument is: nothing is ever waited for.
+func TestRCSContextOfSlowArguments(t *testing.T) {
+	inMemory(t, 1, SchedulerConfig{}, NodeConfig{}, func(c *memCluster) {
+		s, err := NewRemoteCoroScheduler(c.schedule(c.sched.Runtime, 2, ComputationConfig{}))
+		if err != nil {
+			t.Fatal(err)
+		}
+		ctx, cancel := context.WithTimeout(c.ctx, 10*time.Second)
+		defer cancel()
+		read := 0
+		args := func(yield func(time.Duration) bool) {
+			for range 60 {
+				<-time.After(time.Second)
+				if read++; !yield(time.Millisecond) {
+					return
+				}
+			}
+		}
+		got, err := MapResults(ctx, s, timesNap, args)
+		if !errors.Is(err, context.DeadlineExceeded) || len(got) > 12 || read > 12 {
+			t.Errorf("%d arguments were read, %d results: %v", read, len(got), err)
+		}
+		if _, err := MapResults(c.ctx, s, timesNap, slices.Values([]time.Duration{1, 1, 1})); err != nil {
+			t.Error(err)
+		}
+		if err := s.Finish(c.ctx, true); err != nil {
+			t.Error(err)
+		}
+	})
+}
+
+// TestRCSRelayedLate relays statuses from before the RemoteCoroScheduler was there: each server is set up once.
+func TestRCSRelayedLate(t *testing.T) {
+	inMemory(t, 1, SchedulerConfig{}, NodeConfig{}, func(c *memCluster) {
+		told := c.statuses(c.sched.Runtime)
+		p := c.schedule(c.sched.Runtime, 2, ComputationConfig{Status: told.coro})
+		setUp := 0 // by coroutines of one runtime
+		s, err := NewRemoteCoroScheduler(p, RCSConfig{ProcAvailable: func(co *Coro, _ Location) error {
+			setUp++
+			return co.Sleep(time.Second)
+		}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		relay := func() {
+			synctest.Wait()
+			for len(told.all) > 0 {
+				if err := s.StatusCoro().Send(<-told.all); err != nil {
+					t.Error(err)
+				}
+			}
+		}
+		relay()
+		if _, err := MapResults(c.ctx, s, timesNap, slices.Values([]time.Duration{1, 1, 1})); err != nil {
+			t.Error(err)
+		}
+		synctest.Wait()
+		if setUp != 2 {
+			t.Errorf("2 servers were set up %d times", setUp)
+		}
+		if err := p.Close(c.ctx); err != nil {
+			t.Error(err)
+		}
+		relay()
+		if err := s.Finish(c.ctx, true); err != nil {
+			t.Error(err)
+		}
+	})
+}
+
+// TestRCSNotRelayed ends a computation whose status coroutine relays nothing: who waits for a server does not wait on.
+func TestRCSNotRelayed(t *testing.T) {
+	inMemory(t, 1, SchedulerConfig{}, NodeConfig{}, func(c *memCluster) {
+		p := c.schedule(c.sched.Runtime, 2, ComputationConfig{Status: c.statuses(c.sched.Runtime).coro})
+		s, err := NewRemoteCoroScheduler(p, RCSConfig{ProcAvailable: func(*Coro, Location) error { return errors.New("none will do") }})
+		if err != nil {
+			t.Fatal(err)
+		}
+		ctx, cancel := context.WithTimeout(c.ctx, time.Hour)
+		defer cancel()
+		ended := make(chan error, 1)
+		go func() {
+			_, err := Execute(ctx, s, timesNap.With(0))
+			ended <- err
+		}()
+		synctest.Wait()
+		if err := p.Close(c.ctx); err != nil {
+			t.Error(err)
+		}
+		if err := <-ended; !errors.Is(err, ErrClosed) {
+			t.Errorf("ended with %v", err)
+		}
+		if err := s.Finish(c.ctx, true); err != nil {
+			t.Error(err)
+		}
+	})
+}

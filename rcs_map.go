@@ -43,9 +43,10 @@ func MapResults[A, R any](ctx context.Context, s *RemoteCoroScheduler, f Func[A,
 
 // AsCompleted runs f with each of args, one at a server at a time, and yields each outcome as it comes. It reads args only
 // as servers come free. An item whose server was lost is run again as RCSConfig.Retries allows, never at two servers at
-// once, as far as can be known here: a server that is merely cut off ends what it runs when it notices that, too. When ctx ends, or the loop is left, what runs is terminated; with ctx, each item that was under way is yielded with
-// ctx's error, and last an Outcome with Index -1 tells why the rest was not read. The same Outcome tells that the computation
-// is over or could not be scheduled. It is to be ranged over once, by one goroutine or coroutine.
+// once, as far as can be known here: a server that is merely cut off ends what it runs when it notices that, too. When ctx
+// ends, or the loop is left, what runs is terminated; with ctx, each item that was under way is yielded with ctx's error, and
+// last an Outcome with Index -1 tells why the rest was not read. While args gives no next argument, ctx is not looked at. The
+// same Outcome tells that the computation is over or could not be scheduled. It is to be ranged over once, by one goroutine or coroutine.
 func AsCompleted[A, R any](ctx context.Context, s *RemoteCoroScheduler, f Func[A, R], args iter.Seq[A]) iter.Seq[Outcome[R]] {
 	return func(yield func(Outcome[R]) bool) {
 		if err := s.awaitReady(ctx); err != nil {
@@ -143,6 +144,10 @@ func (m *mapping[A, R]) pump(ctx context.Context, want bool) (*rcsServer, bool) 
 		}
 		switch n := len(m.again); {
 		case got == nil:
+		case ctx.Err() != nil: // servers may come faster than arguments, and never be waited for
+			m.s.pool.release(got)
+			m.abort(ctx.Err(), want)
+			return nil, false
 		case n > 0:
 			it := m.again[n-1]
 			m.again = m.again[:n-1]
