@@ -305,8 +305,12 @@ func (s *schedState) discover(n *schedNode, info wire.ServerInfo) *schedServer {
 	if sv := s.servers[info.Peer.ID]; sv != nil {
 		return sv
 	}
+	loc := peerLocation(info.Peer)
+	if old := s.places[loc]; old != nil { // its end is still to be seen: its host has started anew, say
+		s.loseServer(old, "another server has started at its location")
+	}
 	sv := &schedServer{info: info, node: n, index: -1}
-	s.servers[info.Peer.ID], s.places[peerLocation(info.Peer)] = sv, sv
+	s.servers[info.Peer.ID], s.places[loc] = sv, sv
 	n.servers = append(n.servers, sv)
 	n.met = true
 	s.status(ServerDiscovered, n, sv, "")
@@ -444,18 +448,22 @@ func (j *schedJob) endedWith(kind StatusKind, reason string) error {
 // down is the step for the end of a link.
 func (s *schedState) down(id wire.ID, reason string) {
 	if sv := s.servers[id]; sv != nil {
-		if sv.node.state == nodeReleased {
-			s.dropServer(sv, ServerClosed, cmp.Or(sv.node.idled, s.active.reason))
-		} else {
-			s.dropServer(sv, ServerDisconnected, reason)
-			s.releaseIfLeft(sv.node)
-		}
+		s.loseServer(sv, reason)
 	}
 	if n := s.nodes[id]; n != nil {
 		s.loseNode(id, n, reason)
 	}
 	s.loseClient(id, reason)
 	s.placeWaiting()
+}
+
+func (s *schedState) loseServer(sv *schedServer, reason string) {
+	if sv.node.state == nodeReleased {
+		s.dropServer(sv, ServerClosed, cmp.Or(sv.node.idled, s.active.reason))
+		return
+	}
+	s.dropServer(sv, ServerDisconnected, reason)
+	s.releaseIfLeft(sv.node)
 }
 
 func (s *schedState) loseNode(id wire.ID, n *schedNode, reason string) {

@@ -170,6 +170,27 @@ func TestSchedStateLostServer(t *testing.T) {
 		"c1: done 4 disconnected lost 2002", "c1: ServerDisconnected node 1001 server 2002: disconnected")
 }
 
+// TestSchedStateServerAtTheSamePlace has a node start anew, with fixed ports, before its silence was noticed. Clients know servers by
+// their locations: the old one has to be over when they hear of the new one, and not after.
+func TestSchedStateServerAtTheSamePlace(t *testing.T) {
+	t.Parallel()
+	b := newSchedBed(t)
+	b.serving(1)
+	b.run(1, wire.Where{}, "s1: start 1")
+	b.on(schedNodePeer(2), schedOffer(), "c1: NodeDiscovered node 1002", "n2: reserve")
+	fresh := wire.ServerInfo{Peer: schedServerPeer(1)}
+	fresh.Peer.ID = schedServerPeer(7).ID
+	b.on(schedNodePeer(2), &wire.Servers{Token: schedToken(1), Up: []wire.ServerInfo{fresh}},
+		"c1: done 1 disconnected lost 2001",
+		"c1: ServerDisconnected node 1001 server 2001: another server has started at its location",
+		"c1: ServerDiscovered node 1002 server 2001")
+	b.on(fresh.Peer, &wire.Ready{Token: schedToken(1), Node: schedNodePeer(2).ID, Info: fresh},
+		"c1: NodeInitialized node 1002", "c1: ServerInitialized node 1002 server 2001")
+	b.gone(schedServerPeer(1))
+	b.gone(schedNodePeer(1), "c1: NodeDisconnected node 1001: cut")
+	b.run(2, wire.Where{Host: "h", Port: 2001}, "s7: start 2")
+}
+
 func TestSchedStateWaitingRunsEnd(t *testing.T) {
 	t.Parallel()
 	b := newSchedBed(t)
