@@ -4,6 +4,7 @@ import (
 	"errors"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/discoro/discoro/wire"
@@ -42,6 +43,38 @@ func frozenPeerIsNoticed(t *testing.T) {
 	}
 	if took := time.Since(frozen); took > missedPulses*pulse+time.Second {
 		t.Errorf("it took %v", took)
+	}
+}
+
+// TestSilenceIsSeenInTime cuts a silent link at any time of its pulses, also after these have changed while pulses slept: both sides end it
+// within five of the other's pulses and a second, and not after three.
+func TestSilenceIsSeenInTime(t *testing.T) {
+	t.Parallel()
+	for _, pulse := range []time.Duration{100 * time.Millisecond, MinPulseInterval, time.Hour} {
+		for _, after := range []time.Duration{0, 3, 7, 10} {
+			synctest.Test(t, func(t *testing.T) {
+				net := NewMemNetwork()
+				a := testRuntime(t, Config{Name: "a", TestHost: net.Host("a"), Logger: discard})
+				b := testRuntime(t, Config{Name: "b", TestHost: net.Host("b"), Logger: discard})
+				connect(t, a, b.Location())
+				links := []*link{upLink(t, a, b), upLink(t, b, a)}
+				for _, rt := range []*Runtime{a, b} {
+					<-time.After(time.Minute)
+					rt.beat.change(0, pulse)
+				}
+				<-time.After(time.Minute + after*pulse/10)
+				cut := time.Now()
+				net.Host("a").Cut()
+				for _, l := range links {
+					<-l.ended
+					took := time.Since(cut)
+					if took < 4*pulse-time.Second || took > missedPulses*pulse+time.Second {
+						t.Errorf("a pulse of %v, cut after %v: it took %v", pulse, after, took)
+					}
+				}
+				net.Heal()
+			})
+		}
 	}
 }
 
