@@ -37,7 +37,7 @@ type Offer struct {
 	Zombie    int64 // after that long without a job it is to be released, in nanoseconds; 0: never
 }
 
-// Reserve asks a node to serve a computation; answered by an error, or by nothing in particular.
+// Reserve asks a node to serve a computation. The node tells of its servers, or that it is Released; Call is 0, and not answered.
 type Reserve struct {
 	_         struct{} `cbor:",toarray"`
 	Call      uint64
@@ -147,7 +147,7 @@ type Where struct {
 	Node   string   // a node's location, or a host: the least loaded server there
 	Host   string   // with Port: that server
 	Port   int
-	Server ID // that server's identity, where it is known
+	Server ID // zero: schedulers find a server by its location, and do not look at it
 }
 
 // Run asks for a function to be run.
