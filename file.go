@@ -217,8 +217,11 @@ func (op *fileOp) here(ctx context.Context) error {
 	buf := fileBuffers.Get().(*fileBuffer)
 	defer fileBuffers.Put(buf)
 	for at := int64(0); ; {
-		if ctx.Err() != nil || u.ctx.Err() != nil {
-			return cmp.Or(context.Cause(u.ctx), op.rt.errOver(ctx))
+		if u.ctx.Err() != nil {
+			return u.over()
+		}
+		if ctx.Err() != nil {
+			return op.rt.errOver(ctx)
 		}
 		block, err := op.next(buf, at)
 		if err == nil {

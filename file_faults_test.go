@@ -145,6 +145,27 @@ func TestFileTransferBreaks(t *testing.T) {
 		close(hold)
 		eventually(t, "nothing of it is left", func() bool { return len(filesBelow(t, b.DestPath())) == 0 })
 	})
+	t.Run("the runtime, which sends to itself", func(t *testing.T) {
+		t.Parallel()
+		dest := t.TempDir()
+		a := testRuntime(t, Config{DestPath: dest})
+		path, _ := someFile(t, "file", 1<<20)
+		sent, closed := make(chan error, 1), make(chan error, 1)
+		var once sync.Once
+		go func() {
+			sent <- a.SendFile(testContext(t), a.Location(), path, FileOptions{Progress: func(int64, int64) {
+				once.Do(func() { go func() { closed <- a.Close() }() })
+				<-a.ctx.Done()
+			}})
+		}()
+		if err := next(t, sent); !errors.Is(err, ErrClosed) || errors.Is(err, context.Canceled) {
+			t.Errorf("SendFile returned %v", err)
+		}
+		if err := next(t, closed); err != nil {
+			t.Error(err)
+		}
+		wantFiles(t, dest)
+	})
 	t.Run("the progress", func(t *testing.T) {
 		t.Parallel()
 		a, b := twoRuntimes(t, Config{})

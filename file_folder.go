@@ -117,6 +117,15 @@ func (rt *Runtime) openFolder(token wire.Token) (*folderUse, error) {
 	return u, nil
 }
 
+// over returns why the operation is to end; nil: it is not.
+func (u *folderUse) over() error {
+	cause := context.Cause(u.ctx)
+	if errors.Is(cause, context.Canceled) { // with the runtime's
+		return fmt.Errorf("the runtime is closing: %w", ErrClosed)
+	}
+	return cause
+}
+
 // end ends the operation.
 func (u *folderUse) end() {
 	u.stop(nil)
@@ -261,10 +270,10 @@ func (l *landing) write(b []byte) error {
 func (l *landing) commit() error {
 	err := l.f.Close()
 	l.f = nil
-	if err == nil && context.Cause(l.u.ctx) != nil {
-		return context.Cause(l.u.ctx)
-	}
 	if err == nil {
+		if over := l.u.over(); over != nil {
+			return over
+		}
 		err = l.rename()
 	}
 	if errors.Is(err, ErrExists) {

@@ -101,14 +101,14 @@ const ownPrefix = "discoro-"
 // isOwnName reports whether name is one of discoro's own, or may be taken for one by a file system that does not tell case and
 // characters without width.
 func isOwnName(name string) bool {
-	name = strings.ToLower(strings.Map(func(r rune) rune {
+	name = strings.Map(func(r rune) rune {
 		if unicode.Is(unicode.Cf, r) {
 			return -1
 		}
 		return r
-	}, name))
-	rest, ok := strings.CutPrefix(strings.TrimPrefix(name, "."), ownPrefix)
-	return ok && isDigits(rest)
+	}, name)
+	own, rest, ok := strings.Cut(strings.TrimPrefix(name, "."), "-")
+	return ok && strings.EqualFold(own+"-", ownPrefix) && isDigits(rest)
 }
 
 // splitFilePath cuts a slash-separated path into folder and name.

@@ -14,7 +14,7 @@ import (
 var badNames = []string{
 	"", ".", "..", "a/b", "/", "/etc/passwd", `a\b`, `..\x`, `C:x`, "c:", "file:stream", "a\x00b", "a\nb", "\x7f", "a\u0085b", "\xff", "\xc0\xae\xc0\xae",
 	"dot.", "dots...", "space ", "CON", "con", "Con.txt", "nul", "NUL.tar.gz", "aux .txt", "COM1", "com9.log", "lpt1", "LPT²", "conin$", "PRN",
-	"PROGRA~1", "a~12.TXT", ".discoro-1", "discoro-123", "DISCORO-7", ".DisCoro-99", "dis\u200dcoro-5", strings.Repeat("x", 256),
+	"PROGRA~1", "a~12.TXT", ".discoro-1", "discoro-123", "DISCORO-7", ".DisCoro-99", "dis\u200dcoro-5", "di\u017fcoro-5", strings.Repeat("x", 256),
 }
 
 // goodNames are not to be taken for one of those.

@@ -2,7 +2,6 @@ package discoro
 
 import (
 	"cmp"
-	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -89,7 +88,7 @@ func (l *link) receiveFile(h *wire.FileHead, s net.Conn) error {
 	defer deadlineOn(u.ctx, s)()
 	l.answerFile(s, &wire.FileAnswer{Go: true})
 	if err := to.receive(s, h); err != nil {
-		return cmp.Or(context.Cause(u.ctx), err)
+		return cmp.Or(u.over(), err)
 	}
 	return to.commit()
 }
