@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"log/slog"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strings"
 	"sync"
@@ -133,15 +134,15 @@ func (c *Cluster) complete(cfg *discoro.Config, name string) {
 // servers returns how many servers the cluster is to have.
 func (c *Cluster) servers() int {
 	each := cmp.Or(c.cfg.Servers, c.cfg.Node.Servers, 1)
+	if each < 0 { // so many CPUs left out
+		each += runtime.GOMAXPROCS(0)
+	}
 	return each * c.cfg.Nodes
 }
 
 // await waits until all that was started is there.
 func (c *Cluster) await() {
 	c.t.Helper()
-	if c.servers() < 0 { // so many CPUs left out: nobody knows how many there are
-		return
-	}
 	c.poll(startTime, func() string {
 		up := 0
 		for _, n := range c.Nodes {
@@ -199,7 +200,7 @@ func (c *Cluster) Computation(tb testing.TB, cfg discoro.ComputationConfig) *dis
 	if err := comp.Schedule(ctx); err != nil {
 		tb.Fatalf("discorotest: %v", err)
 	}
-	want := max(c.servers(), 1)
+	want := c.servers()
 	if len(cfg.NodeFilters) > 0 || len(cfg.Functions) > 0 {
 		want = 1
 	}

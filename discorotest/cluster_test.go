@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net"
 	"os"
+	"runtime"
 	"slices"
 	"strings"
 	"testing"
@@ -105,6 +106,14 @@ func TestTemplates(t *testing.T) {
 	}
 	if err := comp.WaitServers(t.Context(), 3); err != nil {
 		t.Fatal(err)
+	}
+}
+
+// TestCPUsLeftOut has as many CPUs left out as leave one.
+func TestCPUsLeftOut(t *testing.T) {
+	cluster := discorotest.New(t, discorotest.Config{Node: discoro.NodeConfig{Servers: 1 - runtime.GOMAXPROCS(0)}})
+	if servers := cluster.Nodes[0].Servers(); len(servers) != 1 {
+		t.Errorf("the servers that New has waited for are %v, want one", servers)
 	}
 }
 
