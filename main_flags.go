@@ -224,7 +224,8 @@ func (p *flags) readFile(name string) error {
 			case string, bool, json.Number:
 				given[key] = append(given[key], fmt.Sprint(v))
 			default:
-				return badUsage("--config: %s: option %s: %.40q is neither text, number, true, false, nor a list of them", name, key, fmt.Sprint(v))
+				// What it is, is not told: it may be the secret.
+				return badUsage("--config: %s: option %s is neither text, number, true, false, nor a list of them", name, key)
 			}
 		}
 	}

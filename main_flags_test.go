@@ -204,6 +204,7 @@ func TestBadFlags(t *testing.T) {
 		{"not a JSON object", []string{"--config", write("list", `[1]`)}},
 		{`no option "colour"`, []string{"--config", write("unknown", `{"colour": "red"}`)}},
 		{`no option "config"`, []string{"--config", write("again", `{"config": "again"}`)}},
+		{"option secret is neither", []string{"--config", write("secret", `{"secret": {"a": "hidden"}}`)}},
 		{"option name", []string{"--config", write("object", `{"name": {"a": 1}}`)}},
 		{"option c of the configuration file", []string{"--config", write("float", `{"c": 1.5}`)}},
 		{"too large", []string{"--config", write("large", `{"name": "`+strings.Repeat("x", maxConfigFile)+`"}`)}},
@@ -212,6 +213,9 @@ func TestBadFlags(t *testing.T) {
 		var exit *exitError
 		if err == nil || !strings.Contains(err.Error(), c.says) || !errors.As(err, &exit) || exit.ExitCode() != 2 {
 			t.Errorf("%.100q: %v; want %q and code 2", c.args, err, c.says)
+		}
+		if err != nil && strings.Contains(err.Error(), "hidden") {
+			t.Errorf("%.100q: a secret is told: %v", c.args, err)
 		}
 	}
 	t.Setenv("DISCORO_C", "few")
