@@ -84,6 +84,11 @@ func serveProcess(stdin io.Reader) error {
 	if pc.Debug {
 		log = debugLogger()
 	}
+	input := make(chan []byte, 1)
+	go func() { // ends with the process, or with the node
+		rest, _ := io.ReadAll(io.MultiReader(dec.Buffered(), stdin))
+		input <- bytes.TrimSpace(rest)
+	}()
 	s, err := newServer(ServerConfig{
 		Config: Config{
 			Logger: log, Name: pc.Name, Addr: pc.Addr, ExtAddr: pc.ExtAddr, TCPPort: pc.TCPPort, UDPPort: pc.UDPPort, Secret: pc.Secret,
@@ -92,21 +97,15 @@ func serveProcess(stdin io.Reader) error {
 		},
 		Node: pc.Node, index: pc.Index, nonce: pc.Nonce,
 	})
-	if err != nil {
-		return err
+	if err == nil {
+		select {
+		case rest := <-input:
+			input <- rest
+		case <-s.loop.over:
+		}
+		err = s.Close()
 	}
-	input := make(chan []byte, 1)
-	go func() { // ends with the process, or with the node
-		rest, _ := io.ReadAll(io.MultiReader(dec.Buffered(), stdin))
-		input <- bytes.TrimSpace(rest)
-	}()
-	select {
-	case rest := <-input:
-		input <- rest
-	case <-s.loop.over:
-	}
-	err = s.Close()
-	if orphaned(input) {
+	if orphaned(input) { // perhaps before the server was up
 		_ = os.Remove(filepath.Dir(pc.DestPath)) // fails while other orphans have their folders there
 	}
 	return err

@@ -121,7 +121,7 @@ func startRole(t *testing.T, role string, args ...any) *roleProcess {
 	if err := p.cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(p.kill)
+	t.Cleanup(p.end)
 	line, err := bufio.NewReader(out).ReadString('\n')
 	if err != nil {
 		t.Fatalf("%s: %v", role, err)
@@ -135,6 +135,17 @@ func (p *roleProcess) kill() {
 	p.once.Do(func() {
 		_ = p.cmd.Process.Kill()
 		_ = p.stdin.Close()
+		_ = p.cmd.Wait()
+	})
+}
+
+// end lets the process end in order, unless it was killed: what a node leaves that is killed while its servers start anew, nobody
+// removes.
+func (p *roleProcess) end() {
+	p.once.Do(func() {
+		_ = p.stdin.Close()
+		timer := time.AfterFunc(20*time.Second, func() { _ = p.cmd.Process.Kill() })
+		defer timer.Stop()
 		_ = p.cmd.Wait()
 	})
 }
