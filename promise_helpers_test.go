@@ -75,7 +75,7 @@ func StartPeer(t *testing.T, pulse time.Duration) *Peer {
 		t.Fatal(err)
 	}
 	p := &Peer{t: t, cmd: exec.Command(exe), ended: make(chan struct{})}
-	p.cmd.Env = append(os.Environ(), peerEnv+"="+pulse.String())
+	p.cmd.Env = append(os.Environ(), peerEnv+"="+pulse.String(), "TMPDIR="+t.TempDir()) // killed, it leaves its folder for files
 	p.cmd.Stderr = os.Stderr
 	if p.stdin, err = p.cmd.StdinPipe(); err != nil {
 		t.Fatal(err)
