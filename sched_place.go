@@ -45,7 +45,11 @@ func (s *schedState) place(f *wire.Run) {
 func (s *schedState) placeWaiting() {
 	moved := s.moved
 	s.moved = false
-	if !moved || s.active == nil || len(s.active.waiting) == 0 {
+	if !moved || s.active == nil {
+		return
+	}
+	s.active.fresh = false
+	if len(s.active.waiting) == 0 {
 		return
 	}
 	s.setShare(0)

@@ -23,15 +23,27 @@ func (s *schedState) setShare(more int) {
 	if !s.now.Before(c.spreads) {
 		return
 	}
-	usable, expected := 0, 0
+	if !c.fresh || s.now.Sub(c.counted) >= countEvery {
+		s.countServers()
+	}
+	if c.usable < c.expected {
+		c.share = max(1, (len(s.jobs)+len(c.waiting)+more+c.expected-1)/c.expected)
+	}
+}
+
+// countEvery is how long the numbers of servers are good for while none comes or goes: with many nodes a run costs less than to
+// count them.
+const countEvery = 10 * time.Millisecond
+
+// countServers counts the servers that can be used, and all that are expected.
+func (s *schedState) countServers() {
+	c := s.active
+	c.fresh, c.counted, c.usable, c.expected = true, s.now, 0, 0
 	for _, n := range s.known {
 		if n.takesJobs() {
-			usable += n.usable
-			expected += max(n.offer.CPUs, len(n.servers))
+			c.usable += n.usable
+			c.expected += max(n.offer.CPUs, len(n.servers))
 		}
-	}
-	if usable < expected {
-		c.share = max(1, (len(s.jobs)+len(c.waiting)+more+expected-1)/expected)
 	}
 }
 
