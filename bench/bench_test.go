@@ -205,20 +205,34 @@ func BenchmarkSecret(b *testing.B) {
 	}
 }
 
+// busyWork is a round trip over an idle connection, and each of some over a busy one.
+type busyWork struct {
+	name string // of its column
+	idle work
+	busy func(b *testing.B, n int) []float64
+}
+
 // BenchmarkBusy is a round trip while 64 KiB messages stream over the same connection, beside one without; everybody is
-// their own yardstick. protoactor-go is not here: it queues without a bound, so that the answer is as late as one likes.
+// their own yardstick. protoactor-go is not here: it queues without a bound, so that the answer is as late as one likes. A file
+// beside the messages only discoro has.
 func BenchmarkBusy(b *testing.B) {
 	s := startSide(b)
+	b.Run("messages", func(b *testing.B) {
+		measureBusy(b, "round trip beside 64 KiB messages (yardstick idle)",
+			busyWork{colDiscoro, s.plain.pingPong, s.plain.busy},
+			busyWork{colRPC, s.rpc.pingPong, s.rpc.busy},
+			busyWork{colGRPCUnary, s.grpc.pingPong, s.grpc.busy})
+	})
+	b.Run("messages-and-a-file", func(b *testing.B) {
+		measureBusy(b, "round trip beside 64 KiB messages and a file (yardstick idle)",
+			busyWork{colDiscoro, s.plain.pingPong, s.plain.busyWithFile})
+	})
+}
+
+// measureBusy measures a row of BenchmarkBusy.
+func measureBusy(b *testing.B, name string, all ...busyWork) {
+	b.Helper()
 	const trips = 200
-	all := []struct {
-		name string
-		idle work
-		busy func(b *testing.B, n int) []float64
-	}{
-		{colDiscoro, s.plain.pingPong, s.plain.busy},
-		{colRPC, s.rpc.pingPong, s.rpc.busy},
-		{colGRPCUnary, s.grpc.pingPong, s.grpc.busy},
-	}
 	for _, c := range all {
 		c.idle(b, trips)
 		c.busy(b, trips)
@@ -230,7 +244,7 @@ func BenchmarkBusy(b *testing.B) {
 			busy[i] = append(busy[i], c.busy(b, trips)...)
 		}
 	}
-	r := row{name: "round trip beside 64 KiB messages (yardstick idle)", reach: "at most 10, p99 under 100 ms"}
+	r := row{name: name, reach: "at most 10, p99 under 100 ms"}
 	res := result{row: r, cells: map[string]string{}}
 	for i, c := range all {
 		ratio, p99 := quantile(busy[i], 0.5)/quantile(idle[i], 0.5), quantile(busy[i], 0.99)/1e6

@@ -1,11 +1,15 @@
 package bench
 
 import (
+	"context"
 	"encoding/binary"
 	"fmt"
 	"log/slog"
 	"net"
+	"os"
+	"path/filepath"
 	"strconv"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -328,6 +332,36 @@ func (p *discoroPeer) busy(b *testing.B, n int) []float64 {
 		}
 		return 0, err
 	})
+	return took
+}
+
+// busyWithFile is busy while files go the same way, one after the other.
+func (p *discoroPeer) busyWithFile(b *testing.B, n int) []float64 {
+	b.Helper()
+	path := filepath.Join(b.TempDir(), "file")
+	if err := os.WriteFile(path, make([]byte, 64<<20), 0o600); err != nil {
+		b.Fatal(err)
+	}
+	to := p.echo.Location()
+	var stop atomic.Bool
+	flows, ended := make(chan struct{}), make(chan error, 1)
+	flow := sync.OnceFunc(func() { close(flows) })
+	go func() {
+		defer flow()
+		var err error
+		for err == nil && !stop.Load() {
+			err = p.rt.SendFile(context.Background(), to, path, discoro.FileOptions{
+				Overwrite: true, Progress: func(int64, int64) { flow() },
+			})
+		}
+		ended <- err
+	}()
+	<-flows
+	took := p.busy(b, n)
+	stop.Store(true)
+	if err := <-ended; err != nil {
+		b.Fatal(err)
+	}
 	return took
 }
 

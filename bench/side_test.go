@@ -2,6 +2,7 @@ package bench
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -56,7 +57,7 @@ func serveSide() error {
 		return err
 	}
 	_, err = io.Copy(io.Discard, os.Stdin)
-	return err
+	return errors.Join(err, plain.Close(), secret.Close()) // their folders for files go, too
 }
 
 // side is the other side as seen from here.
