@@ -21,7 +21,7 @@ type FileOptions struct {
 	Overwrite bool
 	// Progress is told now and then how many bytes of how many have been handed to the link, and at the end that all have. Calls
 	// come one at a time, from another goroutine than SendFile's; none begins after SendFile has returned. The transfer waits
-	// while a call lasts; a panic in one ends it with a [*PanicError].
+	// while a call lasts; a panic in one ends it with a [*PanicError], and runtime.Goexit with an error that says so.
 	Progress func(sent, total int64)
 }
 
@@ -36,9 +36,9 @@ type FileOptions struct {
 // files at a time go to one runtime; more wait for their turn. Memory that a transfer takes does not depend on the file's size.
 //
 // [ErrTooLarge]: it is larger than the other side's Config.MaxFileSize. [ErrExists]: a file of that name is there.
-// [ErrRejected]: a name that may not be used, no regular file, or a server of another computation. [ErrDisconnected]: the link
-// broke. Errors of the other side's file system, such as a full disk, come back in its words; those that are known everywhere,
-// such as fs.ErrPermission, can be tested for.
+// [ErrRejected]: a name that may not be used, no regular file, one that does not say how large it is, as those in /proc, or a
+// server of another computation. [ErrDisconnected]: the link broke. Errors of the other side's file system, such as a full disk,
+// come back in its words; those that are known everywhere, such as fs.ErrPermission, can be tested for.
 func (rt *Runtime) SendFile(ctx context.Context, to Location, path string, opt ...FileOptions) error {
 	o, err := one(opt)
 	if err != nil {
@@ -101,6 +101,7 @@ func (op *fileOp) do(ctx context.Context) error {
 
 // work finds the link and does the operation; k gets how it went. It owns the file.
 func (op *fileOp) work(ctx context.Context, k *call) {
+	defer k.finish(outcome{err: errProgressExit}) // where nothing else was
 	var l *link
 	err := op.prepare()
 	if err == nil {
@@ -144,8 +145,24 @@ func (op *fileOp) prepare() error {
 		return err
 	}
 	op.head.Size, op.head.Mode = info.Size(), uint32(info.Mode().Perm())
-	return nil
+	return op.checkEmpty()
 }
+
+// checkEmpty refuses a file that claims to be empty and is not, as those in /proc: it would arrive without its content.
+func (op *fileOp) checkEmpty() error {
+	if op.head.Size > 0 {
+		return nil
+	}
+	n, _ := op.f.ReadAt(make([]byte, 1), 0) // an error is the end
+	info, err := op.f.Stat()
+	if err == nil && n > 0 && info.Size() == 0 { // else it has grown, or is empty
+		err = &textError{text: "it does not say how large it is: copy it first", is: []error{ErrRejected}}
+	}
+	return err
+}
+
+// errProgressExit is how a transfer ends whose Progress called runtime.Goexit.
+var errProgressExit = fmt.Errorf("FileOptions.Progress: %w", errGoexit)
 
 func (op *fileOp) closeFile() {
 	if op.f != nil {

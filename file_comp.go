@@ -63,6 +63,7 @@ func (l *link) fetchFiles(token wire.Token) error {
 // doNow does the operation over a link that is up, in a goroutine of the runtime.
 func (op *fileOp) doNow(l *link) error {
 	if err := op.prepare(); err != nil {
+		op.closeFile()
 		return err
 	}
 	k := &call{why: op.why}

@@ -151,10 +151,14 @@ func (x *fileExchange) send() {
 	defer close(x.sent)
 	x.l.files.sending.Add(1)
 	defer x.l.files.sending.Add(-1)
-	if err := x.sendBlocks(); err != nil {
-		x.failed <- err
-		_ = x.s.Close() // the other side sees that it has not all
-	}
+	err := errProgressExit // where sendBlocks does not return
+	defer func() {
+		if err != nil {
+			x.failed <- err
+			_ = x.s.Close() // the other side sees that it has not all
+		}
+	}()
+	err = x.sendBlocks()
 }
 
 // readyBlock is a block of the file with its sum behind it, or why there is none.

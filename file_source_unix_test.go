@@ -1,0 +1,58 @@
+//go:build unix
+
+package discoro
+
+import (
+	"errors"
+	"os"
+	"path/filepath"
+	"runtime"
+	"strings"
+	"syscall"
+	"testing"
+)
+
+// TestProgressExits has the function that is told of progress end its goroutine, as testing's FailNow does: the transfer ends with that,
+// rather than with its context.
+func TestProgressExits(t *testing.T) {
+	t.Parallel()
+	a, b := twoRuntimes(t, Config{})
+	path, _ := someFile(t, "file", 1<<20)
+	for _, to := range []*Runtime{a, b} {
+		err := a.SendFile(testContext(t), to.Location(), path, FileOptions{Progress: func(int64, int64) { runtime.Goexit() }})
+		if !errors.Is(err, errGoexit) {
+			t.Errorf("SendFile returned %v", err)
+		}
+		eventually(t, "nothing of it is left", func() bool { return len(filesBelow(t, to.DestPath())) == 0 })
+	}
+}
+
+// TestFileSources shows what may be sent: files that are as large as they say, and what a link leads to; nothing that could
+// block, or arrive without its content.
+func TestFileSources(t *testing.T) {
+	t.Parallel()
+	a, b := twoRuntimes(t, Config{})
+	path, content := someFile(t, "file", 1000)
+	dir := filepath.Dir(path)
+	link, pipe := filepath.Join(dir, "link"), filepath.Join(dir, "pipe")
+	if err := errors.Join(os.Symlink(path, link), syscall.Mkfifo(pipe, 0o600)); err != nil {
+		t.Fatal(err)
+	}
+	sources := map[string]string{dir: "no regular file", pipe: "no regular file", os.DevNull: "no regular file"}
+	if info, err := os.Stat("/proc/self/status"); err == nil && info.Size() == 0 {
+		sources["/proc/self/status"] = "does not say how large it is" // it has more than nothing
+	}
+	for _, to := range []*Runtime{a, b} {
+		for source, says := range sources {
+			err := a.SendFile(testContext(t), to.Location(), source)
+			if !errors.Is(err, ErrRejected) || !strings.Contains(err.Error(), says) {
+				t.Errorf("%s: %v", source, err)
+			}
+		}
+		wantFiles(t, to.DestPath())
+		if err := a.SendFile(testContext(t), to.Location(), link); err != nil {
+			t.Error(err)
+		}
+		wantContent(t, filepath.Join(to.DestPath(), "link"), content)
+	}
+}
