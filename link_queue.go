@@ -25,23 +25,41 @@ type linkQueue struct {
 // chunk is what is written at once.
 type chunk struct {
 	b      []byte
-	pooled *[]byte // b, when it goes back to a pool: chunks, or else frameBuffers
+	pooled *[]byte // b, when it goes back to a pool: that of its size, or else frameBuffers
 	frame  bool    // frameBuffers
 }
 
 const (
 	// chunkSize is how many bytes are written at once; a part fits.
 	chunkSize = wire.PartSize + 64
+	// smallChunk is how many bytes a chunk has room for at first.
+	smallChunk = 1 << 10
 	// largeFrame is from how many bytes on a frame is a large one.
 	largeFrame = 8 << 10
 )
 
-// chunks are not in use.
-var chunks = sync.Pool{New: func() any { b := make([]byte, 0, chunkSize); return &b }}
+// chunks are not in use; those of smallChunk bytes are for links over which little goes: a runtime may have thousands.
+var (
+	chunks      = sync.Pool{New: func() any { b := make([]byte, 0, chunkSize); return &b }}
+	smallChunks = sync.Pool{New: func() any { b := make([]byte, 0, smallChunk); return &b }}
+)
 
-func newChunk() chunk {
-	p := chunks.Get().(*[]byte)
+// newChunk returns a chunk with room for size bytes, which is at most chunkSize.
+func newChunk(size int) chunk {
+	pool := &chunks
+	if size <= smallChunk {
+		pool = &smallChunks
+	}
+	p := pool.Get().(*[]byte)
 	return chunk{b: (*p)[:0], pooled: p}
+}
+
+// grow makes a small chunk a large one.
+func (c *chunk) grow() {
+	large := newChunk(chunkSize)
+	large.b = append(large.b, c.b...)
+	c.free()
+	*c = large
 }
 
 // free gives a chunk back.
@@ -50,6 +68,8 @@ func (c *chunk) free() {
 	case c.pooled == nil:
 	case c.frame:
 		putBuffer(c.pooled)
+	case cap(*c.pooled) <= smallChunk:
+		smallChunks.Put(c.pooled)
 	default:
 		chunks.Put(c.pooled)
 	}
@@ -60,9 +80,12 @@ func (q *linkQueue) addSmall(head, body []byte) {
 	size := len(head) + len(body)
 	q.bytes += size
 	end := len(q.small) - 1
-	if end < 0 || chunkSize-len(q.small[end].b) < size {
-		q.small = append(q.small, newChunk())
+	switch {
+	case end < 0 || chunkSize-len(q.small[end].b) < size:
+		q.small = append(q.small, newChunk(size))
 		end++
+	case cap(q.small[end].b)-len(q.small[end].b) < size:
+		q.small[end].grow()
 	}
 	q.small[end].b = append(append(q.small[end].b, head...), body...)
 }
@@ -226,7 +249,7 @@ func (p *piece) chunk() chunk {
 	if p.number == 0 && len(p.bytes[0]) == 0 {
 		return chunk{b: p.bytes[1], pooled: p.own, frame: true}
 	}
-	c := newChunk()
+	c := newChunk(chunkSize)
 	if p.number != 0 {
 		c.b = wire.AppendPart(c.b, p.number, p.size())
 	}

@@ -38,7 +38,7 @@ func TestLinkQueueOrder(t *testing.T) {
 				take()
 				continue
 			}
-			n := rapid.SampledFrom([]int{0, 1, 1, 1, largeFrame - 1, largeFrame, wire.PartSize - 20, wire.PartSize, wire.PartSize + 1, 5 * wire.PartSize}).Draw(t, "size")
+			n := rapid.SampledFrom([]int{0, 1, 1, 1, smallChunk / 3, smallChunk, largeFrame - 1, largeFrame, wire.PartSize - 20, wire.PartSize, wire.PartSize + 1, 5 * wire.PartSize}).Draw(t, "size")
 			body := bytes.Repeat([]byte{byte(len(added))}, n)
 			who := rapid.Uint64Range(0, 5).Draw(t, "who")
 			switch rapid.IntRange(0, 3).Draw(t, "kind") {
@@ -70,13 +70,31 @@ func TestLinkQueueOrder(t *testing.T) {
 // taken is what the writer writes next.
 func taken(q *linkQueue) (b []byte) {
 	small, p := q.take(nil)
+	if p.size() > 0 {
+		small = append(small, p.chunk())
+	}
 	for _, c := range small {
 		b = append(b, c.b...)
-	}
-	if p.size() > 0 {
-		b = append(b, p.chunk().b...)
+		c.free()
 	}
 	return b
+}
+
+// TestSmallChunks shows what a few frames hold until they are written, and that many leave at once all the same.
+func TestSmallChunks(t *testing.T) {
+	t.Parallel()
+	var q linkQueue
+	frame := bytes.Repeat([]byte{7}, 100)
+	for n, want := range map[int]int{1: smallChunk, 10: smallChunk, 11: chunkSize, 700: chunkSize} {
+		for range n {
+			q.add(laneKey{kind: laneCoro}, frame[:10], frame[10:], nil)
+		}
+		small, _ := q.take(nil)
+		if len(small) != 1 || cap(small[0].b) != want || !bytes.Equal(small[0].b, bytes.Repeat(frame, n)) {
+			t.Errorf("%d frames take %d chunks, the first with %d of %d bytes, want one of %d", n, len(small), len(small[0].b), cap(small[0].b), want)
+		}
+		small[0].free()
+	}
 }
 
 // checkArrival reads the stream and compares what comes with what was added.

@@ -148,7 +148,7 @@ func (l *link) up(c *claim, t *transport, peer wire.Hello) bool {
 		l.rt.linkWentDown(l, true, err)
 		return false
 	}
-	l.rt.beat.lookAgain()
+	l.rt.beat.lookAt(l)
 	l.rt.start(l.write)
 	l.rt.start(l.read)
 	l.rt.start(l.acceptFiles)

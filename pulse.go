@@ -2,6 +2,8 @@ package discoro
 
 import (
 	"fmt"
+	"maps"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -24,14 +26,15 @@ type heartbeat struct {
 	usual   time.Duration // immutable
 	every   atomic.Int64  // now
 	changed chan struct{} // capacity 1: every has changed
-	look    chan struct{} // capacity 1: a link came up, or its peer pulses at another interval
+	look    chan struct{} // capacity 1: links are in fresh
 
 	mu    sync.Mutex            // guards following; leaf
 	asked map[time.Duration]int // how many want that
+	fresh map[*link]bool        // that came up, or whose peer pulses at another interval, since pulses looked last
 }
 
 func (h *heartbeat) begin(usual time.Duration) {
-	h.usual, h.asked = usual, map[time.Duration]int{}
+	h.usual, h.asked, h.fresh = usual, map[time.Duration]int{}, map[*link]bool{}
 	h.changed, h.look = make(chan struct{}, 1), make(chan struct{}, 1)
 	h.every.Store(int64(usual))
 }
@@ -64,12 +67,24 @@ func (h *heartbeat) change(was, is time.Duration) {
 	}
 }
 
-// lookAgain makes pulses look at the links, one of which is not as it was when it looked last.
-func (h *heartbeat) lookAgain() {
+// lookAt makes pulses look at a link that is not as it was when it looked last.
+func (h *heartbeat) lookAt(l *link) {
+	h.mu.Lock()
+	h.fresh[l] = true
+	h.mu.Unlock()
 	select {
 	case h.look <- struct{}{}:
 	default:
 	}
+}
+
+// takeFresh returns the links that are to be looked at.
+func (h *heartbeat) takeFresh() []*link {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	links := slices.Collect(maps.Keys(h.fresh))
+	clear(h.fresh)
+	return links
 }
 
 // sanePulse bounds what a frame says of a computation's pulses; 0 is not said.
@@ -81,29 +96,42 @@ func sanePulse(ns int64) time.Duration {
 }
 
 // pulses sends signs of life on links that are otherwise silent, and ends links whose other side gives none. It sleeps until
-// the next link is due, and ends with the runtime.
+// the next link is due, and ends with the runtime. With thousands of links, whose peers come one by one, it looks at those that
+// have changed only, and at all when one is due.
 func (rt *Runtime) pulses() {
 	timer := time.NewTimer(maxPulse)
 	defer timer.Stop()
+	due := time.Now().Add(maxPulse)
 	for {
+		var links []*link
+		fresh := false
 		select {
 		case <-timer.C:
+			links = rt.allLinks()
 		case <-rt.beat.look:
+			links, fresh = rt.beat.takeFresh(), true
 		case <-rt.beat.changed:
-			for _, l := range rt.allLinks() {
+			links = rt.allLinks()
+			for _, l := range links {
 				l.announcePulse()
 			}
 		case <-rt.ctx.Done():
 			return
 		}
-		timer.Reset(rt.checkPulses(time.Now()))
+		now := time.Now()
+		next := now.Add(rt.checkPulses(links, now))
+		if fresh && due.Before(next) {
+			continue // the timer is set to that
+		}
+		due = next
+		timer.Reset(time.Until(due))
 	}
 }
 
-// checkPulses looks at every link, and returns when to look again.
-func (rt *Runtime) checkPulses(now time.Time) time.Duration {
+// checkPulses looks at links, and returns when to look again.
+func (rt *Runtime) checkPulses(links []*link, now time.Time) time.Duration {
 	next := maxPulse
-	for _, l := range rt.allLinks() {
+	for _, l := range links {
 		next = min(next, l.checkPulse(now))
 	}
 	return max(next, rt.beat.step())
@@ -175,6 +203,6 @@ func (l *link) heardPulse(every time.Duration) {
 	l.peer.Pulse = every
 	l.mu.Unlock()
 	if changed {
-		l.rt.beat.lookAgain()
+		l.rt.beat.lookAt(l)
 	}
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"hash/fnv"
+	"maps"
 	"reflect"
 	"runtime"
 	"slices"
@@ -21,6 +22,8 @@ var registry = functions{byName: map[string]*function{}}
 type functions struct {
 	mu     sync.Mutex // guards following; leaf
 	byName map[string]*function
+	sorted []string // the names; nobody changes it; nil: not made since the last add
+	sum    uint64   // of sorted
 }
 
 // function is one registered function.
@@ -76,7 +79,7 @@ func (r *functions) add(f *function, isNil bool, res reflect.Type) error {
 	if other := r.byName[f.name]; other != nil {
 		return fmt.Errorf("the name is taken by the Register at %s", other.where)
 	}
-	r.byName[f.name] = f
+	r.byName[f.name], r.sorted = f, nil
 	return nil
 }
 
@@ -86,26 +89,34 @@ func callerLine(skip int) string {
 	return fmt.Sprintf("%s:%d", file, line)
 }
 
-// names returns the registered names, sorted.
+// names returns the registered names, sorted. The caller must not change them.
 func (r *functions) names() []string {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	names := make([]string, 0, len(r.byName))
-	for name := range r.byName {
-		names = append(names, name)
-	}
-	slices.Sort(names)
-	return names
+	r.sortLocked()
+	return r.sorted
 }
 
 // hash tells registries apart, in messages to people.
 func (r *functions) hash() uint64 {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.sortLocked()
+	return r.sum
+}
+
+// sortLocked makes what every greeting and offer tells, once: a process may have thousands of servers.
+func (r *functions) sortLocked() {
+	if r.sorted != nil {
+		return
+	}
+	r.sorted = slices.Sorted(maps.Keys(r.byName))
 	h := fnv.New64a()
-	for _, name := range r.names() {
+	for _, name := range r.sorted {
 		h.Write([]byte(name))
 		h.Write([]byte{0})
 	}
-	return h.Sum64()
+	r.sum = h.Sum64()
 }
 
 // find returns the function of that name, or an error that lists near names and says what program this is.

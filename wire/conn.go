@@ -1,7 +1,6 @@
 package wire
 
 import (
-	"bufio"
 	"bytes"
 	"encoding/binary"
 	"errors"
@@ -15,9 +14,6 @@ const maxFrameSize = 1<<31 - 1
 
 // FrameOverhead is the most that a frame adds to the user's value in it.
 const FrameOverhead = 4096
-
-// readBuffer is how much is read from a stream at once.
-const readBuffer = 64 << 10
 
 // What travels in parts.
 const (
@@ -54,7 +50,7 @@ func AppendPart(dst []byte, number uint64, size int) []byte {
 
 // Reader splits a stream into frames. It is owned by the goroutine that reads the link.
 type Reader struct {
-	r      *bufio.Reader // owned by the link's reader
+	in     inBuffer      // owned by the link's reader
 	max    int           // immutable: the largest payload that is accepted
 	parted []partedFrame // owned by the link's reader: those that are on their way
 	slab   []byte        // owned by the link's reader: what is left of it takes small bodies
@@ -70,7 +66,7 @@ type partedFrame struct {
 
 // NewReader returns a Reader of r that refuses payloads of more than limit bytes.
 func NewReader(r io.Reader, limit int) *Reader {
-	return &Reader{r: bufio.NewReaderSize(r, readBuffer), max: limit}
+	return &Reader{in: inBuffer{r: r, b: make([]byte, smallBuffer)}, max: limit}
 }
 
 // Next returns the next frame and how many bytes it was. A *Message is valid until the next call; its body, and other frames, for
@@ -98,7 +94,7 @@ func (r *Reader) Next() (f Frame, size int, err error) {
 
 // head reads what stands before a piece: its kind, and the size of its payload.
 func (r *Reader) head() (Kind, int, error) {
-	head, err := r.r.Peek(frameHead)
+	head, err := r.in.peek(frameHead)
 	if err != nil {
 		if len(head) > 0 || len(r.parted) > 0 {
 			err = cutShort(err)
@@ -110,27 +106,25 @@ func (r *Reader) head() (Kind, int, error) {
 	if size < 0 || size >= maxPiece || kind != KindPart && size > int64(r.max) {
 		return 0, 0, fmt.Errorf("%w: kind %d claims %d bytes in one piece", ErrMalformed, kind, size)
 	}
-	_, err = r.r.Discard(frameHead)
-	return kind, int(size), err
+	r.in.discard(frameHead)
+	return kind, int(size), nil
 }
 
 // whole reads the payload of a frame that travels whole.
 func (r *Reader) whole(kind Kind, size int) (Frame, error) {
 	if size > inPlace {
 		payload := make([]byte, size)
-		if _, err := io.ReadFull(r.r, payload); err != nil {
+		if _, err := io.ReadFull(&r.in, payload); err != nil {
 			return nil, cutShort(err)
 		}
 		return r.decode(kind, payload, own)
 	}
-	payload, err := r.r.Peek(size)
+	payload, err := r.in.peek(size)
 	if err != nil {
 		return nil, cutShort(err)
 	}
 	f, err := r.decode(kind, payload, r.keep)
-	if err == nil {
-		_, err = r.r.Discard(size) // what is buffered: no error
-	}
+	r.in.discard(size)
 	return f, err
 }
 
@@ -165,7 +159,7 @@ func (r *Reader) decode(kind Kind, payload []byte, keep func([]byte) []byte) (Fr
 
 // part takes in a part with a payload of that size; it returns the frame when that was the last.
 func (r *Reader) part(size int) ([]byte, error) {
-	head, err := r.r.Peek(min(size, binary.MaxVarintLen64))
+	head, err := r.in.peek(min(size, binary.MaxVarintLen64))
 	if err != nil {
 		return nil, cutShort(err)
 	}
@@ -173,9 +167,7 @@ func (r *Reader) part(size int) ([]byte, error) {
 	if n <= 0 || n == size {
 		return nil, fmt.Errorf("%w: a part without a number or bytes", ErrMalformed)
 	}
-	if _, err := r.r.Discard(n); err != nil {
-		return nil, err
-	}
+	r.in.discard(n)
 	size -= n
 	at := slices.IndexFunc(r.parted, func(p partedFrame) bool { return p.number == number })
 	if at < 0 {
@@ -197,7 +189,7 @@ func (r *Reader) part(size int) ([]byte, error) {
 		p.buf = grown
 	}
 	p.buf = p.buf[:have+size]
-	if _, err := io.ReadFull(r.r, p.buf[have:]); err != nil {
+	if _, err := io.ReadFull(&r.in, p.buf[have:]); err != nil {
 		return nil, cutShort(err)
 	}
 	if len(p.buf) < p.size {
@@ -216,7 +208,7 @@ func (r *Reader) firstPart(number uint64, size int) (partedFrame, error) {
 	if size < frameHead {
 		return partedFrame{}, fmt.Errorf("%w: a first part of %d bytes", ErrMalformed, size)
 	}
-	head, err := r.r.Peek(frameHead)
+	head, err := r.in.peek(frameHead)
 	if err != nil {
 		return partedFrame{}, cutShort(err)
 	}
