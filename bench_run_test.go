@@ -191,22 +191,27 @@ func BenchmarkRun(b *testing.B) {
 	}
 }
 
-// BenchmarkMapResults maps a trivial function over server processes, one item an iteration.
+// BenchmarkMapResults maps a trivial function over two server processes, one item an iteration: with Retries short items are sent
+// ahead of their turn.
 func BenchmarkMapResults(b *testing.B) {
-	sched, comp := benchCluster(b, 2, discoro.Config{})
-	rcs, err := discoro.NewRemoteCoroScheduler(comp)
-	if err != nil {
-		b.Fatal(err)
+	for _, retries := range []int{0, 1} {
+		b.Run(fmt.Sprintf("retries=%d", retries), func(b *testing.B) {
+			sched, comp := benchCluster(b, 2, discoro.Config{})
+			rcs, err := discoro.NewRemoteCoroScheduler(comp, discoro.RCSConfig{Retries: retries})
+			if err != nil {
+				b.Fatal(err)
+			}
+			before := sched.Traffic()
+			b.ResetTimer()
+			got, err := discoro.MapResults(b.Context(), rcs, double, slices.Values(make([]int, b.N)))
+			b.StopTimer()
+			if err != nil || len(got) != b.N {
+				b.Fatalf("%d results of %d, %v", len(got), b.N, err)
+			}
+			report(b, sched, before)
+			b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "items/s")
+		})
 	}
-	before := sched.Traffic()
-	b.ResetTimer()
-	got, err := discoro.MapResults(b.Context(), rcs, double, slices.Values(make([]int, b.N)))
-	b.StopTimer()
-	if err != nil || len(got) != b.N {
-		b.Fatalf("%d results of %d, %v", len(got), b.N, err)
-	}
-	report(b, sched, before)
-	b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "items/s")
 }
 
 // inFlight calls f b.N times, n at a time.

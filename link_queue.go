@@ -150,6 +150,8 @@ func keyOf(f wire.Frame) laneKey {
 		return jobKey(f.Job)
 	case *wire.Start:
 		return jobKey(f.Job)
+	case *wire.Unstart:
+		return jobKey(f.Job)
 	case *wire.Started:
 		return jobKey(f.Job)
 	case *wire.Done:

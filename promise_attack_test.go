@@ -327,6 +327,7 @@ func forgedComputation(t *testing.T) {
 			&wire.Run{Token: token, Job: mine, Call: call},
 			&wire.Start{Token: token, Job: mine, Call: call},
 			&wire.Unrun{Token: token, Job: co.job.id},
+			&wire.Unstart{Token: token, Job: co.job.id},
 			&wire.Freed{Token: token, Job: co.job.id},
 			&wire.Done{Token: token, Job: co.job.id},
 			&wire.Release{Token: token},

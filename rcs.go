@@ -20,7 +20,8 @@ type RCSConfig struct {
 	// ProcClose is told that a server is about to be closed (ServerInitialized: it can still be used), or has been
 	// (ServerClosed).
 	ProcClose func(c *Coro, kind StatusKind, server Location)
-	// Retries is how often a task is run again whose server was lost; 0: not.
+	// Retries is how often a task is run again whose server was lost; 0: not. With Retries, MapResults and AsCompleted
+	// send short items to a server before it is their turn there: several times as many are run a second.
 	Retries int
 }
 
@@ -31,6 +32,7 @@ type RemoteCoroScheduler struct {
 	comp   *Computation // immutable
 	cfg    RCSConfig    // immutable
 	status *Coro        // immutable
+	turn   uint64       // immutable: servers start its tasks one at a time
 	ready  future       // set when the computation is scheduled, or could not be
 
 	pool rcsPool // the servers, one task each
@@ -55,7 +57,7 @@ func NewRemoteCoroScheduler(comp *Computation, cfg ...RCSConfig) (*RemoteCoroSch
 	case c.Retries < 0:
 		return nil, fmt.Errorf("discoro: RCSConfig.Retries: %d is negative", c.Retries)
 	}
-	s := &RemoteCoroScheduler{rt: comp.rt, comp: comp, cfg: c}
+	s := &RemoteCoroScheduler{rt: comp.rt, comp: comp, cfg: c, turn: comp.rt.lastJob.Add(1)}
 	s.pool.servers = map[Location]*rcsServer{}
 	s.status = comp.rt.Spawn("rcs", s.watch)
 	fresh, servers, err := comp.attach(s.status)
@@ -261,7 +263,7 @@ func (s *RemoteCoroScheduler) end() {
 // start runs a task at a server that was acquired; the server is released when the task has ended.
 func (s *RemoteCoroScheduler) start(sv *rcsServer, t Task) (*job, error) {
 	s.begin()
-	j, err := s.comp.post(sv.loc.place(), t)
+	j, err := s.comp.post(sv.loc.place(), s.turn, t)
 	if err != nil {
 		s.pool.release(sv)
 		s.end()

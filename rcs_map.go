@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"iter"
 	"sync"
+	"time"
 )
 
 // Outcome is how one item of [AsCompleted] ended.
@@ -14,11 +15,11 @@ type Outcome[R any] struct {
 	Value    R        // the result, when Err is nil
 	Err      error    // as Execute returns it
 	Server   Location // where it ran last
-	Attempts int      // how often it was run: more than 1 when servers were lost
+	Attempts int      // how often it was run: more than 1 when servers were lost while they ran it
 }
 
 // MapResults runs f with each of args, one at a server at a time, and returns the results in the order of args. It
-// reads args only as servers come free. When items fail it returns every result it has, zero values in the place of those
+// reads args only as servers come free, or a little ahead; see AsCompleted. When items fail it returns every result it has, zero values in the place of those
 // that failed, together with errors.Join of the failures, each of which tells its index. When ctx ends, what runs is
 // terminated and MapResults returns; ctx's error is among the failures.
 func MapResults[A, R any](ctx context.Context, s *RemoteCoroScheduler, f Func[A, R], args iter.Seq[A]) ([]R, error) {
@@ -42,7 +43,8 @@ func MapResults[A, R any](ctx context.Context, s *RemoteCoroScheduler, f Func[A,
 }
 
 // AsCompleted runs f with each of args, one at a server at a time, and yields each outcome as it comes. It reads args only
-// as servers come free. An item whose server was lost is run again as RCSConfig.Retries allows, never at two servers at
+// as servers come free; with RCSConfig.Retries, where items take less than a millisecond, up to 15 more for each server, which wait
+// there for their turn, and are run elsewhere when it does not come soon. An item whose server was lost is run again as RCSConfig.Retries allows, never at two servers at
 // once, as far as can be known here: a server that is merely cut off ends what it runs when it notices that, too. When ctx
 // ends, or the loop is left, what runs is terminated; with ctx, each item that was under way is yielded with ctx's error, and
 // last an Outcome with Index -1 tells why the rest was not read. While args gives no next argument, ctx is not looked at. The
@@ -53,7 +55,7 @@ func AsCompleted[A, R any](ctx context.Context, s *RemoteCoroScheduler, f Func[A
 			yield(Outcome[R]{Index: -1, Err: err})
 			return
 		}
-		m := &mapping[A, R]{s: s, f: f, yield: yield, under: map[int]*item[R]{}}
+		m := &mapping[A, R]{s: s, f: f, yield: yield, under: map[int]*item[R]{}, lines: map[*rcsServer]*mapLine[R]{}}
 		defer m.leave()
 		m.run(ctx, args)
 	}
@@ -66,8 +68,13 @@ type mapping[A, R any] struct {
 	yield func(Outcome[R]) bool
 
 	again  []*item[R]       // to be run again
-	under  map[int]*item[R] // run now
-	asked  func() bool      // takes back the wait for a server; nil: none
+	under  map[int]*item[R] // sent to a server
+	lines  map[*rcsServer]*mapLine[R]
+	busy   int          // lines that are not empty
+	room   []*rcsServer // where one more item may wait, perhaps
+	timer  *time.Timer  // puts a tick; nil: no
+	got    *future      // the last wait for a server
+	asked  func() bool  // takes it back; nil: it is over
 	events eventQueue[mapEvent[R]]
 }
 
@@ -78,16 +85,23 @@ type item[R any] struct {
 	attempts int
 	server   Location
 	job      *job
+	took     time.Duration // from its start to its end, as word of them came
+
+	at    *rcsServer  // whose it is while it is sent there
+	line  *mapLine[R] // that server's
+	back  bool        // it is being taken back
+	alone bool        // a server where it was has been lost: nothing is to wait behind it
 }
 
-// mapEvent is a server that was waited for (item nil), or an item's end.
+// mapEvent is a server that was waited for, an item's end, or a tick.
 type mapEvent[R any] struct {
+	tick   bool
 	server *rcsServer
 	item   *item[R]
 	out    outcome
 }
 
-// run goes on until every item has ended. A server is waited for before the argument is read that it is to have.
+// run goes on until every item has ended. A server, or room at one, is waited for before the argument is read that it is to have.
 func (m *mapping[A, R]) run(ctx context.Context, args iter.Seq[A]) {
 	sv, ok := m.pump(ctx, true)
 	if !ok {
@@ -116,7 +130,17 @@ func (m *mapping[A, R]) pump(ctx context.Context, want bool) (*rcsServer, bool) 
 		} else if len(m.under) == 0 {
 			return nil, true
 		}
-		events, err := m.take(ctx)
+		m.watchLong()
+		events := m.events.poll()
+		if len(events) == 0 && want && len(m.again) == 0 && ctx.Err() == nil {
+			if sv := m.ahead(); sv != nil {
+				return sv, true
+			}
+		}
+		var err error
+		if len(events) == 0 {
+			events, err = m.take(ctx)
+		}
 		if err != nil {
 			if sched := m.s.comp.scheduler(); len(m.under) == 0 && sched != nil {
 				err = m.s.comp.noServer(sched, "a free server for "+m.f.name, err)
@@ -128,6 +152,8 @@ func (m *mapping[A, R]) pump(ctx context.Context, want bool) (*rcsServer, bool) 
 		for i, e := range events {
 			ok := true
 			switch {
+			case e.tick:
+				m.takeLongBack()
 			case e.item != nil:
 				ok = m.ended(e.item, e.out)
 			case e.server == nil:
@@ -177,7 +203,7 @@ func (m *mapping[A, R]) ask() {
 		return
 	}
 	got := &future{}
-	m.asked = m.s.pool.acquire(got)
+	m.got, m.asked = got, m.s.pool.acquire(got)
 	got.onDone(func(out outcome) {
 		sv := serverIn(out)
 		if !m.events.put(mapEvent[R]{server: sv}) {
@@ -190,21 +216,31 @@ func (m *mapping[A, R]) ask() {
 func (m *mapping[A, R]) launch(sv *rcsServer, it *item[R]) bool {
 	it.attempts++
 	it.server = sv.loc
-	m.under[it.index] = it
+	m.enter(sv, it)
 	j, err := m.s.start(sv, it.call)
 	if err != nil {
 		return m.ended(it, outcome{err: err})
 	}
 	it.job = j
-	j.done.onDone(func(out outcome) { m.events.put(mapEvent[R]{item: it, out: out}) })
+	j.done.onDone(func(out outcome) {
+		it.took = time.Since(j.begunAt())
+		m.events.put(mapEvent[R]{item: it, out: out})
+	})
 	return true
 }
 
 // ended takes the end of an item: it is run again, or yielded.
 func (m *mapping[A, R]) ended(it *item[R], out outcome) bool {
-	delete(m.under, it.index)
 	var lost *ServerLostError
-	if errors.As(out.err, &lost) {
+	isLost := errors.As(out.err, &lost)
+	begun := m.exit(it, isLost)
+	it.alone = it.alone || isLost
+	if isLost && !begun {
+		it.attempts--
+		m.again = append(m.again, it)
+		return true
+	}
+	if isLost {
 		if it.attempts <= m.s.cfg.Retries {
 			m.again = append(m.again, it)
 			return true
@@ -212,8 +248,10 @@ func (m *mapping[A, R]) ended(it *item[R], out outcome) bool {
 		out.err = attempts(out.err, it.attempts)
 	}
 	if turnedAway(out.err) && it.job != nil && !it.job.ran() {
-		m.s.pool.drop(it.server) // that was no attempt
-		it.attempts--
+		if !it.back {
+			m.s.pool.drop(it.server)
+		}
+		it.attempts-- // that was none
 		m.again = append(m.again, it)
 		return true
 	}
@@ -224,6 +262,13 @@ func (m *mapping[A, R]) ended(it *item[R], out outcome) bool {
 // ran reports whether the job was started somewhere.
 func (j *job) ran() bool {
 	return j.startedAs() != nil
+}
+
+// begunAt returns when word came that the job has started; zero: it has not.
+func (j *job) begunAt() time.Time {
+	j.comp.mu.Lock()
+	defer j.comp.mu.Unlock()
+	return j.begun
 }
 
 // abort yields what was under way with err, and why the rest was not read.
@@ -247,6 +292,14 @@ func (m *mapping[A, R]) abort(err error, unread bool) {
 func (m *mapping[A, R]) leave() {
 	if m.asked != nil {
 		m.asked()
+	}
+	if m.timer != nil {
+		m.timer.Stop()
+	}
+	for _, it := range m.under { // first, lest their turn comes
+		if it != it.line.items[0] {
+			m.takeBack(it)
+		}
 	}
 	for _, it := range m.under {
 		if it.job == nil {
@@ -300,6 +353,15 @@ func (q *eventQueue[T]) close() []T {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	q.closed = true
+	items := q.items
+	q.items = nil
+	return items
+}
+
+// poll takes the events that there are.
+func (q *eventQueue[T]) poll() []T {
+	q.mu.Lock()
+	defer q.mu.Unlock()
 	items := q.items
 	q.items = nil
 	return items

@@ -5,7 +5,8 @@ import (
 	"sync"
 )
 
-// rcsPool holds the servers of a RemoteCoroScheduler and gives each to one task at a time, in the order in which tasks came.
+// rcsPool holds the servers of a RemoteCoroScheduler and gives each to one task at a time, in the order in which tasks came. Who
+// has a server may send more tasks there, ahead of time, while nobody else waits for one.
 type rcsPool struct {
 	mu      sync.Mutex // guards following; leaf
 	servers map[Location]*rcsServer
@@ -16,8 +17,9 @@ type rcsPool struct {
 
 // rcsServer is a server that may be used.
 type rcsServer struct {
-	loc  Location // immutable
-	gone bool     // guarded by the pool's mu
+	loc   Location // immutable
+	gone  bool     // guarded by the pool's mu
+	tasks int      // that have it; guarded by the pool's mu
 }
 
 // serverIn returns the server that a wait was given, nil when the pool has closed.
@@ -29,7 +31,7 @@ func serverIn(out outcome) *rcsServer {
 // add makes a server usable.
 func (p *rcsPool) add(loc Location) {
 	p.mu.Lock()
-	sv := &rcsServer{loc: loc}
+	sv := &rcsServer{loc: loc, tasks: 1}
 	fresh := p.servers[loc] == nil && !p.closed
 	if fresh {
 		p.servers[loc] = sv
@@ -51,17 +53,33 @@ func (p *rcsPool) drop(loc Location) {
 	}
 }
 
-// release gives a server to who has waited longest, or makes it free.
+// extend has a server for one more task of who has it, unless others than got wait for one.
+func (p *rcsPool) extend(sv *rcsServer, got *future) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	others := len(p.waiting)
+	if others == 1 && p.waiting[0] == got {
+		others = 0
+	}
+	if sv.tasks == 0 || sv.gone || p.closed || others > 0 {
+		return false
+	}
+	sv.tasks++
+	return true
+}
+
+// release takes a task from a server: when that was the last it is given to who has waited longest, or is free.
 func (p *rcsPool) release(sv *rcsServer) {
 	if sv == nil {
 		return
 	}
 	p.mu.Lock()
 	var next *future
+	sv.tasks--
 	switch {
-	case sv.gone || p.closed:
+	case sv.tasks > 0 || sv.gone || p.closed:
 	case len(p.waiting) > 0:
-		next = p.waiting[0]
+		next, sv.tasks = p.waiting[0], 1
 		p.waiting = slices.Delete(p.waiting, 0, 1)
 	default:
 		p.free = append(p.free, sv)
@@ -82,6 +100,7 @@ func (p *rcsPool) acquire(got *future) (cancel func() bool) {
 	case p.closed:
 	case now:
 		sv = p.free[0]
+		sv.tasks = 1
 		p.free = slices.Delete(p.free, 0, 1)
 	default:
 		p.waiting = append(p.waiting, got)

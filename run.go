@@ -32,8 +32,9 @@ type job struct {
 
 	started future // its value is the *Coro
 	done    future
-	coro    *Coro // once it has started; guarded by the computation's mu
-	ended   bool  // guarded by the computation's mu
+	coro    *Coro     // once it has started; guarded by the computation's mu
+	begun   time.Time // when word of that came; guarded by the computation's mu
+	ended   bool      // guarded by the computation's mu
 
 	// server is where it runs, once it has started; guarded by the runtime's mu.
 	server wire.Peer
@@ -56,15 +57,15 @@ func (p *Computation) RunAt(ctx context.Context, where Place, t Task) (*Coro, er
 }
 
 func (p *Computation) run(ctx context.Context, where wire.Where, t Task) (*Coro, error) {
-	j, err := p.post(where, t)
+	j, err := p.post(where, 0, t)
 	if err != nil {
 		return nil, err
 	}
 	return p.awaitStart(ctx, j)
 }
 
-// post sends a run to the scheduler.
-func (p *Computation) post(where wire.Where, t Task) (*job, error) {
+// post sends a run to the scheduler. At a server, runs with the same turn but 0 start one at a time.
+func (p *Computation) post(where wire.Where, turn uint64, t Task) (*job, error) {
 	s, err := specOf(p.rt, t)
 	if err != nil {
 		return nil, err
@@ -74,7 +75,7 @@ func (p *Computation) post(where wire.Where, t Task) (*job, error) {
 		return nil, err
 	}
 	j := p.newJob(s)
-	if err := l.post(&wire.Run{Token: p.token, Job: j.id, Where: where, Call: s.wire()}); err != nil {
+	if err := l.post(&wire.Run{Token: p.token, Job: j.id, Where: where, Turn: turn, Call: s.wire()}); err != nil {
 		j.finish(outcome{err: err})
 		return nil, fmt.Errorf("discoro: run %s: %w", s.fn, err)
 	}
@@ -189,7 +190,7 @@ func (rt *Runtime) jobStarted(f *wire.Started) {
 		p.mu.Unlock()
 		return
 	}
-	j.coro = c
+	j.coro, j.begun = c, time.Now()
 	if p.status != nil {
 		p.told.putJob(p.known, c.loc, Status{
 			Kind: CoroCreated, Node: p.known[c.loc], Server: c.loc,
@@ -326,7 +327,7 @@ func (p *Computation) runEach(ctx context.Context, where []wire.Where, t Task) (
 	var errs []error
 	jobs := make([]*job, 0, len(where))
 	for _, w := range where {
-		j, err := p.post(w, t)
+		j, err := p.post(w, 0, t)
 		if err != nil {
 			errs = append(errs, err)
 			continue

@@ -37,7 +37,7 @@ func (s *schedState) place(f *wire.Run) {
 		s.active.waiting = append(s.active.waiting, *f)
 	default:
 		s.book(&schedJob{id: f.Job, fn: f.Call.Func, server: sv})
-		s.send(sv.info.Peer, &wire.Start{Token: f.Token, Job: f.Job, Call: f.Call})
+		s.send(sv.info.Peer, &wire.Start{Token: f.Token, Job: f.Job, Turn: f.Turn, Call: f.Call})
 	}
 }
 
@@ -145,7 +145,7 @@ func (s *schedState) pickNode(name string) (*schedServer, error) {
 	return nil, fmt.Errorf("no node %q serves the computation: %w", name, ErrNotFound)
 }
 
-// unrun takes back a run that waits.
+// unrun takes back a run that waits, here or at its server.
 func (s *schedState) unrun(from wire.Peer, f *wire.Unrun) {
 	c := s.active
 	if c == nil || c.submit.Token != f.Token || c.client.ID != from.ID {
@@ -157,6 +157,9 @@ func (s *schedState) unrun(from wire.Peer, f *wire.Unrun) {
 			c.waiting = append(c.waiting[:i], c.waiting[i+1:]...)
 			return
 		}
+	}
+	if j := s.jobs[f.Job]; j != nil {
+		s.send(j.server.info.Peer, &wire.Unstart{Token: f.Token, Job: f.Job})
 	}
 }
 

@@ -89,6 +89,8 @@ func schedEffectText(e effect) string {
 		text = fmt.Sprint("queued ", f.Position)
 	case *wire.Start:
 		text = fmt.Sprint("start ", f.Job.Seq)
+	case *wire.Unstart:
+		text = fmt.Sprint("unstart ", f.Job.Seq)
 	case *wire.Done:
 		var lost *ServerLostError
 		err := values.Error(f.Outcome.Err)
@@ -334,6 +336,7 @@ func TestSchedStateTrustsLinks(t *testing.T) {
 	b.on(schedClientPeer(1), &wire.Run{Token: schedToken(1), Job: schedJobID(2, 7)}, "c1: done 7 rejected")
 	b.on(schedClientPeer(2), &wire.Run{Token: schedToken(1), Job: schedJobID(2, 8)}, "c2: done 8 closed")
 	b.on(schedClientPeer(2), &wire.Unrun{Token: schedToken(1), Job: schedJobID(1, 1)})
+	b.on(schedClientPeer(1), &wire.Unrun{Token: schedToken(1), Job: schedJobID(1, 1)}, "s1: unstart 1")
 	b.on(schedServerPeer(9), &wire.Freed{Token: schedToken(1), Job: schedJobID(1, 1)})
 	b.on(schedNodePeer(9), &wire.Servers{Token: schedToken(1), Gone: []wire.ServerInfo{schedServerInfo(1)}})
 	b.on(schedNodePeer(9), &wire.Released{Token: schedToken(1)})

@@ -215,7 +215,7 @@ func (rt *Runtime) putRole(l *link, f wire.Frame) {
 	switch f.(type) {
 	case *wire.Reserve, *wire.Release, *wire.ServerUp, *wire.ServerDone, *wire.Near:
 		box = r.node
-	case *wire.Setup, *wire.CloseServer, *wire.Start, *wire.Tally:
+	case *wire.Setup, *wire.CloseServer, *wire.Start, *wire.Unstart, *wire.Tally:
 		box = r.server
 	}
 	if box == nil || rt.ctx.Err() != nil || !box.put(e) {

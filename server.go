@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -137,12 +138,14 @@ type servedComp struct {
 	fetching  bool          // has asked the client for the computation's files
 	closing   bool
 	running   map[wire.JobID]*localCoro
+	turns     map[uint64][]*wire.Start // what waits for the end of a job that runs, by its turn
 }
 
 // serverJob is what a coroutine runs for a computation.
 type serverJob struct {
 	fn   string // immutable
 	comp string // immutable: for logs
+	turn uint64 // immutable: nothing else of this turn starts meanwhile; 0: whatever does
 }
 
 func (l *serverLoop) step(e roleEvent) {
@@ -170,6 +173,8 @@ func (l *serverLoop) step(e roleEvent) {
 		}
 	case *wire.Start:
 		l.startJob(f)
+	case *wire.Unstart:
+		l.takeBack(f)
 	case *wire.Tally:
 		e.link.reply(f.Call, outcome{val: l.rt.countCoros()})
 	}
@@ -181,7 +186,7 @@ func (l *serverLoop) setUp(from *link, f *wire.Setup) {
 		return
 	}
 	c := &servedComp{
-		token: f.Token, name: fmt.Sprintf("%x", f.Token[:4]), running: map[wire.JobID]*localCoro{},
+		token: f.Token, name: fmt.Sprintf("%x", f.Token[:4]), running: map[wire.JobID]*localCoro{}, turns: map[uint64][]*wire.Start{},
 		client:    l.rt.linkTo(f.Client.ID, peerLocation(f.Client)),
 		scheduler: l.rt.linkTo(f.Scheduler.ID, peerLocation(f.Scheduler)),
 		dir:       filepath.Join(l.rt.DestPath(), fmt.Sprintf("%x", f.Token[4:12])),
@@ -280,33 +285,81 @@ func (l *serverLoop) linkChanged(e roleEvent) {
 	}
 }
 
-// startJob starts a coroutine for a run.
+// startJob starts a coroutine for a run, when it is its turn.
 func (l *serverLoop) startJob(f *wire.Start) {
 	c := l.comp
 	if c == nil || c.token != f.Token {
 		l.rt.log.Debug("a job came for another computation", slog.String("func", f.Call.Func))
 		return
 	}
+	if held, ok := c.turns[f.Turn]; ok && !c.closing {
+		c.turns[f.Turn] = append(held, f)
+		return
+	}
+	l.launch(c, f)
+}
+
+// launch starts a coroutine for a run; it reports false when it cannot be run.
+func (l *serverLoop) launch(c *servedComp, f *wire.Start) bool {
 	fn, err := registry.find(f.Call.Func, l.rt.build)
 	if err == nil && c.closing {
-		err = fmt.Errorf("discoro: run %s: the computation is closing: %w", f.Call.Func, ErrClosed)
+		err = errRunClosing(f)
 	}
 	if err != nil {
 		l.tellDone(c, f.Job, failed(err))
-		return
+		return false
 	}
 	call := &f.Call
 	body := func(co *Coro) (any, error) {
 		growStack(1)
 		return fn.run(co, call)
 	}
+	if _, ok := c.turns[f.Turn]; !ok && f.Turn != 0 {
+		c.turns[f.Turn] = nil // nothing waits yet
+	}
 	l.rt.spawn(fn.name, body, func(co *localCoro) {
-		co.job, co.pc = &serverJob{fn: fn.name, comp: c.name}, 0
+		co.job, co.pc = &serverJob{fn: fn.name, comp: c.name, turn: f.Turn}, 0
 		co.dir = c.dir
 		c.running[f.Job] = co
 		c.client.tell(&wire.Started{Token: c.token, Job: f.Job, Coro: l.rt.handleValue(&co.Coro), Server: l.rt.peer(), At: time.Now().UnixNano()})
 		co.onEnd(func() { l.jobEnded(c, f.Job, co) })
 	})
+	return true
+}
+
+func errRunClosing(f *wire.Start) error {
+	return fmt.Errorf("discoro: run %s: the computation is closing: %w", f.Call.Func, ErrClosed)
+}
+
+// nextInTurn starts what waited for the end of a job.
+func (l *serverLoop) nextInTurn(turn uint64) {
+	c := l.comp
+	for held := c.turns[turn]; len(held) > 0; held = c.turns[turn] {
+		f := held[0]
+		held[0], c.turns[turn] = nil, held[1:]
+		if l.launch(c, f) {
+			return
+		}
+	}
+	delete(c.turns, turn)
+}
+
+// takeBack drops a job that waits for its turn.
+func (l *serverLoop) takeBack(f *wire.Unstart) {
+	c := l.comp
+	if c == nil || c.token != f.Token {
+		return
+	}
+	for turn, held := range c.turns {
+		i := slices.IndexFunc(held, func(s *wire.Start) bool { return s.Job == f.Job })
+		if i < 0 {
+			continue
+		}
+		fn := held[i].Call.Func
+		c.turns[turn] = slices.Delete(held, i, i+1)
+		l.tellDone(c, f.Job, failed(fmt.Errorf("discoro: run %s: taken back before it started: %w", fn, ErrNoServer)))
+		return
+	}
 }
 
 // jobEnded tells how a job ended. It runs where the coroutine ended.
@@ -347,10 +400,14 @@ func (l *serverLoop) tellDone(c *servedComp, id wire.JobID, o *wire.Outcome) {
 }
 
 func (l *serverLoop) ended(id wire.JobID) {
-	if l.comp == nil {
+	c := l.comp
+	if c == nil {
 		return
 	}
-	delete(l.comp.running, id)
+	if co := c.running[id]; co != nil && co.job.turn != 0 {
+		l.nextInTurn(co.job.turn)
+	}
+	delete(c.running, id)
 	l.closedIfIdle()
 }
 
@@ -375,8 +432,16 @@ func (l *serverLoop) closeComp() {
 	l.closedIfIdle()
 }
 
-// endJobs terminates every coroutine but those that have ended: the computation's, and those that they spawned.
+// endJobs terminates every coroutine but those that have ended: the computation's, and those that they spawned. What waits for its
+// turn does not start any more.
 func (l *serverLoop) endJobs() {
+	c := l.comp
+	for turn, held := range c.turns {
+		for _, f := range held {
+			l.tellDone(c, f.Job, failed(errRunClosing(f)))
+		}
+		c.turns[turn] = nil
+	}
 	for _, co := range l.rt.allCoros() {
 		co.terminate()
 	}

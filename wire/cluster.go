@@ -156,6 +156,7 @@ type Run struct {
 	Token Token
 	Job   JobID
 	Where Where
+	Turn  uint64 // jobs with the same run one at a time at a server, in order; 0: at once
 	Call  FuncCall
 }
 
@@ -168,8 +169,15 @@ type FuncCall struct {
 	Arg    []byte `cbor:"-"` // behind the array
 }
 
-// Unrun says that the caller no longer waits for a server for Job.
+// Unrun says that the caller does not want Job to be started any more.
 type Unrun struct {
+	_     struct{} `cbor:",toarray"`
+	Token Token
+	Job   JobID
+}
+
+// Unstart takes back a job that waits at a server for its turn; Done follows. It means nothing for one that has started.
+type Unstart struct {
 	_     struct{} `cbor:",toarray"`
 	Token Token
 	Job   JobID
@@ -193,6 +201,7 @@ type Start struct {
 	_     struct{} `cbor:",toarray"`
 	Token Token
 	Job   JobID
+	Turn  uint64 // as in Run
 	Call  FuncCall
 }
 
@@ -281,6 +290,7 @@ var clusterFrames = map[Kind]func() Frame{
 	KindReport:      func() Frame { return &Report{} },
 	KindTally:       func() Frame { return &Tally{} },
 	KindStart:       func() Frame { return &Start{} },
+	KindUnstart:     func() Frame { return &Unstart{} },
 	KindStarted:     func() Frame { return &Started{} },
 	KindDone:        func() Frame { return &Done{} },
 	KindFreed:       func() Frame { return &Freed{} },
@@ -346,6 +356,9 @@ func (*Started) Kind() Kind { return KindStarted }
 
 // Kind of a Done.
 func (*Done) Kind() Kind { return KindDone }
+
+// Kind of an Unstart.
+func (*Unstart) Kind() Kind { return KindUnstart }
 
 // Kind of a Freed.
 func (*Freed) Kind() Kind { return KindFreed }

@@ -41,7 +41,7 @@ const (
 	KindSubmit   Kind = 30 // client to scheduler: queue this computation; answered when it is active
 	KindCloseJob Kind = 31 // client to scheduler: close the computation; answered when it is closed
 	KindRun      Kind = 32 // client to scheduler: run a function at a server
-	KindUnrun    Kind = 33 // client to scheduler: the caller no longer waits for a server
+	KindUnrun    Kind = 33 // client to scheduler: the job is not to be started any more
 	KindReport   Kind = 34 // client to scheduler: why is no server used? answered in words
 	KindStart    Kind = 35 // scheduler to server: start this job
 	KindStarted  Kind = 36 // server to client: the job's coroutine
@@ -51,6 +51,7 @@ const (
 	KindAvail    Kind = 40 // node to scheduler, scheduler to client: what a node has to spare
 	KindQueued   Kind = 41 // scheduler to client: where in the queue its computation is
 	KindNear     Kind = 42 // scheduler to node: which nodes are in your network?
+	KindUnstart  Kind = 43 // scheduler to server: the job is not to be started any more
 	KindTally    Kind = 45 // node to server: how many coroutines are there? answered with the number
 )
 
