@@ -180,7 +180,7 @@ func (p *Computation) submission(call uint64) wire.Frame {
 
 // awaitTurn waits for the turn of a computation that is queued.
 func (p *Computation) awaitTurn(ctx context.Context, l *link, turn *call) error {
-	stop := p.explain(l, "the computation's turn at the scheduler")
+	stop := p.explain("the computation's turn at the scheduler", func() string { return p.report(l) })
 	out, err := p.rt.wait(ctx, turn)
 	stop()
 	switch {
@@ -294,7 +294,7 @@ func (p *Computation) WaitServers(ctx context.Context, n int) error {
 		_, err := p.active(what)
 		return err
 	}
-	stop := p.explain(l, what)
+	stop := p.explain(what, func() string { return p.report(l) })
 	defer stop()
 	for {
 		k := &call{why: waitServers}
@@ -315,14 +315,13 @@ func (p *Computation) WaitServers(ctx context.Context, n int) error {
 			p.mu.Lock()
 			p.changed = slices.DeleteFunc(p.changed, func(o *call) bool { return o == k })
 			p.mu.Unlock()
-			return p.noServer(l, what, err)
+			return noServer(what, p.report(l), err)
 		}
 	}
 }
 
-// noServer makes the error of a wait for servers that ctx ended.
-func (p *Computation) noServer(l *link, what string, cause error) error {
-	report := p.report(l)
+// noServer makes the error of a wait for servers that a context ended.
+func noServer(what, report string, cause error) error {
 	return &textError{text: fmt.Sprintf("discoro: %s: %v: no server: %s", what, cause, report), is: []error{ErrNoServer, cause}}
 }
 
@@ -348,12 +347,12 @@ func (p *Computation) report(l *link) string {
 const explainFirst = 2 * time.Second
 
 // explain logs, after 2 s and then ever more rarely, what is waited for and why; stop ends that.
-func (p *Computation) explain(l *link, what string) (stop func()) {
+func (p *Computation) explain(what string, why func() string) (stop func()) {
 	var mu sync.Mutex // guards following; leaf
 	ended, next := false, explainFirst
 	var timer *time.Timer
 	say := func() {
-		report := p.report(l)
+		report := why()
 		mu.Lock()
 		next *= 2
 		if !ended {

@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"maps"
 	"slices"
+	"strings"
 	"sync"
 )
 
@@ -58,7 +59,7 @@ func NewRemoteCoroScheduler(comp *Computation, cfg ...RCSConfig) (*RemoteCoroSch
 		return nil, fmt.Errorf("discoro: RCSConfig.Retries: %d is negative", c.Retries)
 	}
 	s := &RemoteCoroScheduler{rt: comp.rt, comp: comp, cfg: c, turn: comp.rt.lastJob.Add(1)}
-	s.pool.servers = map[Location]*rcsServer{}
+	s.pool.servers, s.pool.setting = map[Location]*rcsServer{}, map[Location]error{}
 	s.status = comp.rt.Spawn("rcs", s.watch)
 	fresh, servers, err := comp.attach(s.status)
 	if err != nil {
@@ -164,6 +165,7 @@ func (s *RemoteCoroScheduler) spawnStatus(c *Coro, st Status) *Coro {
 
 // serverInitialized runs the hooks for a new server, and uses it if they agree.
 func (s *RemoteCoroScheduler) serverInitialized(c *Coro, st Status) error {
+	s.pool.setUp(st.Server, nil)
 	var err error
 	if s.cfg.ProcStatus != nil {
 		err = s.cfg.ProcStatus(c, st)
@@ -171,13 +173,16 @@ func (s *RemoteCoroScheduler) serverInitialized(c *Coro, st Status) error {
 	if err == nil && s.cfg.ProcAvailable != nil {
 		err = s.cfg.ProcAvailable(c, st.Server)
 	}
+	if s.comp.nodeOf(st.Server) == "" { // it may be lost by now
+		s.pool.drop(st.Server)
+		return err
+	}
 	if err != nil {
+		s.pool.setUp(st.Server, err)
 		s.rt.log.Warn("a server is not used: it could not be set up", slog.String("server", st.Server.String()), slog.Any("err", err))
 		return err
 	}
-	if s.comp.nodeOf(st.Server) != "" { // it may be lost by now
-		s.pool.add(st.Server)
-	}
+	s.pool.add(st.Server)
 	return nil
 }
 
@@ -202,14 +207,14 @@ func (s *RemoteCoroScheduler) awaitServer(ctx context.Context, fn string) (*rcsS
 	cancel := s.pool.acquire(got)
 	if !got.isDone() {
 		what := "a free server for " + fn
-		stop := s.comp.explain(s.comp.scheduler(), what)
+		stop := s.comp.explain(what, s.report)
 		_, err := got.wait(ctx, s.rt, waitRun, nil)
 		stop()
 		if err != nil {
 			if !cancel() { // it was given in this moment, or is about to be
 				got.onDone(func(out outcome) { s.pool.release(serverIn(out)) })
 			}
-			return nil, s.comp.noServer(s.comp.scheduler(), what, err)
+			return nil, noServer(what, s.report(), err)
 		}
 	}
 	got.mu.Lock()
@@ -219,6 +224,25 @@ func (s *RemoteCoroScheduler) awaitServer(ctx context.Context, fn string) (*rcsS
 		return sv, nil
 	}
 	return nil, s.errClosed(fn)
+}
+
+// report says what a task waits for: servers, or one that is free.
+func (s *RemoteCoroScheduler) report() string {
+	parts := []string{s.comp.report(s.comp.scheduler())}
+	switch own := s.pool.report(); {
+	case own != "":
+		parts = append(parts, own)
+	case s.comp.hasServers() && !s.comp.tells(s.status):
+		parts = append(parts, "StatusCoro has not heard of them: the computation's status coroutine must send it every Status")
+	}
+	return strings.Join(parts, "; ")
+}
+
+// hasServers reports whether the computation has any.
+func (p *Computation) hasServers() bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return len(p.servers) > 0
 }
 
 func (s *RemoteCoroScheduler) errClosed(fn string) error {

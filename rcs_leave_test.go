@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"slices"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -199,5 +200,71 @@ func TestRCSNotRelayed(t *testing.T) {
 		if err := s.Finish(c.ctx, true); err != nil {
 			t.Error(err)
 		}
+	})
+}
+
+// TestRCSReport shows what is said of servers that are ready and yet not free: they could not be set up, they still are, they are at
+// work, or nobody has told of them.
+func TestRCSReport(t *testing.T) {
+	inMemory(t, 1, SchedulerConfig{}, NodeConfig{}, func(c *memCluster) {
+		says := func(s *RemoteCoroScheduler, want ...string) {
+			t.Helper()
+			ctx, cancel := context.WithTimeout(c.ctx, time.Minute)
+			defer cancel()
+			_, err1 := s.Schedule(ctx, timesNap.With(0))
+			_, err2 := MapResults(ctx, s, timesNap, slices.Values([]time.Duration{1}))
+			for _, err := range []error{err1, err2} {
+				for _, text := range append(want, "2 of 2 servers ready") {
+					if !errors.Is(err, ErrNoServer) || !errors.Is(err, context.DeadlineExceeded) || !strings.Contains(err.Error(), text) {
+						t.Errorf("%v; want %q in it", err, text)
+					}
+				}
+			}
+		}
+		finish := func(s *RemoteCoroScheduler, p *Computation) {
+			t.Helper()
+			if err := errors.Join(p.Close(c.ctx), s.Finish(c.ctx, true)); err != nil {
+				t.Error(err)
+			}
+		}
+		p := c.schedule(c.sched.Runtime, 2, ComputationConfig{})
+		servers, err := p.Servers(c.ctx)
+		if err != nil {
+			t.Fatal(err)
+		}
+		first := servers[0]
+		s, err := NewRemoteCoroScheduler(p, RCSConfig{ProcAvailable: func(co *Coro, server Location) error {
+			if server == first {
+				return errors.New("no such model")
+			}
+			return co.Sleep(time.Hour)
+		}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		says(s, "being set up: 1, refused by ProcStatus or ProcAvailable: 1 ("+first.String()+": no such model)")
+		finish(s, p)
+
+		p = c.schedule(c.sched.Runtime, 2, ComputationConfig{})
+		if s, err = NewRemoteCoroScheduler(p); err != nil {
+			t.Fatal(err)
+		}
+		for range 2 {
+			if _, err := s.Schedule(c.ctx, timesNap.With(time.Hour)); err != nil {
+				t.Fatal(err)
+			}
+		}
+		says(s, "servers at work: 2")
+		finish(s, p)
+
+		status := c.statuses(c.sched.Runtime)
+		if p, err = NewComputation(c.sched.Runtime, ComputationConfig{Status: status.coro}); err != nil {
+			t.Fatal(err)
+		}
+		if s, err = NewRemoteCoroScheduler(p); err != nil {
+			t.Fatal(err)
+		}
+		says(s, "must send it every Status")
+		finish(s, p)
 	})
 }

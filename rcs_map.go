@@ -142,8 +142,8 @@ func (m *mapping[A, R]) pump(ctx context.Context, want bool) (*rcsServer, bool) 
 			events, err = m.take(ctx)
 		}
 		if err != nil {
-			if sched := m.s.comp.scheduler(); len(m.under) == 0 && sched != nil {
-				err = m.s.comp.noServer(sched, "a free server for "+m.f.name, err)
+			if len(m.under) == 0 && m.s.comp.scheduler() != nil {
+				err = noServer("a free server for "+m.f.name, m.s.report(), err)
 			}
 			m.abort(err, want)
 			return nil, false
@@ -191,7 +191,7 @@ func (m *mapping[A, R]) pump(ctx context.Context, want bool) (*rcsServer, bool) 
 // take waits for events; while nothing runs it says what it waits for.
 func (m *mapping[A, R]) take(ctx context.Context) ([]mapEvent[R], error) {
 	if len(m.under) == 0 {
-		stop := m.s.comp.explain(m.s.comp.scheduler(), "a free server for "+m.f.name)
+		stop := m.s.comp.explain("a free server for "+m.f.name, m.s.report)
 		defer stop()
 	}
 	return m.events.take(ctx, m.s.rt)

@@ -1,7 +1,9 @@
 package discoro
 
 import (
+	"fmt"
 	"slices"
+	"strings"
 	"sync"
 )
 
@@ -10,9 +12,10 @@ import (
 type rcsPool struct {
 	mu      sync.Mutex // guards following; leaf
 	servers map[Location]*rcsServer
-	free    []*rcsServer // in the order in which they became free
-	waiting []*future    // wait for a server, in order
-	closed  bool         // none is given any more
+	free    []*rcsServer       // in the order in which they became free
+	waiting []*future          // wait for a server, in order
+	setting map[Location]error // servers that hooks are setting up (nil), or have refused
+	closed  bool               // none is given any more
 }
 
 // rcsServer is a server that may be used.
@@ -28,9 +31,43 @@ func serverIn(out outcome) *rcsServer {
 	return sv
 }
 
+// setUp books that the hooks for a server have begun, or, with an error, that they refuse it.
+func (p *rcsPool) setUp(loc Location, refused error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.setting[loc] = refused
+}
+
+// report says in words why servers that are ready are not free; nothing where it knows of none.
+func (p *rcsPool) report() string {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	var refused []Location
+	for loc, err := range p.setting {
+		if err != nil {
+			refused = append(refused, loc)
+		}
+	}
+	var parts []string
+	count := func(what string, n int) {
+		if n > 0 {
+			parts = append(parts, fmt.Sprintf("%s: %d", what, n))
+		}
+	}
+	count("servers at work", len(p.servers)-len(p.free))
+	count("being set up", len(p.setting)-len(refused))
+	count("refused by ProcStatus or ProcAvailable", len(refused))
+	if len(refused) > 0 {
+		first := slices.MinFunc(refused, compareLocations)
+		parts[len(parts)-1] += fmt.Sprintf(" (%v: %v)", first, p.setting[first])
+	}
+	return strings.Join(parts, ", ")
+}
+
 // add makes a server usable.
 func (p *rcsPool) add(loc Location) {
 	p.mu.Lock()
+	delete(p.setting, loc)
 	sv := &rcsServer{loc: loc, tasks: 1}
 	fresh := p.servers[loc] == nil && !p.closed
 	if fresh {
@@ -46,6 +83,7 @@ func (p *rcsPool) add(loc Location) {
 func (p *rcsPool) drop(loc Location) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	delete(p.setting, loc)
 	if sv := p.servers[loc]; sv != nil {
 		sv.gone = true
 		delete(p.servers, loc)

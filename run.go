@@ -98,7 +98,7 @@ func (p *Computation) awaitStart(ctx context.Context, j *job) (*Coro, error) {
 	stop := j.started.onDone(k.finish)
 	out, ok := k.result()
 	if !ok {
-		stopTelling := p.explain(p.sched, "run "+j.fn)
+		stopTelling := p.explain("run "+j.fn, func() string { return p.report(p.sched) })
 		var err error
 		out, err = p.rt.wait(ctx, k)
 		stopTelling()
@@ -127,7 +127,7 @@ func (p *Computation) unrun(j *job, cause error) error {
 	if !waited {
 		return fmt.Errorf("discoro: run %s: it was sent to a server, which has not started it: %w", j.fn, cause)
 	}
-	return &textError{text: fmt.Sprintf("discoro: run %s: %v: no server: %s", j.fn, cause, report), is: []error{ErrNoServer, cause}}
+	return noServer("run "+j.fn, report, cause)
 }
 
 // finish ends the job at the client; only the first end counts.

@@ -169,7 +169,7 @@ func (s *schedState) report(token wire.Token) string {
 		return fmt.Sprintf("it is number %d in the scheduler's queue, behind a computation of %s", i+1, c.name())
 	}
 	if len(s.known) == 0 {
-		return "no node is known to the scheduler: start one, with the scheduler's location among its Peers"
+		return fmt.Sprintf("no node is known to the scheduler at %v: start one with that among its Peers", s.at)
 	}
 	var parts []string
 	for _, n := range s.known {

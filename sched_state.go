@@ -13,6 +13,7 @@ import (
 // there is no clock and no I/O.
 type schedState struct {
 	self      wire.ID       // immutable: the scheduler's runtime
+	at        Location      // immutable: where nodes find it
 	zombies   zombiePeriods // immutable
 	leastPing time.Duration // immutable: what a computation may ask for
 

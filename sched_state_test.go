@@ -359,7 +359,8 @@ func TestSchedStateReport(t *testing.T) {
 	}
 	report("the scheduler does not know the computation")
 	b.on(schedClientPeer(1), &wire.Submit{Token: schedToken(1)}, "c1: ComputationScheduled")
-	report("no node is known to the scheduler: start one, with the scheduler's location among its Peers")
+	b.state.at = Location{Addr: "h", Port: 7070}
+	report("no node is known to the scheduler at h:7070: start one with that among its Peers")
 	b.on(schedNodePeer(1), schedOffer(), "c1: NodeDiscovered node 1001", "n1: reserve")
 	report("node h:1001: reserved, its servers are starting")
 	b.on(schedNodePeer(1), &wire.Servers{Token: schedToken(1), Reason: "server 1 does not start: no memory"})

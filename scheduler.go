@@ -270,7 +270,7 @@ type schedLoop struct {
 
 func newSchedLoop(rt *Runtime, cfg *SchedulerConfig) *schedLoop {
 	l := &schedLoop{rt: rt, look: newLookout(rt), state: newSchedState(), links: map[wire.ID]*link{rt.id: rt.self}, over: make(chan struct{})}
-	l.state.self, l.state.zombies, l.state.leastPing = rt.id, zombiesOf(cfg.ZombiePeriod), cfg.leastPing
+	l.state.self, l.state.at, l.state.zombies, l.state.leastPing = rt.id, rt.loc, zombiesOf(cfg.ZombiePeriod), cfg.leastPing
 	l.box.handle = l.step
 	l.timer = time.AfterFunc(time.Hour, func() { l.box.put(roleEvent{tick: true}) })
 	l.timer.Stop()
