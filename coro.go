@@ -163,16 +163,15 @@ func Result[R any](ctx context.Context, c *Coro) (R, error) {
 }
 
 // outcome waits for the coroutine's end.
-func (c *Coro) outcome(ctx context.Context) (outcome, error) {
+func (c *Coro) outcome(ctx context.Context) (out outcome, err error) {
 	switch {
 	case c.local != nil:
 		return c.local.wait(ctx)
 	case c.job != nil:
-		return c.job.done.wait(ctx, c.rt, waitEnd, c)
+		out, err = c.job.done.wait(ctx, c.rt, waitEnd, c)
+	default:
+		out, err = c.rt.linkOf(c).requestOf(ctx, waitEnd, c, func(call uint64) wire.Frame { return &wire.Wait{Call: call, Of: c.key} })
 	}
-	out, err := c.rt.linkOf(c).requestOf(ctx, waitEnd, c, func(call uint64) wire.Frame {
-		return &wire.Wait{Call: call, Of: c.key}
-	})
 	if err != nil {
 		return outcome{}, fmt.Errorf("discoro: wait for %v: %w", c, err)
 	}

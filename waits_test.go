@@ -3,6 +3,7 @@ package discoro_test
 import (
 	"context"
 	"errors"
+	"strings"
 	"testing"
 	"time"
 
@@ -92,5 +93,34 @@ func TestNodeClosedByItsServers(t *testing.T) {
 	}
 	if err := comp.Close(c.ctx); err != nil {
 		t.Fatal(err)
+	}
+}
+
+// TestWaitNamesTheCoroutine has a context end waits for coroutines, here and elsewhere: the error says for which.
+func TestWaitNamesTheCoroutine(t *testing.T) {
+	t.Parallel()
+	c := newCluster(t, discoro.NodeConfig{Servers: 1})
+	rt, comp := c.sched.Runtime, c.computation(1)
+	job, err := comp.Run(c.ctx, faultNap.With(3600_000))
+	if err != nil {
+		t.Fatal(err)
+	}
+	local := rt.Spawn("sleeper", func(co *discoro.Coro) (any, error) { return nil, co.Sleep(time.Hour) })
+	if err := local.Register("sleeper"); err != nil {
+		t.Fatal(err)
+	}
+	elsewhere, err := c.newClient().Locate(c.ctx, "sleeper", rt.Location())
+	if err != nil {
+		t.Fatal(err)
+	}
+	over, cancel := context.WithDeadline(c.ctx, time.Now())
+	defer cancel()
+	for _, co := range []*discoro.Coro{job, local, elsewhere} {
+		_, err := discoro.Result[int](over, co)
+		for _, err := range []error{err, co.Wait(over)} {
+			if !errors.Is(err, context.DeadlineExceeded) || !strings.Contains(err.Error(), "wait for "+co.String()) {
+				t.Errorf("%v: %v", co, err)
+			}
+		}
 	}
 }
