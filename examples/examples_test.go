@@ -166,6 +166,25 @@ func TestNobody(t *testing.T) {
 	}
 }
 
+// TestInterrupt has Ctrl-C end programs that would go on for hours: at once, in one line, and with nothing left.
+func TestInterrupt(t *testing.T) {
+	t.Parallel()
+	for _, name := range []string{"client6", "client6_channel"} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			p := start(t, name, "-ticks", "100000000000", "-timeout", "10h")
+			p.Says(&p.Out, regexp.MustCompile(`(tick) \d+:`))
+			if err := p.Cmd.Process.Signal(os.Interrupt); err != nil {
+				t.Fatal(err)
+			}
+			p.End(1)
+			if text := p.Err.String(); text != name+": interrupted\n" {
+				t.Errorf("standard error:\n%s", text)
+			}
+		})
+	}
+}
+
 // TestElsewhere has the servers at a node in another process, with a secret: one that the client dials, and one that dials.
 func TestElsewhere(t *testing.T) {
 	t.Parallel()

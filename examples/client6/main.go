@@ -30,12 +30,12 @@ var (
 
 func main() {
 	discoro.Init() // a server process goes no further
-	var ticks int
+	var ticks uint
 	demo.Main(&demo.Program{
 		Name: "client6", Servers: 2,
-		Flags: func(fs *flag.FlagSet) { fs.IntVar(&ticks, "ticks", 500_000, "how many prices to send") },
+		Flags: func(fs *flag.FlagSet) { fs.UintVar(&ticks, "ticks", 500_000, "how many prices to send") },
 		Work: func(ctx context.Context, sched *discoro.Scheduler, _ string) error {
-			return run(ctx, sched.Runtime, ticks)
+			return run(ctx, sched.Runtime, int(ticks))
 		},
 	})
 }
@@ -58,7 +58,7 @@ func run(ctx context.Context, rt *discoro.Runtime, ticks int) error {
 		return err
 	}
 	start := time.Now()
-	if err := stream(ticks, follower, keeper); err != nil {
+	if err := stream(ctx, ticks, follower, keeper); err != nil {
 		return err
 	}
 	got, err1 := discoro.Result[int](ctx, follower)
@@ -76,17 +76,21 @@ func run(ctx context.Context, rt *discoro.Runtime, ticks int) error {
 }
 
 // stream sends as fast as the links take it: Send waits only when a link's queue is full.
-func stream(ticks int, to ...*discoro.Coro) error {
+func stream(ctx context.Context, ticks int, to ...*discoro.Coro) error {
 	next := prices.Walk(6)
 	for i := range ticks + 1 {
 		var msg any = prices.End{}
 		if i < ticks {
 			msg = next()
 		}
+		err := context.Cause(ctx) // which Send does not look at
 		for _, coro := range to {
-			if err := coro.Send(msg); err != nil {
-				return err
+			if err == nil {
+				err = coro.Send(msg)
 			}
+		}
+		if err != nil {
+			return err
 		}
 	}
 	return nil

@@ -47,12 +47,12 @@ var (
 
 func main() {
 	discoro.Init() // a server process goes no further
-	var ticks int
+	var ticks uint
 	demo.Main(&demo.Program{
 		Name: "client6_channel", Servers: 2,
-		Flags: func(fs *flag.FlagSet) { fs.IntVar(&ticks, "ticks", 500_000, "how many prices to send") },
+		Flags: func(fs *flag.FlagSet) { fs.UintVar(&ticks, "ticks", 500_000, "how many prices to send") },
 		Work: func(ctx context.Context, sched *discoro.Scheduler, _ string) error {
-			return run(ctx, sched.Runtime, ticks)
+			return run(ctx, sched.Runtime, int(ticks))
 		},
 	})
 }
@@ -101,16 +101,21 @@ func run(ctx context.Context, rt *discoro.Runtime, ticks int) error {
 // waits only when a link's queue is full.
 func stream(ctx context.Context, ticks int, channel *discoro.Channel) error {
 	next := prices.Walk(6)
-	for i := range ticks {
-		var err error
-		if i == 0 {
-			_, err = channel.Deliver(ctx, next(), 2)
-		} else {
-			err = channel.Send(next())
+	for i := range ticks + 1 {
+		var msg any = prices.End{}
+		if i < ticks {
+			msg = next()
+		}
+		err := context.Cause(ctx) // which Send does not look at
+		switch {
+		case i == 0:
+			_, err = channel.Deliver(ctx, msg, 2)
+		case err == nil:
+			err = channel.Send(msg)
 		}
 		if err != nil {
 			return err
 		}
 	}
-	return channel.Send(prices.End{})
+	return nil
 }

@@ -77,6 +77,9 @@ func (s *scheduler) run(c *discoro.Coro) (any, error) {
 	if err := comp.Schedule(c); err != nil {
 		return nil, err
 	}
+	if err := comp.WaitServers(c, 1); err != nil { // while there is none the log says why
+		return nil, errors.Join(err, comp.Close(c))
+	}
 	for s.done < jobs {
 		msg, err := c.Receive()
 		if err == nil {
