@@ -40,7 +40,7 @@ func (m *mapping[A, R]) enter(sv *rcsServer, it *item[R]) {
 		m.busy++
 	}
 	l.items = append(l.items, it)
-	it.at, it.line, it.back = sv, l, false
+	it.at, it.line, it.back, it.took = sv, l, false, longItem
 	m.under[it.index] = it
 }
 
