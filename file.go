@@ -70,13 +70,14 @@ func (rt *Runtime) DeleteFile(ctx context.Context, at Location, name string) err
 
 // fileOp is one operation on a file at another runtime, as the side has it that asks for it.
 type fileOp struct {
-	rt   *Runtime
-	to   Location
-	path string // of the file here
-	why  string
-	tell func(sent, total int64) // nil: nobody is told
-	head wire.FileHead           // completed by prepare
-	f    *os.File                // opened by prepare
+	rt    *Runtime
+	to    Location
+	path  string // of the file here
+	why   string
+	tell  func(sent, total int64) // nil: nobody is told
+	head  wire.FileHead           // completed by prepare and doAt
+	token wire.Token              // of the computation that the file belongs to; zero: none
+	f     *os.File                // opened by prepare
 
 	mu      sync.Mutex // guards following; leaf
 	over    bool       // tell is not called any more
@@ -112,13 +113,14 @@ func (op *fileOp) work(ctx context.Context, k *call) {
 		k.finish(outcome{err: err})
 		return
 	}
-	op.head.Token = op.rt.tokenFor(l, op.to)
+	op.token = op.rt.tokenFor(l, op.to)
 	op.doAt(ctx, l, k)
 }
 
 // doAt does the operation over a link that is up; k gets how it went.
 func (op *fileOp) doAt(ctx context.Context, l *link, k *call) {
 	defer op.closeFile()
+	op.head.Proof = op.token.Prove(l.id, op.head.Key)
 	if l.isSelf() {
 		k.finish(outcome{err: op.here(ctx)})
 		return
@@ -171,8 +173,8 @@ func (op *fileOp) closeFile() {
 	}
 }
 
-// tokenFor returns what opens the folder at the other end of l: the token of a computation that server and this runtime both belong
-// to. Others than servers are told none.
+// tokenFor returns what opens the folder at the other end of l: the token of a computation that the server there and this runtime
+// both belong to, zero for others than servers.
 func (rt *Runtime) tokenFor(l *link, to Location) wire.Token {
 	if own := rt.files.tokenOf(); own != (wire.Token{}) || l.isSelf() {
 		if peer, _ := l.isUp(); l.isSelf() || peer.Roles&roleServer != 0 {
@@ -215,7 +217,7 @@ func (p *Computation) knows(server Location) (known, now bool) {
 
 // here does the operation in this runtime's own folder.
 func (op *fileOp) here(ctx context.Context) error {
-	u, err := op.rt.openFolder(op.head.Token)
+	u, err := op.rt.openFolder(&op.head)
 	if err != nil {
 		return err
 	}

@@ -2,6 +2,7 @@ package discoro
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"io"
 	"net"
@@ -190,8 +191,57 @@ func forgedFiles(t *testing.T) {
 	if err := values.Error(h.fileAnswer(&wire.FileHead{Op: wire.FileFetch, Key: wire.NewID()}).Err); !errors.Is(err, ErrNotFound) {
 		t.Errorf("a computation's files for who has no token: %v", err)
 	}
-	if err := values.Error(h.fileAnswer(&wire.FileHead{Op: wire.FileFetch, Token: comp.token, Key: wire.NewID()}).Err); err != nil {
-		t.Errorf("for who has it: %v", err)
+	key := wire.NewID()
+	for name, proof := range map[string]wire.Token{
+		"the token itself": comp.token, "a proof for another runtime": comp.token.Prove(wire.NewID(), key), "a proof for another head": comp.token.Prove(rt.id, wire.NewID()),
+	} {
+		if err := values.Error(h.fileAnswer(&wire.FileHead{Op: wire.FileFetch, Proof: proof, Key: key}).Err); !errors.Is(err, ErrNotFound) {
+			t.Errorf("a computation's files for %s: %v", name, err)
+		}
+	}
+	if err := values.Error(h.fileAnswer(&wire.FileHead{Op: wire.FileFetch, Proof: comp.token.Prove(rt.id, key), Key: key}).Err); err != nil {
+		t.Errorf("for who knows it: %v", err)
 	}
 	wantFiles(t, filepath.Clean(rt.DestPath()))
+}
+
+// TestFileTokenStays has a server, and a client, send a file to a peer that says it is a server of theirs: it does not learn the
+// token of their computation, with which it could act for them.
+func TestFileTokenStays(t *testing.T) {
+	t.Parallel()
+	path, _ := someFile(t, "file", 10)
+	token := wire.Token(wire.NewID())
+	send := func(rt *Runtime, to func(at Location)) {
+		t.Helper()
+		h := newHostile(t, rt, false) // it says that it has all the roles
+		l := h.link(rt)
+		to(l.location())
+		sent := make(chan error, 1)
+		ctx, cancel := context.WithCancel(t.Context())
+		go func() { sent <- rt.SendFile(ctx, l.location(), path) }()
+		s, err := h.session.AcceptStream()
+		if err != nil {
+			t.Fatal(err)
+		}
+		head, err := wire.ReadFileHead(s)
+		if err != nil || head.Proof == token || head.Proof != token.Prove(h.id, head.Key) {
+			t.Errorf("the head is %+v, %v", head, err)
+		}
+		cancel()
+		<-sent
+	}
+	server := testRuntime(t, Config{Name: "server"})
+	server.files.serve(token, t.TempDir())
+	send(server, func(Location) {})
+	client := testRuntime(t, Config{Name: "client"})
+	send(client, func(at Location) {
+		p, err := NewComputation(client)
+		if err != nil {
+			t.Fatal(err)
+		}
+		p.token, p.known = token, map[Location]string{at: ""} // it was one of its servers, and another is there now
+		client.mu.Lock()
+		client.comps[token] = p
+		client.mu.Unlock()
+	})
 }

@@ -38,16 +38,21 @@ func settleFiles(files []string) ([]string, error) {
 }
 
 // sendFilesOf sends the files of a computation of this client to a server of it, which has asked for them.
-func (l *link) sendFilesOf(token wire.Token) error {
+func (l *link) sendFilesOf(h *wire.FileHead) error {
 	rt := l.rt
+	var p *Computation
 	rt.mu.Lock()
-	p := rt.comps[token]
+	for token, comp := range rt.comps {
+		if token.Prove(rt.id, h.Key) == h.Proof {
+			p = comp
+		}
+	}
 	rt.mu.Unlock()
 	if p == nil {
 		return fmt.Errorf("the client has no such computation any more: %w", ErrNotFound)
 	}
 	for _, file := range p.cfg.Files {
-		op := &fileOp{rt: rt, path: file, why: waitSendFile, head: wire.FileHead{Op: wire.FileSend, Token: token, Name: filepath.Base(file), Overwrite: true}}
+		op := &fileOp{rt: rt, path: file, why: waitSendFile, token: p.token, head: wire.FileHead{Op: wire.FileSend, Name: filepath.Base(file), Overwrite: true}}
 		if err := op.doNow(l); err != nil {
 			return fmt.Errorf("the computation's file %s was not sent: %w", file, err)
 		}
@@ -57,7 +62,7 @@ func (l *link) sendFilesOf(token wire.Token) error {
 
 // fetchFiles asks the client, at the other end of l, for a computation's files, and returns when they are all here.
 func (l *link) fetchFiles(token wire.Token) error {
-	return (&fileOp{rt: l.rt, why: waitSendFile, head: wire.FileHead{Op: wire.FileFetch, Token: token}}).doNow(l)
+	return (&fileOp{rt: l.rt, why: waitSendFile, token: token, head: wire.FileHead{Op: wire.FileFetch}}).doNow(l)
 }
 
 // doNow does the operation over a link that is up, in a goroutine of the runtime.

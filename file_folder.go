@@ -79,8 +79,8 @@ func (f *fileFolder) tokenOf() wire.Token {
 	return f.token
 }
 
-// openFolder begins an operation in the folder for who shows token.
-func (rt *Runtime) openFolder(token wire.Token) (*folderUse, error) {
+// openFolder begins an operation in the folder, at a server only for who knows the computation's token.
+func (rt *Runtime) openFolder(h *wire.FileHead) (*folderUse, error) {
 	f := &rt.files
 	u := &folderUse{of: f}
 	u.ctx, u.stop = context.WithCancelCause(rt.ctx)
@@ -89,7 +89,7 @@ func (rt *Runtime) openFolder(token wire.Token) (*folderUse, error) {
 		folder = rt.DestPath()
 	}
 	f.mu.Lock()
-	if server && f.served != "" && f.token == token {
+	if server && f.served != "" && f.token.Prove(rt.id, h.Key) == h.Proof {
 		folder = f.served
 	}
 	if folder != "" {

@@ -56,7 +56,7 @@ func TestFileDiskFull(t *testing.T) {
 func TestFileDevFull(t *testing.T) {
 	t.Parallel()
 	rt := testRuntime(t, Config{})
-	u, err := rt.openFolder(wire.Token{})
+	u, err := rt.openFolder(&wire.FileHead{})
 	if err != nil {
 		t.Fatal(err)
 	}

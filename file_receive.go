@@ -41,7 +41,7 @@ func (l *link) serveFile(s net.Conn) {
 	case wire.FileDelete:
 		err = l.deleteFile(h)
 	case wire.FileFetch:
-		err = l.sendFilesOf(h.Token)
+		err = l.sendFilesOf(h)
 	}
 	if err != nil {
 		err = &textError{text: err.Error(), is: []error{err}}
@@ -62,7 +62,7 @@ func (l *link) answerFile(s net.Conn, a *wire.FileAnswer) {
 
 // deleteFile deletes a file for the peer.
 func (l *link) deleteFile(h *wire.FileHead) error {
-	u, err := l.rt.openFolder(h.Token)
+	u, err := l.rt.openFolder(h)
 	if err != nil {
 		return err
 	}
@@ -75,7 +75,7 @@ func (l *link) receiveFile(h *wire.FileHead, s net.Conn) error {
 	if err := l.rt.checkSize(h.Size); err != nil {
 		return err
 	}
-	u, err := l.rt.openFolder(h.Token)
+	u, err := l.rt.openFolder(h)
 	if err != nil {
 		return err
 	}

@@ -4,6 +4,8 @@ import (
 	"bytes"
 	"crypto/aes"
 	"crypto/cipher"
+	"crypto/hmac"
+	"crypto/sha256"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -38,13 +40,26 @@ const (
 type FileHead struct {
 	_         struct{} `cbor:",toarray"`
 	Op        FileOp
-	Token     Token  // of the computation that the file belongs to; zero: none
+	Proof     Token  // of knowing the token of the computation that the file belongs to; zero: it belongs to none
 	Dir       string // below the folder; slashes between names
 	Name      string
 	Size      int64 // bytes
 	Mode      uint32
 	Overwrite bool
 	Key       ID // of the sums; random
+}
+
+// Prove returns what shows to the runtime with the ID to, and to no other, that its sender knows the token: who is sent one cannot
+// show it to others, nor act for the computation. It holds for a head with that key. The zero token has none.
+func (t Token) Prove(to, key ID) Token {
+	if t == (Token{}) {
+		return t
+	}
+	mac := hmac.New(sha256.New, t[:])
+	mac.Write([]byte("discoro file"))
+	mac.Write(to[:])
+	mac.Write(key[:])
+	return Token(mac.Sum(nil)[:len(t)])
 }
 
 // FileAnswer is what comes back. Where there are bytes to send there are two of them, the first of which has Go.

@@ -16,7 +16,7 @@ import (
 func someHead() *FileHead {
 	h := &FileHead{Op: FileSend, Dir: "some/where", Name: "file", Size: 1 << 40, Mode: 0o755, Overwrite: true}
 	for i := range h.Key {
-		h.Key[i], h.Token[i] = byte(i), byte(0xf0+i)
+		h.Key[i], h.Proof[i] = byte(i), byte(0xf0+i)
 	}
 	return h
 }
