@@ -8,8 +8,8 @@ import (
 	"github.com/discoro/discoro/wire"
 )
 
-// Channel is one-to-many: what is sent to it goes into the mailbox of every coroutine that is subscribed at that time. It
-// answers to the seed's Channel. The runtime that made it owns it, and all messages go through that.
+// Channel is one-to-many: what is sent to it goes into the mailbox of every coroutine that is subscribed at that time. In
+// asyncoro: Channel. The runtime that made it owns it, and all messages go through that.
 //
 // A Channel is a handle. It can be passed in any message, argument or result and arrives as a live handle; within a runtime there
 // is one handle a channel, so handles can be compared and be map keys. All verbs but Register and Unregister work from any

@@ -71,7 +71,8 @@ type Config struct {
 	// reaches its port can run its functions.
 	Insecure bool `json:"insecure"`
 	// DestPath is the folder below which received files and servers' folders go. Empty: a private folder below
-	// os.TempDir(), which is removed at Close.
+	// os.TempDir(), which is removed at Close. A receiver that is killed leaves files there that are not whole, ".discoro-" and digits;
+	// the next runtime with this DestPath removes them when they are an hour old.
 	DestPath string `json:"dest_path"`
 	// MaxFileSize bounds the size of a received file, in bytes; 0: no limit. A larger one is refused, with [ErrTooLarge], before
 	// any of it is sent.

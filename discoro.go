@@ -122,6 +122,9 @@ func newRuntime(c Config, roles uint32) (*Runtime, error) {
 	rt.start(rt.accept)
 	rt.start(rt.pulses)
 	rt.discovery.begin()
+	if s.DestPath != "" && roles&roleServer == 0 { // a server's folder is new
+		rt.start(rt.sweep)
+	}
 	for _, p := range s.peers {
 		rt.start(func() { rt.keepPeer(p, nil) })
 	}

@@ -1,0 +1,56 @@
+package discoro
+
+import (
+	"io/fs"
+	"log/slog"
+	"os"
+	"path"
+	"strings"
+	"time"
+)
+
+// sweepAge is how long nothing has been written to a file that is not whole before it is taken for left behind. Links that are
+// silent for so long have ended; another runtime may receive files in the same folder.
+const sweepAge = time.Hour
+
+// sweep removes from a DestPath that lasts what receivers have left there that were killed in the middle of a file. It ends when
+// there is nothing more of that, or with the runtime.
+func (rt *Runtime) sweep() {
+	for rt.sweepOnce() {
+		if rt.pause(sweepAge) != nil {
+			return
+		}
+	}
+}
+
+// sweepOnce removes what is old enough, and reports whether there is more.
+func (rt *Runtime) sweepOnce() (more bool) {
+	root, err := os.OpenRoot(rt.cfg.DestPath)
+	if err != nil {
+		return false // most often there is nothing yet
+	}
+	defer root.Close()
+	_ = fs.WalkDir(root.FS(), ".", func(name string, d fs.DirEntry, err error) error {
+		switch {
+		case rt.ctx.Err() != nil:
+			return fs.SkipAll
+		case err != nil:
+			return nil //nolint:nilerr // what cannot be read is left alone
+		case d.IsDir() && isOwnName(d.Name()):
+			return fs.SkipDir // a node's, who removes it
+		case !d.Type().IsRegular() || !strings.HasPrefix(d.Name(), ".") || !isOwnName(d.Name()):
+			return nil
+		}
+		info, err := d.Info()
+		if err != nil {
+			return nil //nolint:nilerr // it has gone
+		}
+		if time.Since(info.ModTime()) < sweepAge {
+			more = true
+		} else if root.Remove(name) == nil {
+			rt.log.Info("removed a file that was never whole", slog.String("file", path.Join(rt.cfg.DestPath, name)), slog.Int64("bytes", info.Size()))
+		}
+		return nil
+	})
+	return more
+}
