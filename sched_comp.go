@@ -1,6 +1,7 @@
 package discoro
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 	"strings"
@@ -109,10 +110,10 @@ func (s *schedState) closeActive(reason string) {
 		return
 	}
 	c.closing, c.reason = true, reason
-	for i := range c.waiting {
-		s.refuse(&c.waiting[i], fmt.Errorf("the computation is closed: %w", ErrClosed))
+	for f := range c.waiting.all() {
+		s.refuse(f, fmt.Errorf("the computation is closed: %w", ErrClosed))
 	}
-	c.waiting = nil
+	c.waiting = runQueue{}
 	for _, n := range s.known {
 		if n.state == nodeReserved {
 			s.release(n)
@@ -171,9 +172,44 @@ func (s *schedState) report(token wire.Token) string {
 	if len(s.known) == 0 {
 		return fmt.Sprintf("no node is known to the scheduler at %v: start one with that among its Peers", s.at)
 	}
-	var parts []string
+	if len(s.known) <= mostNamed {
+		var parts []string
+		for _, n := range s.known {
+			parts = append(parts, "node "+n.addr+": "+n.describe())
+		}
+		return strings.Join(parts, "; ")
+	}
+	return s.summary()
+}
+
+// mostNamed is how many nodes, and ways in which more of them are, a report tells of.
+const mostNamed = 20
+
+// summary is report where there are too many nodes to name each: those of which the same is to be said are counted, and one is named.
+func (s *schedState) summary() string {
+	var said []string // in order
+	alike := map[string][]*schedNode{}
 	for _, n := range s.known {
-		parts = append(parts, "node "+n.addr+": "+n.describe())
+		text := n.describe()
+		if alike[text] == nil {
+			said = append(said, text)
+		}
+		alike[text] = append(alike[text], n)
+	}
+	slices.SortStableFunc(said, func(a, b string) int { return cmp.Compare(len(alike[b]), len(alike[a])) })
+	var parts []string
+	rest := len(s.known)
+	for _, text := range said[:min(len(said), mostNamed)] {
+		nodes := alike[text]
+		rest -= len(nodes)
+		who := "node " + nodes[0].addr
+		if len(nodes) > 1 {
+			who = fmt.Sprintf("%d nodes, %s among them", len(nodes), nodes[0].addr)
+		}
+		parts = append(parts, who+": "+text)
+	}
+	if rest > 0 {
+		parts = append(parts, fmt.Sprintf("and %d other nodes", rest))
 	}
 	return strings.Join(parts, "; ")
 }

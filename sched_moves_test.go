@@ -24,9 +24,9 @@ func (w *schedWorld) timePasses(t *rapid.T) {
 		w.book()
 	}
 	if s.active != nil && len(w.usable) > 0 {
-		for i := range s.active.waiting {
-			if where := s.active.waiting[i].Where; where == (wire.Where{}) && len(s.active.nodes) > 0 {
-				t.Fatalf("job %d waits, though there are servers", s.active.waiting[i].Job.Seq)
+		for f := range s.active.waiting.all() {
+			if f.Where == (wire.Where{}) && len(s.active.nodes) > 0 {
+				t.Fatalf("job %d waits, though there are servers", f.Job.Seq)
 			}
 		}
 	}

@@ -56,7 +56,7 @@ func (s *schedState) describe() string {
 	var b strings.Builder
 	switch {
 	case s.active != nil:
-		fmt.Fprintf(&b, "active: computation %s, jobs: %d, runs that wait for a server: %d\n", s.active.label(), len(s.jobs), len(s.active.waiting))
+		fmt.Fprintf(&b, "active: computation %s, jobs: %d, runs that wait for a server: %d\n", s.active.label(), len(s.jobs), s.active.waiting.len())
 	case s.leaving:
 		b.WriteString("nothing is active, and nothing new is taken\n")
 	default:

@@ -19,26 +19,29 @@ func (s *schedState) run(from wire.Peer, f *wire.Run) {
 		return
 	}
 	s.stir(nil)
-	if f.Job.Client != from.ID || s.jobs[f.Job] != nil {
+	if f.Job.Client != from.ID || s.jobs[f.Job] != nil || c.waiting.has(f.Job) {
 		s.send(from, refused(f, fmt.Errorf("the job's number is not the client's to give, or was given before: %w", ErrRejected)))
 		return
 	}
 	s.setShare(1)
-	s.place(f)
+	if !s.place(f) {
+		c.waiting.add(f)
+	}
 }
 
-// place sends a run of the active computation to a server.
-func (s *schedState) place(f *wire.Run) {
+// place sends a run of the active computation to a server, or refuses it; it reports false when the run has to wait.
+func (s *schedState) place(f *wire.Run) bool {
 	sv, err := s.pick(&f.Where)
 	switch {
 	case err != nil:
 		s.refuse(f, err)
 	case sv == nil:
-		s.active.waiting = append(s.active.waiting, *f)
+		return false
 	default:
 		s.book(&schedJob{id: f.Job, fn: f.Call.Func, server: sv})
 		s.send(sv.info.Peer, &wire.Start{Token: f.Token, Job: f.Job, Turn: f.Turn, Call: f.Call})
 	}
+	return true
 }
 
 // placeWaiting looks again at the runs that wait, when servers came or went in this step.
@@ -49,15 +52,11 @@ func (s *schedState) placeWaiting() {
 		return
 	}
 	s.active.fresh = false
-	if len(s.active.waiting) == 0 {
+	if s.active.waiting.len() == 0 {
 		return
 	}
 	s.setShare(0)
-	waiting := s.active.waiting
-	s.active.waiting = nil
-	for i := range waiting {
-		s.place(&waiting[i])
-	}
+	s.active.waiting.place(s.place)
 }
 
 // book counts a job at its server, and forget no longer.
@@ -151,12 +150,9 @@ func (s *schedState) unrun(from wire.Peer, f *wire.Unrun) {
 	if c == nil || c.submit.Token != f.Token || c.client.ID != from.ID {
 		return
 	}
-	for i := range c.waiting {
-		if c.waiting[i].Job == f.Job {
-			s.refuse(&c.waiting[i], ErrNoServer)
-			c.waiting = append(c.waiting[:i], c.waiting[i+1:]...)
-			return
-		}
+	if run := c.waiting.remove(f.Job); run != nil {
+		s.refuse(run, ErrNoServer)
+		return
 	}
 	if j := s.jobs[f.Job]; j != nil {
 		s.send(j.server.info.Peer, &wire.Unstart{Token: f.Token, Job: f.Job})

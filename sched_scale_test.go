@@ -99,7 +99,73 @@ func TestSchedScale(t *testing.T) {
 			t.Fatalf("run %d ended %d times", seq, n)
 		}
 	}
-	if len(s.jobs) != 0 || len(s.active.waiting) != 0 || len(s.servers) != each*(nodes-nodes/10) {
-		t.Errorf("%d jobs, %d runs that wait and %d servers are left", len(s.jobs), len(s.active.waiting), len(s.servers))
+	if len(s.jobs) != 0 || s.active.waiting.len() != 0 || len(s.servers) != each*(nodes-nodes/10) {
+		t.Errorf("%d jobs, %d runs that wait and %d servers are left", len(s.jobs), s.active.waiting.len(), len(s.servers))
+	}
+}
+
+// TestSchedManyWait has 25,000 runs wait before 250 nodes have their 2,000 servers, each of which is an event: they are shared, in
+// order. What is taken back, in any order, ends once.
+func TestSchedManyWait(t *testing.T) {
+	t.Parallel()
+	const nodes, each, runs, back = 250, 8, 25_000, 5000
+	s := newSchedState()
+	client := schedClientPeer(1)
+	s.frame(client, &wire.Submit{Token: schedToken(1)})
+	node := func(n int) wire.Peer {
+		return wire.Peer{ID: wire.ID{'n', byte(n >> 8), byte(n)}, Host: "h", Port: 1 + n}
+	}
+	for n := range nodes {
+		s.frame(node(n), &wire.Offer{Free: true, CPUs: each})
+	}
+	job := func(seq int) wire.JobID { return wire.JobID{Client: client.ID, Seq: uint64(seq)} }
+	for seq := range runs + back {
+		s.frame(client, &wire.Run{Token: schedToken(1), Job: job(seq)})
+	}
+	s.take()
+	s.frame(client, &wire.Run{Token: schedToken(1), Job: job(7)})
+	if out := s.take(); len(out) != 1 || schedEffectText(out[0]) != "c1: done 7 rejected" {
+		t.Errorf("the number of a run that waits was given again: %v", out)
+	}
+	for _, i := range rand.Perm(back) {
+		s.frame(client, &wire.Unrun{Token: schedToken(1), Job: job(runs + i)})
+	}
+	ended := map[wire.JobID]bool{}
+	for _, e := range s.take() {
+		ended[e.frame.(*wire.Done).Job] = true
+	}
+	if len(ended) != back || s.active.waiting.len() != runs {
+		t.Errorf("%d of %d runs ended that were taken back; %d wait, want %d", len(ended), back, s.active.waiting.len(), runs)
+	}
+	text := s.report(schedToken(1))
+	if want := "250 nodes, h:1 among them: reserved, its servers are starting"; text != want {
+		t.Errorf("the report is %.200q, want %q", text, want)
+	}
+	next := uint64(0)
+	for n := range nodes {
+		for i := range each {
+			sv := wire.Peer{ID: wire.ID{'s', byte(n >> 8), byte(n), byte(i)}, Host: "h", Port: 10_000 + each*n + i}
+			s.frame(sv, &wire.Ready{Token: schedToken(1), Node: node(n).ID, Info: wire.ServerInfo{Peer: sv}})
+			got := 0
+			for _, e := range s.take() {
+				if f, ok := e.frame.(*wire.Start); ok {
+					if f.Job.Seq != next {
+						t.Fatalf("run %d starts, and %d waits", f.Job.Seq, next)
+					}
+					next++
+					got++
+				}
+			}
+			if share := runs/nodes/each + 1; got > share || got < share && next < runs {
+				t.Fatalf("server %d of node %d has %d of %d runs", i, n, got, runs)
+			}
+		}
+	}
+	if next != runs || s.active.waiting.len() != 0 {
+		t.Errorf("%d of %d runs have started, %d wait", next, runs, s.active.waiting.len())
+	}
+	s.down(node(5).ID, "killed")
+	if text, want := s.report(schedToken(1)), "249 nodes, h:1 among them: 8 of 8 servers ready"; text != want {
+		t.Errorf("the report is %.200q, want %q", text, want)
 	}
 }

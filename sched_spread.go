@@ -27,7 +27,7 @@ func (s *schedState) setShare(more int) {
 		s.countServers()
 	}
 	if c.usable < c.expected {
-		c.share = max(1, (len(s.jobs)+len(c.waiting)+more+c.expected-1)/c.expected)
+		c.share = max(1, (len(s.jobs)+c.waiting.len()+more+c.expected-1)/c.expected)
 	}
 }
 
@@ -57,7 +57,7 @@ func (s *schedState) holds(sv *schedServer) bool {
 func (s *schedState) spreadOver() {
 	c := s.active
 	switch {
-	case len(c.waiting) == 0 || c.spreads.IsZero():
+	case c.waiting.len() == 0 || c.spreads.IsZero():
 	case s.now.Before(c.spreads):
 		s.wakeAt(c.spreads)
 	default:

@@ -101,16 +101,16 @@ type schedComp struct {
 	place    int           // in the queue, as the client was told
 	gone     bool          // the client is
 	closing  bool
-	reason   string     // it is closed because of that; empty when the client asked for it
-	closers  []closer   // who asked for it
-	waiting  []wire.Run // runs that wait for a server
-	spreads  time.Time  // until then servers that are not ready count, too; zero: none do
-	share    int        // of jobs, that a server may have until then; 0: any number
-	fresh    bool       // usable and expected are counted, and no server has come or gone since
-	counted  time.Time  // when they were
-	usable   int        // servers that take jobs
-	expected int        // those, and the ones that are about to be ready
-	nodes    nodeHeap   // with at least one usable server, least loaded first
+	reason   string    // it is closed because of that; empty when the client asked for it
+	closers  []closer  // who asked for it
+	waiting  runQueue  // runs that wait for a server
+	spreads  time.Time // until then servers that are not ready count, too; zero: none do
+	share    int       // of jobs, that a server may have until then; 0: any number
+	fresh    bool      // usable and expected are counted, and no server has come or gone since
+	counted  time.Time // when they were
+	usable   int       // servers that take jobs
+	expected int       // those, and the ones that are about to be ready
+	nodes    nodeHeap  // with at least one usable server, least loaded first
 }
 
 type closer struct {

@@ -1,0 +1,75 @@
+package discoro
+
+import (
+	"container/list"
+	"iter"
+
+	"github.com/discoro/discoro/wire"
+)
+
+// runQueue holds the runs that wait for a server, in the order in which they came. Of those that may go anywhere none is looked
+// at when the first has to wait: a hundred thousand may be there before thousands of servers are, each of which is an event.
+type runQueue struct {
+	anywhere list.List                    // of *wire.Run
+	bound    list.List                    // of *wire.Run: for one server or node
+	at       map[wire.JobID]*list.Element // in either
+}
+
+// of returns the list that f belongs in.
+func (q *runQueue) of(f *wire.Run) *list.List {
+	if f.Where == (wire.Where{}) {
+		return &q.anywhere
+	}
+	return &q.bound
+}
+
+// add puts a run behind the others.
+func (q *runQueue) add(f *wire.Run) {
+	if q.at == nil {
+		q.at = map[wire.JobID]*list.Element{}
+	}
+	q.at[f.Job] = q.of(f).PushBack(f)
+}
+
+// remove takes a run out, and returns it; nil when it does not wait.
+func (q *runQueue) remove(id wire.JobID) *wire.Run {
+	e := q.at[id]
+	if e == nil {
+		return nil
+	}
+	delete(q.at, id)
+	f := e.Value.(*wire.Run)
+	q.of(f).Remove(e)
+	return f
+}
+
+func (q *runQueue) len() int { return len(q.at) }
+
+func (q *runQueue) has(id wire.JobID) bool { return q.at[id] != nil }
+
+// all returns every run that waits; each may be removed when it comes.
+func (q *runQueue) all() iter.Seq[*wire.Run] {
+	return func(yield func(*wire.Run) bool) {
+		for _, l := range []*list.List{&q.bound, &q.anywhere} {
+			for e := l.Front(); e != nil; {
+				f, next := e.Value.(*wire.Run), e.Next()
+				if !yield(f) {
+					return
+				}
+				e = next
+			}
+		}
+	}
+}
+
+// place takes out the runs that try deals with, which reports false of one that has to wait.
+func (q *runQueue) place(try func(*wire.Run) bool) {
+	for f := range q.all() {
+		switch {
+		case try(f):
+			q.remove(f.Job)
+		case f.Where == (wire.Where{}):
+			return
+		}
+	}
+}
