@@ -33,3 +33,31 @@ func ExampleRuntime_Coros() {
 	// asker: Ask, 0 messages in its mailbox
 	//   waits for worker
 }
+
+// How does something happen again and again, until it is stopped?
+func ExampleCoro_Sleep() {
+	rt, err := discoro.NewRuntime()
+	if err != nil {
+		log.Fatal(err)
+	}
+	ticks := make(chan int)
+	ticker := rt.Spawn("ticker", func(c *discoro.Coro) (any, error) {
+		for n := 1; ; n++ {
+			select {
+			case ticks <- n: // or whatever there is to be done
+			default:
+			}
+			if err := c.Sleep(time.Millisecond); err != nil {
+				return nil, err // ErrTerminated
+			}
+		}
+	})
+	fmt.Println(<-ticks < <-ticks)
+	_ = ticker.Terminate()
+	fmt.Println(ticker.Wait(context.Background()))
+	fmt.Println(rt.Close())
+	// Output:
+	// true
+	// terminated
+	// <nil>
+}

@@ -75,3 +75,34 @@ func ExampleComputationConfig_files() {
 	// 3 <nil>
 	// 3 <nil>
 }
+
+// writeReport writes a file at its server, and sends it to whom the argument says.
+var writeReport = discoro.Register("example.report", func(c *discoro.Coro, client discoro.Location) (string, error) {
+	path := filepath.Join(c.Dir(), "report.txt")
+	err := c.Blocking(func() error { return os.WriteFile(path, []byte("all is well\n"), 0o600) })
+	if err != nil {
+		return "", err
+	}
+	return filepath.Base(path), c.Runtime().SendFile(c, client, path, discoro.FileOptions{
+		Dir:      "reports", // below the client's DestPath
+		Progress: func(sent, total int64) { c.Logger().Info("sending", "bytes", sent, "of", total) },
+	})
+})
+
+// How do results come back as files?
+func ExampleFileOptions() {
+	in(1, func(ctx context.Context, rt *discoro.Runtime, comp *discoro.Computation) error {
+		coro, err := comp.Run(ctx, writeReport.With(rt.Location()))
+		if err != nil {
+			return err
+		}
+		name, err := discoro.Result[string](ctx, coro)
+		if err != nil {
+			return err
+		}
+		text, err := os.ReadFile(filepath.Join(rt.DestPath(), "reports", name)) // it is whole: SendFile has returned
+		fmt.Print(string(text))
+		return err
+	})
+	// Output: all is well
+}
