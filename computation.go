@@ -130,7 +130,8 @@ func (cfg *ComputationConfig) checkTimes() error {
 }
 
 // Schedule queues the computation at a scheduler and blocks until its turn has come, or ctx ends. Without a location the
-// scheduler is the one of the computation's own runtime, or else one among the runtimes that it has links to.
+// scheduler is the one of the computation's own runtime, or else one among the runtimes that it has links to. When there is none
+// yet, the runtime's Config.Peers are dialled, and with Config.DiscoverPeers the local network is asked, as [Runtime.Discover] does.
 // ErrNotFound: there is none; ErrExists: it was scheduled before; ErrDisconnected: the link to the scheduler broke. When ctx
 // ends the computation is taken out of the queue and is over.
 func (p *Computation) Schedule(ctx context.Context, at ...Location) error {
@@ -237,32 +238,6 @@ func (p *Computation) hearPlace(place int) {
 	if queued {
 		p.rt.log.Info("waiting in the scheduler's queue", slog.Int("position", place))
 	}
-}
-
-// findScheduler returns the link to the scheduler to use.
-func (p *Computation) findScheduler(ctx context.Context, at []Location) (*link, error) {
-	if len(at) > 1 {
-		return nil, fmt.Errorf("%d locations given, at most one scheduler is used", len(at))
-	}
-	if len(at) == 1 {
-		l, err := p.rt.linkAt(ctx, at[0])
-		if err != nil {
-			return nil, err
-		}
-		if peer, _ := l.isUp(); !l.isSelf() && peer.Roles&roleScheduler == 0 {
-			return nil, fmt.Errorf("the runtime at %v is no scheduler: %w", at[0], ErrNotFound)
-		}
-		return l, nil
-	}
-	if p.rt.roles&roleScheduler != 0 {
-		return p.rt.self, nil
-	}
-	for _, l := range p.rt.allLinks() {
-		if peer, up := l.isUp(); up && peer.Roles&roleScheduler != 0 {
-			return l, nil
-		}
-	}
-	return nil, fmt.Errorf("no scheduler is known: start one in this program with NewScheduler, or give its location: %w", ErrNotFound)
 }
 
 // active returns the link to the scheduler while the computation can run things.

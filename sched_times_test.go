@@ -435,3 +435,36 @@ func TestTimesAreChecked(t *testing.T) {
 		}
 	}
 }
+
+// TestScheduleFindsPeers has clients schedule as soon as they are made: the scheduler is one of their Peers, or on the local network,
+// where they were told to look, and no link to it is up yet.
+func TestScheduleFindsPeers(t *testing.T) {
+	inMemory(t, 1, SchedulerConfig{}, NodeConfig{}, func(c *memCluster) {
+		for name, cfg := range map[string]Config{
+			"a peer":       {Peers: []string{"nobody:1", c.sched.Location().String()}},
+			"discovery":    {DiscoverPeers: true},
+			"told of none": {},
+		} {
+			cfg.Name, cfg.TestHost, cfg.Logger = name, c.net.Host(name), discard
+			rt, err := NewRuntime(cfg)
+			if err != nil {
+				t.Fatal(err)
+			}
+			p, err := NewComputation(rt)
+			if err != nil {
+				t.Fatal(err)
+			}
+			err = p.Schedule(c.ctx)
+			if name == "told of none" {
+				if !errors.Is(err, ErrNotFound) {
+					t.Errorf("%s: Schedule returned %v", name, err)
+				}
+			} else if err = errors.Join(err, p.Close(c.ctx)); err != nil {
+				t.Errorf("%s: %v", name, err)
+			}
+			if err := rt.Close(); err != nil {
+				t.Error(err)
+			}
+		}
+	})
+}
