@@ -64,6 +64,7 @@ type Computation struct {
 	beats   bool                // the runtime pulses for it
 	changed []*call             // wait for servers to change
 	told    outbox              // what the status coroutine is told
+	begun   future              // set when its turn has come, or will not
 	over    future              // set when it has ended
 }
 
@@ -210,6 +211,7 @@ func (p *Computation) begin() {
 	p.mu.Unlock()
 	if begins {
 		p.rt.beat.change(0, p.cfg.PulseInterval)
+		p.begun.set(outcome{})
 	}
 }
 
@@ -457,6 +459,7 @@ func (p *Computation) endWith(why error, last Status) {
 	p.mu.Unlock()
 	p.flush()
 	p.wakeWaiters()
+	p.begun.set(outcome{err: why})
 	p.over.set(outcome{})
 }
 

@@ -34,7 +34,6 @@ type RemoteCoroScheduler struct {
 	cfg    RCSConfig    // immutable
 	status *Coro        // immutable
 	turn   uint64       // immutable: servers start its tasks one at a time
-	ready  future       // set when the computation is scheduled, or could not be
 
 	pool rcsPool // the servers, one task each
 
@@ -44,7 +43,7 @@ type RemoteCoroScheduler struct {
 }
 
 // NewRemoteCoroScheduler returns a scheduler of comp's runs. When comp has not been scheduled, it is now, at the scheduler
-// that Computation.Schedule finds, without waiting for its turn: the verbs wait for that. When comp has a status
+// that Computation.Schedule finds, without waiting for its turn. The verbs wait for comp's turn, whoever scheduled it. When comp has a status
 // coroutine of its own, that must relay the Status messages it gets to StatusCoro; otherwise StatusCoro becomes comp's.
 // ErrClosed: comp is over; ErrNotFound: there is no scheduler.
 func NewRemoteCoroScheduler(comp *Computation, cfg ...RCSConfig) (*RemoteCoroScheduler, error) {
@@ -59,7 +58,7 @@ func NewRemoteCoroScheduler(comp *Computation, cfg ...RCSConfig) (*RemoteCoroSch
 		return nil, fmt.Errorf("discoro: RCSConfig.Retries: %d is negative", c.Retries)
 	}
 	s := &RemoteCoroScheduler{rt: comp.rt, comp: comp, cfg: c, turn: comp.rt.lastJob.Add(1)}
-	s.pool.servers, s.pool.setting = map[Location]*rcsServer{}, map[Location]error{}
+	s.pool.servers, s.pool.setting = map[Location]*rcsServer{}, map[*rcsServer]error{}
 	s.status = comp.rt.Spawn("rcs", s.watch)
 	fresh, servers, err := comp.attach(s.status)
 	if err != nil {
@@ -71,7 +70,6 @@ func NewRemoteCoroScheduler(comp *Computation, cfg ...RCSConfig) (*RemoteCoroSch
 		_ = s.status.Send(Status{Kind: ServerInitialized, Node: node, Server: loc})
 	}
 	if !fresh {
-		s.ready.set(outcome{})
 		return s, nil
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), comp.timeout)
@@ -85,7 +83,7 @@ func NewRemoteCoroScheduler(comp *Computation, cfg ...RCSConfig) (*RemoteCoroSch
 		_ = s.status.Terminate()
 		return nil, fmt.Errorf("discoro: schedule: %w", err)
 	}
-	s.rt.start(func() { s.ready.set(outcome{err: comp.awaitTurn(s.rt.ctx, l, turn)}) })
+	s.rt.start(func() { _ = comp.awaitTurn(s.rt.ctx, l, turn) }) // its error ends the computation, too
 	return s, nil
 }
 
@@ -117,7 +115,7 @@ func (s *RemoteCoroScheduler) StatusCoro() *Coro { return s.status }
 func (s *RemoteCoroScheduler) watch(c *Coro) (any, error) {
 	defer s.pool.close()
 	var hooks []*Coro
-	seen := map[Location]bool{} // servers that were initialized, and have not closed
+	seen := map[Location]*rcsServer{} // those that were initialized, and have not closed
 	for {
 		msg, err := c.Receive()
 		if err != nil {
@@ -129,15 +127,16 @@ func (s *RemoteCoroScheduler) watch(c *Coro) (any, error) {
 		}
 		switch st.Kind { //nolint:exhaustive // the others only go to the hook
 		case ServerInitialized:
-			if seen[st.Server] {
+			if seen[st.Server] != nil {
 				continue // who relays may have it from before attach told of it
 			}
-			seen[st.Server] = true
-			c.Spawn("rcs-server", func(c *Coro) (any, error) { return nil, s.serverInitialized(c, st) })
+			sv := &rcsServer{loc: st.Server}
+			seen[st.Server] = sv
+			c.Spawn("rcs-server", func(c *Coro) (any, error) { return nil, s.serverInitialized(c, st, sv) })
 			continue
 		case ServerClosed, ServerDisconnected:
-			s.pool.drop(st.Server)
-			if seen[st.Server] {
+			if sv := seen[st.Server]; sv != nil {
+				s.pool.drop(sv)
 				hooks = append(hooks, s.spawnClose(ServerClosed, st.Server)...)
 			}
 			delete(seen, st.Server)
@@ -164,8 +163,8 @@ func (s *RemoteCoroScheduler) spawnStatus(c *Coro, st Status) *Coro {
 }
 
 // serverInitialized runs the hooks for a new server, and uses it if they agree.
-func (s *RemoteCoroScheduler) serverInitialized(c *Coro, st Status) error {
-	s.pool.setUp(st.Server, nil)
+func (s *RemoteCoroScheduler) serverInitialized(c *Coro, st Status, sv *rcsServer) error {
+	s.pool.setUp(sv, nil)
 	var err error
 	if s.cfg.ProcStatus != nil {
 		err = s.cfg.ProcStatus(c, st)
@@ -174,15 +173,15 @@ func (s *RemoteCoroScheduler) serverInitialized(c *Coro, st Status) error {
 		err = s.cfg.ProcAvailable(c, st.Server)
 	}
 	if s.comp.nodeOf(st.Server) == "" { // it may be lost by now
-		s.pool.drop(st.Server)
+		s.pool.drop(sv)
 		return err
 	}
 	if err != nil {
-		s.pool.setUp(st.Server, err)
+		s.pool.setUp(sv, err)
 		s.rt.log.Warn("a server is not used: it could not be set up", slog.String("server", st.Server.String()), slog.Any("err", err))
 		return err
 	}
-	s.pool.add(st.Server)
+	s.pool.add(sv)
 	return nil
 }
 
@@ -252,9 +251,9 @@ func (s *RemoteCoroScheduler) errClosed(fn string) error {
 	return fmt.Errorf("discoro: run %s: the remote coroutine scheduler is finished: %w", fn, ErrClosed)
 }
 
-// awaitReady waits until the computation is scheduled.
+// awaitReady waits until the computation's turn has come.
 func (s *RemoteCoroScheduler) awaitReady(ctx context.Context) error {
-	out, err := s.ready.wait(ctx, s.rt, waitSchedule, nil)
+	out, err := s.comp.begun.wait(ctx, s.rt, waitSchedule, nil)
 	if err == nil {
 		err = out.err
 	}
@@ -296,7 +295,7 @@ func (s *RemoteCoroScheduler) start(sv *rcsServer, t Task) (*job, error) {
 	j.done.onDone(func(out outcome) {
 		var lost *ServerLostError
 		if errors.As(out.err, &lost) && lost.Server == sv.loc {
-			s.pool.drop(sv.loc) // its status may come later, and the task is not to be run there again
+			s.pool.drop(sv) // its status may come later, and the task is not to be run there again
 		}
 		s.pool.release(sv)
 		s.end()
@@ -324,7 +323,7 @@ func (s *RemoteCoroScheduler) Schedule(ctx context.Context, t Task) (*Coro, erro
 		if err == nil || !turnedAway(err) || ctx.Err() != nil {
 			return c, err
 		}
-		s.pool.drop(sv.loc) // another will do
+		s.pool.drop(sv) // another will do
 	}
 }
 

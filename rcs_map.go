@@ -249,7 +249,7 @@ func (m *mapping[A, R]) ended(it *item[R], out outcome) bool {
 	}
 	if turnedAway(out.err) && it.job != nil && !it.job.ran() {
 		if !it.back {
-			m.s.pool.drop(it.server)
+			m.s.pool.drop(it.at)
 		}
 		it.attempts-- // that was none
 		m.again = append(m.again, it)

@@ -12,16 +12,16 @@ import (
 type rcsPool struct {
 	mu      sync.Mutex // guards following; leaf
 	servers map[Location]*rcsServer
-	free    []*rcsServer       // in the order in which they became free
-	waiting []*future          // wait for a server, in order
-	setting map[Location]error // servers that hooks are setting up (nil), or have refused
-	closed  bool               // none is given any more
+	free    []*rcsServer         // in the order in which they became free
+	waiting []*future            // wait for a server, in order
+	setting map[*rcsServer]error // servers that hooks are setting up (nil), or have refused
+	closed  bool                 // none is given any more
 }
 
 // rcsServer is a server that may be used.
 type rcsServer struct {
 	loc   Location // immutable
-	gone  bool     // guarded by the pool's mu
+	gone  bool     // guarded by the pool's mu; another may be at its location by now
 	tasks int      // that have it; guarded by the pool's mu
 }
 
@@ -32,20 +32,22 @@ func serverIn(out outcome) *rcsServer {
 }
 
 // setUp books that the hooks for a server have begun, or, with an error, that they refuse it.
-func (p *rcsPool) setUp(loc Location, refused error) {
+func (p *rcsPool) setUp(sv *rcsServer, refused error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.setting[loc] = refused
+	if !sv.gone {
+		p.setting[sv] = refused
+	}
 }
 
 // report says in words why servers that are ready are not free; nothing where it knows of none.
 func (p *rcsPool) report() string {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	var refused []Location
-	for loc, err := range p.setting {
+	var refused []*rcsServer
+	for sv, err := range p.setting {
 		if err != nil {
-			refused = append(refused, loc)
+			refused = append(refused, sv)
 		}
 	}
 	var parts []string
@@ -58,20 +60,19 @@ func (p *rcsPool) report() string {
 	count("being set up", len(p.setting)-len(refused))
 	count("refused by ProcStatus or ProcAvailable", len(refused))
 	if len(refused) > 0 {
-		first := slices.MinFunc(refused, compareLocations)
-		parts[len(parts)-1] += fmt.Sprintf(" (%v: %v)", first, p.setting[first])
+		first := slices.MinFunc(refused, func(a, b *rcsServer) int { return compareLocations(a.loc, b.loc) })
+		parts[len(parts)-1] += fmt.Sprintf(" (%v: %v)", first.loc, p.setting[first])
 	}
 	return strings.Join(parts, ", ")
 }
 
-// add makes a server usable.
-func (p *rcsPool) add(loc Location) {
+// add makes a server usable, unless it was dropped before.
+func (p *rcsPool) add(sv *rcsServer) {
 	p.mu.Lock()
-	delete(p.setting, loc)
-	sv := &rcsServer{loc: loc, tasks: 1}
-	fresh := p.servers[loc] == nil && !p.closed
+	delete(p.setting, sv)
+	fresh := !sv.gone && p.servers[sv.loc] == nil && !p.closed
 	if fresh {
-		p.servers[loc] = sv
+		p.servers[sv.loc], sv.tasks = sv, 1
 	}
 	p.mu.Unlock()
 	if fresh {
@@ -80,13 +81,13 @@ func (p *rcsPool) add(loc Location) {
 }
 
 // drop makes a server unusable.
-func (p *rcsPool) drop(loc Location) {
+func (p *rcsPool) drop(sv *rcsServer) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	delete(p.setting, loc)
-	if sv := p.servers[loc]; sv != nil {
-		sv.gone = true
-		delete(p.servers, loc)
+	sv.gone = true
+	delete(p.setting, sv)
+	if p.servers[sv.loc] == sv {
+		delete(p.servers, sv.loc)
 		p.free = slices.DeleteFunc(p.free, func(o *rcsServer) bool { return o == sv })
 	}
 }
