@@ -143,11 +143,10 @@ type CloseJob struct {
 
 // Where says which servers may run a job.
 type Where struct {
-	_      struct{} `cbor:",toarray"`
-	Node   string   // a node's location, or a host: the least loaded server there
-	Host   string   // with Port: that server
-	Port   int
-	Server ID // zero: schedulers find a server by its location, and do not look at it
+	_    struct{} `cbor:",toarray"`
+	Node string   // a node's location, or a host: the least loaded server there
+	Host string   // with Port: that server
+	Port int
 }
 
 // Run asks for a function to be run.
