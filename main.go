@@ -35,7 +35,8 @@ import (
 //   - quit or exit drains, as [Node.Drain] does;
 //   - terminate ends at once, as [Node.Close] does.
 //
-// SIGTERM and the first Ctrl-C drain; another ends at once. With --daemon the end of its terminal (SIGHUP) does not
+// SIGTERM and the first Ctrl-C drain; another ends at once, but for the same signal within a fifth of a second, as some programs send it
+// twice. With --daemon the end of its terminal (SIGHUP) does not
 // end it.
 //
 // A machine has one such node of a name for each user: a second is told which one runs. That is known by a locked file, which

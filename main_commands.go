@@ -24,6 +24,10 @@ type role interface {
 // statusWait bounds the wait for servers that do not answer.
 const statusWait = 2 * time.Second
 
+// signalEcho is how soon a signal that comes again is still the same one: coreutils' timeout sends it to its child, and then to its
+// process group.
+const signalEcho = 200 * time.Millisecond
+
 // commands are those on standard input.
 const commands = "status, close, quit or exit, terminate"
 
@@ -33,6 +37,8 @@ type operator struct {
 	out     io.Writer
 	closed  chan struct{} // what was to be closed is
 	leaving bool
+	last    os.Signal // that made it leave; nil: a command did
+	heard   time.Time // when
 }
 
 // operate runs a role until it has ended. stop leaves signals to the system.
@@ -56,7 +62,11 @@ func operate(ctx context.Context, r role, opt commonOptions, signals <-chan os.S
 			o.say("nothing is served")
 		case s := <-signals:
 			if !o.leaving {
+				o.last, o.heard = s, time.Now()
 				o.leave()
+				continue
+			}
+			if s == o.last && time.Since(o.heard) < signalEcho {
 				continue
 			}
 			o.say("%v: ending at once", s)
@@ -112,14 +122,23 @@ func (o *operator) say(format string, args ...any) {
 	_, _ = fmt.Fprintln(o.out, strings.TrimSuffix(fmt.Sprintf(format, args...), "\n"))
 }
 
-// readLines returns the lines of in, until that ends, or over is closed.
+// readLines returns the lines of in, until that ends, or over is closed; of a long one, which is no command, its beginning.
 func readLines(in io.Reader, over <-chan struct{}) <-chan string {
 	lines := make(chan string)
 	go func() { // ends with in, or the process
 		defer close(lines)
-		for scanner := bufio.NewScanner(in); scanner.Scan(); {
+		r := bufio.NewReader(in)
+		for {
+			text, more, err := r.ReadLine()
+			line := string(text)
+			for more && err == nil {
+				_, more, err = r.ReadLine()
+			}
+			if err != nil && line == "" {
+				return
+			}
 			select {
-			case lines <- scanner.Text():
+			case lines <- line:
 			case <-over:
 				return
 			}
