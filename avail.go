@@ -16,7 +16,8 @@ import (
 )
 
 // NodeAvail tells what a node has to spare. A computation's status coroutine receives one for each node when the node
-// begins to serve it, and again at every ComputationConfig.PulseInterval while it does. In asyncoro: DiscoroNodeAvailInfo.
+// begins to serve it, and again at every ComputationConfig.PulseInterval while it does; from a node that started less than a second
+// before, whose CPU says little yet, also at the end of that second. In asyncoro: DiscoroNodeAvailInfo.
 type NodeAvail struct {
 	Node   string  // the node's location, "host:port"
 	CPU    float64 // percent idle, of all CPUs of that machine, since the reading before
@@ -27,6 +28,9 @@ type NodeAvail struct {
 
 // availInterval is how often a node reads what it has to spare, unless it serves a computation that wants it otherwise.
 const availInterval = 2 * MinPulseInterval
+
+// availFirst is when a node reads again after it has started: how busy the CPUs are is measured between two readings.
+const availFirst = time.Second
 
 // readAvail reads what this machine has to spare; folder is on the partition that counts. What cannot be read is 0.
 func readAvail(folder string) wire.Avail {
@@ -94,11 +98,12 @@ func readStat(path, key string) uint64 {
 
 // watchAvail keeps the node's reading new. It ends with the runtime.
 func (l *nodeLoop) watchAvail() {
-	every := availInterval
+	every, wait, settled := availInterval, availFirst, false
 	for {
-		timer := time.NewTimer(every)
+		timer := time.NewTimer(wait)
 		select {
 		case <-timer.C:
+			wait, settled = every, true
 			a := readAvail(l.folder)
 			l.asks.put(func(l *nodeLoop) {
 				l.avail = a
@@ -106,6 +111,9 @@ func (l *nodeLoop) watchAvail() {
 			})
 		case every = <-l.paces:
 			timer.Stop()
+			if settled || every < wait {
+				wait = every
+			}
 		case <-l.rt.ctx.Done():
 			timer.Stop()
 			return

@@ -203,6 +203,7 @@ func TestCutOffNode(t *testing.T) {
 // TestNodeAvailInterval has nodes tell what they have to spare at the computation's pulses.
 func TestNodeAvailInterval(t *testing.T) {
 	inMemory(t, 2, SchedulerConfig{}, NodeConfig{MinPulseInterval: time.Second}, func(c *memCluster) {
+		<-time.After(availFirst)
 		for _, pulse := range []time.Duration{0, time.Second, 100 * time.Second} {
 			st := c.statuses(c.sched.Runtime)
 			p := c.schedule(c.sched.Runtime, 4, ComputationConfig{PulseInterval: pulse, Status: st.coro})
@@ -219,6 +220,27 @@ func TestNodeAvailInterval(t *testing.T) {
 			}
 		}
 		if err := c.refused(ComputationConfig{PulseInterval: time.Second / 2}); !strings.Contains(err.Error(), "PulseInterval is 500ms, and the node takes 1s to 1m40s") {
+			t.Error(err)
+		}
+	})
+}
+
+// TestNodeAvailOfAFreshNode has a node that has just started tell once more what it has to spare when it knows.
+func TestNodeAvailOfAFreshNode(t *testing.T) {
+	inMemory(t, 1, SchedulerConfig{}, NodeConfig{}, func(c *memCluster) {
+		st := c.statuses(c.sched.Runtime)
+		p := c.schedule(c.sched.Runtime, 2, ComputationConfig{Status: st.coro})
+		for _, at := range []struct {
+			wait time.Duration
+			want int
+		}{{0, 1}, {availFirst, 1}, {19 * time.Second, 0}, {time.Second, 1}, {20 * time.Second, 1}} {
+			<-time.After(at.wait)
+			synctest.Wait()
+			if _, n := st.take(); n != at.want {
+				t.Errorf("after %v more it told %d times what it has to spare, want %d", at.wait, n, at.want)
+			}
+		}
+		if err := p.Close(c.ctx); err != nil {
 			t.Error(err)
 		}
 	})
