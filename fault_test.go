@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"os"
 	"runtime"
 	"slices"
@@ -103,6 +104,25 @@ func TestKillServerWithRetries(t *testing.T) {
 	if err := rcs.Finish(c.ctx, true); err != nil {
 		t.Error(err)
 	}
+}
+
+// TestLostServerTellsHow has a server process exit: the node's log tells with what, though its link ends first.
+func TestLostServerTellsHow(t *testing.T) {
+	t.Parallel()
+	var log lockedBuffer
+	cfg := discoro.NodeConfig{Servers: 1, Processes: true}
+	cfg.Logger = slog.New(slog.NewTextHandler(&log, nil))
+	c := newCluster(t, cfg)
+	comp := c.computation(1)
+	co, err := comp.Run(c.ctx, faultEnd.With("exit"))
+	if err == nil {
+		err = co.Wait(c.ctx)
+	}
+	var lost *discoro.ServerLostError
+	if !errors.As(err, &lost) {
+		t.Errorf("the job ended with %v", err)
+	}
+	c.poll("the exit status in the log", func() bool { return strings.Contains(log.String(), "exit status 3") })
 }
 
 // clusterRunAt runs a task at a server and returns its result.

@@ -443,9 +443,12 @@ func (l *nodeLoop) hostEnded(s *serverSlot, nonce wire.Token, how string) {
 		return
 	}
 	lost := s.link != nil
-	if lost {
+	switch {
+	case lost:
 		s.link.fail(errors.New("the server " + how))
 		l.serverGone(s, "it "+how)
+	case s.doomed != "" && !l.closing: // its link was the first to end, and does not tell how the server did
+		l.rt.log.Warn("a lost server has ended", slog.Int("server", s.index+1), slog.String("how", how))
 	}
 	s.host = nil
 	switch {
