@@ -61,18 +61,33 @@ func (s *schedState) tick() {
 		return
 	}
 	s.spreadOver()
-	if s.wasIdle(len(s.jobs), c.stirred, c.zombie) {
+	jobs := len(s.jobs)
+	for _, n := range s.known {
+		jobs += n.settingUp()
+	}
+	if s.wasIdle(jobs, c.stirred, c.zombie) {
 		s.closeActive(fmt.Sprintf("nothing ran, and nothing was submitted, for %v: its zombie period", c.zombie))
 		return
 	}
 	for _, n := range s.known {
 		period := time.Duration(n.offer.Zombie)
-		if n.state == nodeReserved && s.wasIdle(n.load, n.stirred, period) {
+		if n.state == nodeReserved && s.wasIdle(n.load+n.settingUp(), n.stirred, period) {
 			n.idled = fmt.Sprintf("nothing ran there for %v: the node's zombie period", period)
 			s.releaseIdle(n)
 		}
 	}
 	s.placeWaiting()
+}
+
+// settingUp counts servers that are not ready yet: what they fetch may take them longer than any zombie period.
+func (n *schedNode) settingUp() int {
+	count := 0
+	for _, sv := range n.servers {
+		if sv.state == serverSettingUp {
+			count++
+		}
+	}
+	return count
 }
 
 // releaseIdle lets a node go, while the computation goes on.
@@ -84,7 +99,7 @@ func (s *schedState) releaseIdle(n *schedNode) {
 	s.release(n)
 }
 
-// wasIdle reports whether nothing has stirred for period, with jobs running now; if not, tick will look again.
+// wasIdle reports whether nothing has stirred for period, with jobs under way now; if not, tick will look again.
 func (s *schedState) wasIdle(jobs int, stirred time.Time, period time.Duration) bool {
 	if period <= 0 {
 		return false

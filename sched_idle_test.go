@@ -57,6 +57,26 @@ func TestSchedIdleComputation(t *testing.T) {
 	}
 }
 
+// TestSchedIdleSettingUp has a server fetch the computation's files for longer than the zombie periods of computation and node:
+// nobody is idle meanwhile.
+func TestSchedIdleSettingUp(t *testing.T) {
+	t.Parallel()
+	const period = time.Minute
+	b := newSchedBed(t)
+	b.state.now = time.Unix(1e9, 0)
+	b.on(schedClientPeer(1), schedSubmit(1, period), "c1: ComputationScheduled", "c1: reply 1")
+	offer := schedOffer()
+	offer.Zombie = int64(period / 2)
+	n := schedNodePeer(1)
+	b.on(n, offer, "c1: NodeDiscovered node 1001", "n1: reserve")
+	b.on(n, &wire.Servers{Token: schedToken(1), Up: []wire.ServerInfo{schedServerInfo(1)}}, "c1: ServerDiscovered node 1001 server 2001")
+	b.after(10 * period)
+	b.on(schedServerPeer(1), &wire.Ready{Token: schedToken(1), Node: n.ID, Info: schedServerInfo(1)},
+		"c1: NodeInitialized node 1001", "c1: ServerInitialized node 1001 server 2001")
+	b.after(period/2 - 1)
+	b.after(1, "n1: release")
+}
+
 // TestSchedIdleWithoutServer discards a computation that never gets a node, with what waits for one.
 func TestSchedIdleWithoutServer(t *testing.T) {
 	t.Parallel()
