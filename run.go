@@ -43,7 +43,8 @@ type job struct {
 // Run runs t at the least loaded server of the least loaded node, and returns its coroutine once it has started there. It
 // waits while there is no server, at most until ctx ends: then the error is ErrNoServer with a report of the nodes, and
 // ctx's error; it logs that report meanwhile. ctx does not bind the coroutine once it has started. ErrNotRegistered: that
-// server's program does not have the function; ErrTooLarge; ErrClosed: the computation is not scheduled, or over.
+// server's program does not have the function; ErrTooLarge; ErrRejected: too many runs wait for servers at a scheduler elsewhere;
+// ErrClosed: the computation is not scheduled, or over.
 func (p *Computation) Run(ctx context.Context, t Task) (*Coro, error) {
 	return p.run(ctx, wire.Where{}, t)
 }

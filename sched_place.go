@@ -24,9 +24,14 @@ func (s *schedState) run(from wire.Peer, f *wire.Run) {
 		return
 	}
 	s.setShare(1)
-	if !s.place(f) {
-		c.waiting.add(f)
+	if s.place(f) {
+		return
 	}
+	if err := c.waiting.full(f); err != nil && from.ID != s.self {
+		s.refuse(f, err)
+		return
+	}
+	c.waiting.add(f)
 }
 
 // place sends a run of the active computation to a server, or refuses it; it reports false when the run has to wait.

@@ -1,6 +1,7 @@
 package discoro
 
 import (
+	"container/list"
 	"errors"
 	"fmt"
 	"slices"
@@ -137,6 +138,42 @@ func (b *schedBed) up(node, server int, first bool, started ...string) {
 func (b *schedBed) run(seq int, where wire.Where, want ...string) {
 	b.Helper()
 	b.on(schedClientPeer(1), &wire.Run{Token: schedToken(1), Job: schedJobID(1, seq), Where: where}, want...)
+}
+
+// TestSchedWaitingIsBounded has a client let more wait for servers than the scheduler keeps, by their number and by their size.
+func TestSchedWaitingIsBounded(t *testing.T) {
+	t.Parallel()
+	b := newSchedBed(t)
+	b.on(schedClientPeer(1), &wire.Submit{Call: 1, Token: schedToken(1)}, "c1: ComputationScheduled", "c1: reply 1")
+	large := make([]byte, maxWaitingBytes/16)
+	seq := 0
+	run := func(arg []byte, want ...string) {
+		seq++
+		f := &wire.Run{Token: schedToken(1), Job: schedJobID(1, seq), Call: wire.FuncCall{Func: "f", Arg: arg}}
+		b.on(schedClientPeer(1), f, want...)
+	}
+	for range 16 {
+		run(large)
+	}
+	run(large[:1], "c1: done 17 rejected")
+	b.on(schedClientPeer(1), &wire.Unrun{Token: schedToken(1), Job: schedJobID(1, 3)}, "c1: done 3 no server")
+	run(large)
+	run(large, "c1: done 19 rejected")
+	b.on(schedNodePeer(1), schedOffer(), "c1: NodeDiscovered node 1001", "n1: reserve") // they are looked at again, and wait on
+	run(large[:1], "c1: done 20 rejected")
+	if n := b.state.active.waiting.bytes; n != maxWaitingBytes {
+		t.Errorf("%d bytes wait", n)
+	}
+	b.state.active.waiting = runQueue{at: make(map[wire.JobID]*list.Element, maxWaiting)}
+	for i := range maxWaiting {
+		b.state.active.waiting.at[schedJobID(1, -i)] = nil // its number is all that counts
+	}
+	run(nil, "c1: done 21 rejected")
+	delete(b.state.active.waiting.at, schedJobID(1, 0))
+	run(nil)
+	run(nil, "c1: done 23 rejected")
+	b.state.self = schedClientPeer(1).ID // what is held for its own runtime is that runtime's
+	run(large)
 }
 
 func TestSchedStateWholeComputation(t *testing.T) {

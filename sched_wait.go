@@ -2,6 +2,7 @@ package discoro
 
 import (
 	"container/list"
+	"fmt"
 	"iter"
 
 	"github.com/discoro/discoro/wire"
@@ -13,6 +14,7 @@ type runQueue struct {
 	anywhere list.List                    // of *wire.Run
 	bound    list.List                    // of *wire.Run: for one server or node
 	at       map[wire.JobID]*list.Element // in either
+	bytes    int                          // of their arguments
 }
 
 // of returns the list that f belongs in.
@@ -29,6 +31,7 @@ func (q *runQueue) add(f *wire.Run) {
 		q.at = map[wire.JobID]*list.Element{}
 	}
 	q.at[f.Job] = q.of(f).PushBack(f)
+	q.bytes += len(f.Call.Arg)
 }
 
 // remove takes a run out, and returns it; nil when it does not wait.
@@ -40,10 +43,27 @@ func (q *runQueue) remove(id wire.JobID) *wire.Run {
 	delete(q.at, id)
 	f := e.Value.(*wire.Run)
 	q.of(f).Remove(e)
+	q.bytes -= len(f.Call.Arg)
 	return f
 }
 
 func (q *runQueue) len() int { return len(q.at) }
+
+// Bounds of what waits for a server, when its client is elsewhere: what it holds here it would not hold itself.
+const (
+	maxWaiting      = 1 << 20
+	maxWaitingBytes = 1 << 30 // of arguments
+)
+
+// full says why f cannot wait, too; nil when it can.
+func (q *runQueue) full(f *wire.Run) error {
+	if q.len() < maxWaiting && q.bytes+len(f.Call.Arg) <= maxWaitingBytes {
+		return nil
+	}
+	return fmt.Errorf("%d runs, with %d bytes of arguments, wait for a server at the scheduler, which keeps at most %d and %d: "+
+		"start fewer at a time, or use RemoteCoroScheduler, whose arguments wait at the client: %w",
+		q.len(), q.bytes, maxWaiting, maxWaitingBytes, ErrRejected)
+}
 
 func (q *runQueue) has(id wire.JobID) bool { return q.at[id] != nil }
 
