@@ -310,6 +310,9 @@ func (s *RemoteCoroScheduler) Schedule(ctx context.Context, t Task) (*Coro, erro
 	if err != nil {
 		return nil, err
 	}
+	if err := ctx.Err(); err != nil { // with a server that is free it could have started before anybody looks
+		return nil, fmt.Errorf("discoro: run %s: %w", spec.fn, err)
+	}
 	for {
 		sv, err := s.awaitServer(ctx, spec.fn)
 		if err != nil {
