@@ -52,7 +52,8 @@ func ExampleCoro_Sleep() {
 			}
 		}
 	})
-	fmt.Println(<-ticks < <-ticks)
+	first := <-ticks
+	fmt.Println(first < <-ticks)
 	_ = ticker.Terminate()
 	fmt.Println(ticker.Wait(context.Background()))
 	fmt.Println(rt.Close())
