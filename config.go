@@ -216,7 +216,7 @@ func (s *settled) certificates() (*tls.Config, error) {
 	}
 	cfg, err := wire.LoadTLS(s.CertFile, s.KeyFile, s.CAFile)
 	if err != nil {
-		return nil, fmt.Errorf("discoro: Config.CertFile, KeyFile, CAFile: %w", err)
+		return nil, badField("CertFile", "with KeyFile and CAFile: %w", err)
 	}
 	return cfg, nil
 }

@@ -370,7 +370,7 @@ func TestMainExitCodes(t *testing.T) {
 		{"node", "--peer nowhere", 2, "--peer: "},
 		{"node", "-n b -t " + taken, 1, "address already in use"},
 		{"scheduler", "-t " + taken, 1, "address already in use"},
-		{"node", "-n d --certfile none", 1, "CAFile is missing"},
+		{"node", "-n d --certfile none", 2, "--certfile: with KeyFile and CAFile: CAFile is missing"},
 		{"scheduler", "--node nowhere", 2, "--node: "},
 		{"scheduler", "--ping_interval 1", 2, "--ping_interval: 1s is less"},
 		{"scheduler", "-i 0.0.0.0", 2, "--ip_addr: "},
