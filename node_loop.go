@@ -362,7 +362,7 @@ func (l *nodeLoop) startServer(s *serverSlot) {
 	s.born, s.ending, s.doomed = time.Now(), false, ""
 	host, err := l.hostServer(s)
 	if err != nil {
-		l.rt.log.Error("cannot start a server", slog.Int("server", s.index), slog.Any("err", err))
+		l.rt.log.Error("cannot start a server", slog.Int("server", s.index+1), slog.Any("err", err))
 		l.tellTrouble(fmt.Sprintf("server %d does not start: %v", s.index+1, err))
 		l.restartLater(s)
 		return
