@@ -113,6 +113,7 @@ var ends = []struct {
 	name  string
 	body  func(c *discoro.Coro, s scene) (any, error)
 	drive func(t *testing.T, c *discoro.Coro, s scene) // makes it end; the message "go" when nil
+	says  bool                                         // body closes running, where it counts
 	gone  bool                                         // it ends before anybody asks
 	value int                                          // its result, when there is no error
 	is    error                                        // what its error wraps
@@ -205,8 +206,9 @@ var ends = []struct {
 	{
 		name: "is abandoned in Blocking",
 		body: func(c *discoro.Coro, s scene) (any, error) {
-			return 7, c.Blocking(func() error { <-s.stuck; return nil })
+			return 7, c.Blocking(func() error { close(s.running); <-s.stuck; return nil })
 		},
+		says:  true,
 		drive: goAndTerminate,
 		is:    discoro.ErrTerminated,
 		check: func(err error) bool { return strings.Contains(err.Error(), "abandoned") },
@@ -273,7 +275,9 @@ func TestEveryEnd(t *testing.T) {
 					if _, err := c.Receive(); err != nil {
 						return nil, err
 					}
-					close(s.running)
+					if !end.says {
+						close(s.running)
+					}
 					return end.body(c, s)
 				})
 				seen := handleAt(t, here, local)
