@@ -74,8 +74,9 @@ type Config struct {
 	// os.TempDir(), which is removed at Close. A receiver that is killed leaves files there that are not whole, ".discoro-" and digits;
 	// the next runtime with this DestPath removes them when they are an hour old.
 	DestPath string `json:"dest_path"`
-	// MaxFileSize bounds the size of a received file, in bytes; 0: no limit. A larger one is refused, with [ErrTooLarge], before
-	// any of it is sent.
+	// MaxFileSize bounds the size of each received file, in bytes; 0: no limit. A larger one is refused, with [ErrTooLarge], before
+	// any of it is sent. How many files come is not bounded, and functions may write to the same folder: what all of them may take
+	// is for a disk or a quota of DestPath's own to say.
 	MaxFileSize int64 `json:"max_file_size"`
 	// MaxMessage bounds the encoded size of one message, argument or result, in bytes; 0: DefaultMaxMessage.
 	MaxMessage int `json:"max_message"`

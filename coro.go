@@ -238,10 +238,10 @@ func ReceiveAs[T any](c *Coro) (T, error) {
 	return t, nil
 }
 
-// Sleep gives up the turn for at least d.
+// Sleep gives up the turn for at least d. ErrTerminated: the coroutine was terminated, and did not sleep for so long.
 func (c *Coro) Sleep(d time.Duration) error { return c.inside("Sleep").sleep(d) }
 
-// Yield lets the other coroutines that can run have the turn first.
+// Yield lets the other coroutines that can run have the turn first. ErrTerminated: the coroutine was terminated.
 func (c *Coro) Yield() error { return c.inside("Yield").yieldOnce() }
 
 // Blocking runs f without the turn: f may block, on files and the network as well, and other coroutines run meanwhile.

@@ -81,7 +81,8 @@ const (
 	roleServer
 )
 
-// NewRuntime returns a running runtime, with a listener of its own. Close ends it.
+// NewRuntime returns a running runtime, with a listener of its own. Close ends it. It does not wait for Config.Peers. An error names
+// the field of Config that is wrong, or tells why it cannot listen there.
 func NewRuntime(cfg ...Config) (*Runtime, error) {
 	c, err := one(cfg)
 	if err != nil {

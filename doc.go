@@ -102,8 +102,8 @@
 // Where a coroutine has ended, its runtime keeps how for other runtimes that have its handle and ask a little late: the
 // last 1024 ends, with at most 1 MiB of results. Who asks later gets [ErrNotFound].
 //
-// A file that is received has at most Config.MaxFileSize bytes. Sixteen files at a time go from one runtime to another; what
-// that takes of memory does not depend on their sizes.
+// A file that is received has at most Config.MaxFileSize bytes; what all of them take is bounded by the disk of DestPath only. Sixteen
+// files at a time go from one runtime to another; what that takes of memory does not depend on their sizes.
 //
 // # Looking inside
 //
