@@ -8,7 +8,6 @@ import (
 	"log/slog"
 	"path/filepath"
 	"runtime"
-	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -151,8 +150,12 @@ func (c *Cluster) await() {
 		if up < c.servers() {
 			return fmt.Sprintf("%d of %d servers are up", up, c.servers())
 		}
+		linked := map[discoro.Location]bool{}
+		for _, loc := range c.Scheduler.Peers() {
+			linked[loc] = true
+		}
 		for i, n := range c.Nodes {
-			if !slices.Contains(c.Scheduler.Peers(), n.Location()) {
+			if !linked[n.Location()] {
 				return fmt.Sprintf("the scheduler has no link to node %d", i)
 			}
 		}

@@ -8,6 +8,7 @@ import (
 	"net"
 	"os"
 	"strings"
+	"syscall"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -371,3 +372,29 @@ func BenchmarkConnect(b *testing.B) {
 		})
 	}
 }
+
+// TestDialHungUp has a connection end while the dialer speaks, as that of a busy listener does: that is no refusal, and a dialer tries
+// again.
+func TestDialHungUp(t *testing.T) {
+	t.Parallel()
+	for name, p := range map[string]*Protection{"in clear": nil, "protected": protection(t, "", oneCA().config(oneCA()))} {
+		for _, cause := range []error{syscall.EPIPE, syscall.ECONNRESET, &net.OpError{Op: "write", Err: syscall.EPIPE}} {
+			near, far := net.Pipe()
+			_, _, err := Dial(t.Context(), &mutedConn{Conn: near, err: cause}, p, testHello("a"), func(Hello) *Refusal { return nil })
+			if r := (*Refusal)(nil); errors.As(err, &r) || !errors.Is(err, cause) {
+				t.Errorf("%s: %v came as %v", name, cause, err)
+			}
+			_ = far.Close()
+		}
+	}
+}
+
+// mutedConn is a connection whose writes fail.
+type mutedConn struct {
+	net.Conn
+
+	err error
+}
+
+// Write implements [net.Conn].
+func (c *mutedConn) Write([]byte) (int, error) { return 0, c.err }
