@@ -312,7 +312,11 @@ func (s *schedState) discover(n *schedNode, info wire.ServerInfo) *schedServer {
 	}
 	loc := peerLocation(info.Peer)
 	if old := s.places[loc]; old != nil { // its end is still to be seen: its host has started anew, say
-		s.loseServer(old, "another server has started at its location")
+		why := "another server has started at its location"
+		if old.node != n {
+			why += fmt.Sprintf(", of node %s: if both nodes live, their servers need addresses or ports that differ (ExtAddr, TCPPorts)", n.addr)
+		}
+		s.loseServer(old, why)
 	}
 	sv := &schedServer{info: info, node: n, index: -1}
 	s.servers[info.Peer.ID], s.places[loc] = sv, sv

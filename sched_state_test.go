@@ -221,7 +221,8 @@ func TestSchedStateServerAtTheSamePlace(t *testing.T) {
 	fresh.Peer.ID = schedServerPeer(7).ID
 	b.on(schedNodePeer(2), &wire.Servers{Token: schedToken(1), Up: []wire.ServerInfo{fresh}},
 		"c1: done 1 disconnected lost 2001",
-		"c1: ServerDisconnected node 1001 server 2001: another server has started at its location",
+		"c1: ServerDisconnected node 1001 server 2001: another server has started at its location, of node 1002: "+
+			"if both nodes live, their servers need addresses or ports that differ (ExtAddr, TCPPorts)",
 		"c1: ServerDiscovered node 1002 server 2001")
 	b.on(fresh.Peer, &wire.Ready{Token: schedToken(1), Node: schedNodePeer(2).ID, Info: fresh},
 		"c1: NodeInitialized node 1002", "c1: ServerInitialized node 1002 server 2001")
