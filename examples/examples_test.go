@@ -166,6 +166,37 @@ func TestNobody(t *testing.T) {
 	}
 }
 
+// TestWrongArguments shows that what makes no sense is said in one line, at once.
+func TestWrongArguments(t *testing.T) {
+	t.Parallel()
+	for _, tt := range []struct {
+		says string
+		args []string
+	}{
+		{"flag provided but not defined", []string{"client1", "-nonsense"}},
+		{"too many arguments", []string{"client1", "one", "two"}},
+		{"too many arguments", []string{"client3", "one"}},
+		{"-peers", []string{"client1", "-peers", "nowhere"}},
+		{"-listen", []string{"client1", "-listen", "nowhere"}},
+		{"-node needs", []string{"client1", "-node"}},
+		{"do not go with -peers", []string{"client1", "-servers", "1", "-peers", "127.0.0.1:1"}},
+		{"-ticks", []string{"client6", "-ticks", "-1"}},
+		{"no such file", []string{"client4", "/nonexistent"}},
+		{"two programs", []string{"remote_coro", "-serve", "-find"}},
+		{"two programs", []string{"remote_channel", "-serve", "-find"}},
+	} {
+		t.Run(strings.Join(tt.args, " "), func(t *testing.T) {
+			t.Parallel()
+			p := start(t, tt.args[0], tt.args[1:]...)
+			code := p.Wait()
+			text := p.Err.String()
+			if code != 1 && code != 2 || strings.Count(text, "\n") != 1 || !strings.HasPrefix(text, tt.args[0]+": ") || !strings.Contains(text, tt.says) {
+				t.Errorf("exit code %d, standard error:\n%s", code, text)
+			}
+		})
+	}
+}
+
 // TestInterrupt has Ctrl-C end programs that would go on for hours: at once, in one line, and with nothing left.
 func TestInterrupt(t *testing.T) {
 	t.Parallel()

@@ -100,7 +100,7 @@ func writeWords(path string, words map[string]int) error {
 
 func main() {
 	discoro.Init() // a server process goes no further
-	demo.Main(&demo.Program{Name: "client4", Arg: "FOLDER", Servers: 2, Work: run})
+	demo.Main(&demo.Program{Name: "client4", Arg: "[folder]", Servers: 2, Work: run})
 }
 
 func run(ctx context.Context, sched *discoro.Scheduler, folder string) error {

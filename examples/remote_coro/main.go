@@ -40,6 +40,8 @@ func main() {
 		},
 		Run: func(ctx context.Context, opt *demo.Options) error {
 			switch {
+			case serve && find:
+				return errors.New("-serve and -find are two programs")
 			case serve:
 				return serveTally(ctx, opt, name)
 			case find:
