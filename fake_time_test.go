@@ -90,8 +90,11 @@ func TestRedials(t *testing.T) {
 		if took := time.Since(came); took > mostPeerPause*3/2+time.Second {
 			t.Errorf("it was found after %v", took)
 		}
+		l := upLink(t, a, b)
+		<-time.After(2 * mostPeerPause)
 		n.Host("b").Break()
 		broke := time.Now()
+		_ = waitLong(l)
 		eventually(t, "there is a link again", func() bool { l := a.linkIf(b.id); return l != nil && l.stateNow() == linkUp })
 		if took := time.Since(broke); took > time.Second { // it held for a while: from the start
 			t.Errorf("it was found again after %v", took)

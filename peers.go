@@ -101,7 +101,7 @@ func (rt *Runtime) keepPeer(peer Location, came func([]*link)) {
 		} else {
 			pause = min(2*pause, mostPeerPause)
 		}
-		if err == nil && rt.pause(peerPause/2+rand.N(wait)) != nil {
+		if err == nil && rt.pause(peerPause/2+rand.N(pause)) != nil {
 			return
 		}
 	}
