@@ -18,15 +18,13 @@ import (
 	"strings"
 	"testing"
 	"time"
-
-	"github.com/discoro/discoro"
 )
 
 // What sending a file to another process costs, beside io.Copy from a file to a connection and from that to a file. Run them with
 //
 //	go test -run '^$' -bench File -benchtime 10x
 //
-// Both write to the folder for temporary files; where that is a disk, much of what is measured is the disk. The file has 1
+// io.Copy over TCP has the kernel move the file (sendfile and splice), so that no byte of it comes into a process, and nothing is checked. Both write to the folder for temporary files; where that is a disk, much of what is measured is the disk. The file has 1
 // GiB, 16 MiB with -short, or as many MiB as the environment says.
 
 // fileMiBEnv says how large the file is.
@@ -56,6 +54,9 @@ func benchFile(b *testing.B, size int64) string {
 		_, err = io.CopyN(f, rand.Reader, size)
 	}
 	if err == nil {
+		err = f.Sync() // or the disk would be busy with it while something is measured
+	}
+	if err == nil {
 		err = f.Close()
 	}
 	if err != nil {
@@ -65,7 +66,7 @@ func benchFile(b *testing.B, size int64) string {
 }
 
 // BenchmarkFile is SendFile to another process, in the speed of io.Copy over bare TCP: at least 0.7 of it. With a secret, in that
-// over TLS: at least 0.7 of that, too. An operation is a MiB. Memory is what either process has taken at most, beyond
+// over TLS: at least 0.7 of that, too. An operation is a MiB. Seconds of a CPU are those of a file. Memory is what either process has taken at most, beyond
 // what it had before the first file.
 func BenchmarkFile(b *testing.B) {
 	for _, secret := range []string{"", "a secret for benchmarks"} {
@@ -79,27 +80,60 @@ func BenchmarkFile(b *testing.B) {
 			if secret != "" {
 				kind = yardFileTLS
 			}
+			var spent [3]float64
 			byTurns(b, int(size>>20), "of-io.Copy", false,
 				func(int) time.Duration {
+					cpu := p.cpu(b)
 					start := time.Now()
-					if err := p.rt.SendFile(b.Context(), at, path, discoro.FileOptions{Overwrite: true}); err != nil {
+					if err := p.rt.SendFile(b.Context(), at, path); err != nil {
 						b.Fatal(err)
 					}
-					return time.Since(start)
+					took := time.Since(start)
+					now := p.cpu(b)
+					spent[0], spent[1], spent[2] = spent[0]+now[0]-cpu[0], spent[1]+now[1]-cpu[1], spent[2]+1
+					if err := p.rt.DeleteFile(b.Context(), at, filepath.Base(path)); err != nil {
+						b.Fatal(err)
+					}
+					return took
 				},
 				func(int) time.Duration {
-					start := time.Now()
-					if err := p.yardFile(kind, path, size); err != nil {
+					took, err := p.yardFile(kind, path, size)
+					if err != nil {
 						b.Fatal(err)
 					}
-					return time.Since(start)
+					return took
 				})
 			b.ReportMetric(float64(size)/(1<<20)/(1<<10), "GiB")
+			b.ReportMetric(spent[0]/spent[2], "sender-cpu-s")
+			b.ReportMetric(spent[1]/spent[2], "receiver-cpu-s")
 			after := p.peaks(b)
 			b.ReportMetric(float64(after[0]-before[0])/1024, "sender-MiB")
 			b.ReportMetric(float64(after[1]-before[1])/1024, "receiver-MiB")
 		})
 	}
+}
+
+// cpu is how many seconds of a CPU this process and the other have taken until now; nothing where the system does not say.
+func (p *linkPeer) cpu(b *testing.B) (seconds [2]float64) {
+	b.Helper()
+	for i, pid := range []int{os.Getpid(), p.pid} {
+		text, err := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/stat")
+		if errors.Is(err, os.ErrNotExist) {
+			continue
+		}
+		fields := strings.Fields(string(text))
+		if err != nil || len(fields) < 15 {
+			b.Fatal(string(text), err)
+		}
+		for _, field := range fields[13:15] { // in its own code, and in the system's
+			ticks, err := strconv.Atoi(field)
+			if err != nil {
+				b.Fatal(err)
+			}
+			seconds[i] += float64(ticks) / 100
+		}
+	}
+	return seconds
 }
 
 // peaks is the most memory that this process and the other have taken until now, in KiB; nothing where the system does not say.
@@ -118,38 +152,43 @@ func (p *linkPeer) peaks(b *testing.B) (kib [2]int64) {
 	return kib
 }
 
-// yardFile sends a file with io.Copy over a connection of its own, and waits until the other side has written it.
-func (p *linkPeer) yardFile(kind byte, path string, size int64) error {
+// yardFile sends a file with io.Copy over a connection of its own, and tells how long it was until the other side had written it. It returns
+// when that has removed it.
+func (p *linkPeer) yardFile(kind byte, path string, size int64) (time.Duration, error) {
+	start := time.Now()
 	conn, err := net.Dial("tcp", p.tcpEcho.RemoteAddr().String())
 	if err != nil {
-		return err
+		return 0, err
 	}
 	defer conn.Close()
 	if _, err := conn.Write([]byte{kind}); err != nil {
-		return err
+		return 0, err
 	}
+	raw := conn
 	if kind == yardFileTLS {
 		conn = tls.Client(conn, &tls.Config{InsecureSkipVerify: true, MinVersion: tls.VersionTLS13})
 	}
 	f, err := os.Open(path)
 	if err != nil {
-		return err
+		return 0, err
 	}
 	defer f.Close()
 	if _, err := conn.Write(binary.BigEndian.AppendUint64(nil, uint64(size))); err != nil {
-		return err
+		return 0, err
 	}
 	if _, err := io.Copy(conn, f); err != nil {
-		return err
+		return 0, err
 	}
 	var answer [8]byte
 	if _, err := io.ReadFull(conn, answer[:]); err != nil {
-		return err
+		return 0, err
 	}
+	took := time.Since(start)
 	if n := int64(binary.BigEndian.Uint64(answer[:])); n != size {
-		return fmt.Errorf("%d of %d bytes were written", n, size)
+		return 0, fmt.Errorf("%d of %d bytes were written", n, size)
 	}
-	return nil
+	_, err = io.Copy(io.Discard, raw)
+	return took, err
 }
 
 // serveYardFile is the other side of yardFile.

@@ -4,9 +4,11 @@ import (
 	"cmp"
 	"context"
 	"fmt"
+	"iter"
 	"os"
 	"path/filepath"
 	"runtime/debug"
+	"slices"
 	"sync"
 
 	"github.com/discoro/discoro/wire"
@@ -242,7 +244,8 @@ func (op *fileOp) here(ctx context.Context) error {
 		if ctx.Err() != nil {
 			return op.rt.errOver(ctx)
 		}
-		block, err := op.next(buf, at)
+		block := buf[:min(op.head.Size-at, fileBlocks*wire.FileBlock)]
+		err := op.next(block, at)
 		if err == nil {
 			err = to.write(block)
 		}
@@ -267,21 +270,63 @@ func (rt *Runtime) checkSize(size int64) error {
 	return nil
 }
 
-// fileBuffer holds a block with its sum.
-type fileBuffer [wire.FileBlock + wire.FileSum]byte
+// fileBuffer holds blocks with their sums: what is read, sent, received and written at once.
+type fileBuffer [fileBlocks * filePiece]byte
+
+const (
+	fileBlocks = 8
+	filePiece  = wire.FileBlock + wire.FileSum
+)
 
 var fileBuffers = sync.Pool{New: func() any { return new(fileBuffer) }}
 
+// filePart is some blocks of a file with their sums, or why there are none.
+type filePart struct {
+	buf   *fileBuffer
+	b     []byte // all of it, in buf
+	bytes int64  // of the file
+	err   error
+}
+
+// newFilePart returns the next part of a file of which that many bytes are left.
+func newFilePart(buf *fileBuffer, left int64) filePart {
+	bytes := min(left, fileBlocks*wire.FileBlock)
+	blocks := (bytes + wire.FileBlock - 1) / wire.FileBlock
+	return filePart{buf: buf, b: buf[:bytes+blocks*wire.FileSum], bytes: bytes}
+}
+
+// blocks are its blocks, each with its sum.
+func (p filePart) blocks() iter.Seq2[[]byte, []byte] {
+	return func(yield func(block, sum []byte) bool) {
+		for b := range slices.Chunk(p.b, filePiece) {
+			if n := len(b) - wire.FileSum; !yield(b[:n], b[n:]) {
+				return
+			}
+		}
+	}
+}
+
+// readPart reads a part of the file, which begins at an offset.
+func (op *fileOp) readPart(p filePart, at int64, sums *wire.FileSums) error {
+	for block, sum := range p.blocks() {
+		if err := op.next(block, at); err != nil {
+			return err
+		}
+		at += int64(len(block))
+		sums.Append(sum[:0], block)
+	}
+	return nil
+}
+
 // next reads the block at an offset of the file.
-func (op *fileOp) next(buf *fileBuffer, at int64) ([]byte, error) {
-	block := buf[:min(op.head.Size-at, wire.FileBlock)]
+func (op *fileOp) next(block []byte, at int64) error {
 	for n := 0; n < len(block); {
 		more, err := op.f.Read(block[n:])
 		if n += more; err != nil && n < len(block) {
-			return nil, op.readError(err, at+int64(n))
+			return op.readError(err, at+int64(n))
 		}
 	}
-	return block, nil
+	return nil
 }
 
 func (op *fileOp) readError(err error, at int64) error {

@@ -21,9 +21,9 @@ func newLinkFiles() linkFiles { return linkFiles{turns: make(chan struct{}, maxS
 
 // What files leave of a link to everything else: what is written for files before others' turn comes, together, and at least by each.
 const (
-	filePiece    = wire.FileBlock + wire.FileSum
 	minFilePiece = 4 << 10
-	frameShare   = 3 // as many files as frames that wait count for
+	frameShare   = 3                    // as many files as frames that wait count for
+	pieceTime    = 4 * time.Millisecond // what is written at once gets larger while it takes less
 )
 
 // longAgo as a deadline ends reads and writes at once.
@@ -58,7 +58,7 @@ func (l *link) fileOp(ctx context.Context, op *fileOp, k *call) {
 		k.finish(outcome{err: l.cause()})
 		return
 	}
-	x := &fileExchange{l: l, op: op, s: s, failed: make(chan error, 1), sent: make(chan struct{})}
+	x := &fileExchange{l: l, op: op, s: s, failed: make(chan error, 1), sent: make(chan struct{}), piece: filePiece}
 	stop := deadlineOn(ctx, s)
 	err = x.run(ctx)
 	stop()
@@ -95,6 +95,7 @@ type fileExchange struct {
 	over    atomic.Bool   // there is nothing more to send
 	failed  chan error    // capacity 1: why this side could not send
 	sent    chan struct{} // closed when sending has ended
+	piece   int           // how much is written at once when nothing else is to be; owned by send
 }
 
 // run does the operation, until the other side has said how it went, ctx ends, or the link.
@@ -161,17 +162,10 @@ func (x *fileExchange) send() {
 	err = x.sendBlocks()
 }
 
-// readyBlock is a block of the file with its sum behind it, or why there is none.
-type readyBlock struct {
-	buf *fileBuffer
-	b   []byte
-	err error
-}
-
 // sendBlocks sends the file; an error is one of this side. Another goroutine reads ahead of it: what takes turns here is reading and
 // writing, and neither should wait for the other.
 func (x *fileExchange) sendBlocks() error {
-	ready, stop := make(chan readyBlock, 2), make(chan struct{})
+	ready, stop := make(chan filePart, 2), make(chan struct{})
 	defer func() {
 		close(stop)
 		for r := range ready { // until the reader has ended
@@ -188,7 +182,7 @@ func (x *fileExchange) sendBlocks() error {
 			return r.err
 		}
 		more := x.write(r.b)
-		at += int64(max(0, len(r.b)-wire.FileSum))
+		at += r.bytes
 		fileBuffers.Put(r.buf)
 		if !more {
 			return nil // why not, the other side says, or the link
@@ -201,23 +195,20 @@ func (x *fileExchange) sendBlocks() error {
 }
 
 // readAhead reads the file, until its end or an error.
-func (x *fileExchange) readAhead(ready chan<- readyBlock, stop <-chan struct{}) {
+func (x *fileExchange) readAhead(ready chan<- filePart, stop <-chan struct{}) {
 	defer close(ready)
 	sums := wire.NewFileSums(x.op.head.Key).Skip()
 	for at, size := int64(0), x.op.head.Size; ; {
-		buf := fileBuffers.Get().(*fileBuffer)
-		block, err := x.op.next(buf, at)
-		at += int64(len(block))
-		if len(block) > 0 {
-			block = sums.Append(block, block)
-		}
+		p := newFilePart(fileBuffers.Get().(*fileBuffer), size-at)
+		p.err = x.op.readPart(p, at, sums)
+		at += p.bytes
 		select {
-		case ready <- readyBlock{buf, block, err}:
+		case ready <- p:
 		case <-stop:
-			fileBuffers.Put(buf)
+			fileBuffers.Put(p.buf)
 			return
 		}
-		if err != nil || at == size {
+		if p.err != nil || at == size {
 			return
 		}
 	}
@@ -234,11 +225,22 @@ func (x *fileExchange) write(b []byte) bool {
 		if x.l.hasFrames() {
 			share += frameShare
 		}
-		n := min(len(b), max(filePiece/share, minFilePiece))
+		n := x.piece
+		if share > 1 {
+			n = max(filePiece/share, minFilePiece)
+		}
+		n = min(n, len(b))
+		start := time.Now()
 		if _, err := x.s.Write(b[:n]); err != nil {
 			return false
 		}
 		b = b[n:]
+		switch took := time.Since(start); {
+		case took > pieceTime:
+			x.piece = filePiece
+		case n == x.piece:
+			x.piece = min(2*n, len(fileBuffer{}))
+		}
 	}
 	return true
 }

@@ -2,10 +2,10 @@ package discoro
 
 import (
 	"cmp"
+	"context"
 	"errors"
 	"fmt"
 	"io"
-	"net"
 
 	"github.com/discoro/discoro/wire"
 )
@@ -22,7 +22,7 @@ func (l *link) acceptFiles() {
 
 // serveFile owns a stream that the peer has opened, and does what it asks for. It ends when the peer has closed it, or the
 // link has ended.
-func (l *link) serveFile(s net.Conn) {
+func (l *link) serveFile(s peerStream) {
 	defer func() {
 		_, _ = io.Copy(io.Discard, s) // what was on its way when the answer went out
 		l.t.endStream()
@@ -50,7 +50,7 @@ func (l *link) serveFile(s net.Conn) {
 }
 
 // answerFile writes an answer. When it cannot be written the link has ended, or is about to.
-func (l *link) answerFile(s net.Conn, a *wire.FileAnswer) {
+func (l *link) answerFile(s io.Writer, a *wire.FileAnswer) {
 	b, err := wire.AppendFileAnswer(nil, a)
 	if err == nil {
 		_, err = s.Write(b)
@@ -71,7 +71,7 @@ func (l *link) deleteFile(h *wire.FileHead) error {
 }
 
 // receiveFile takes a file from the peer. When it returns the file is there, or nothing of it is.
-func (l *link) receiveFile(h *wire.FileHead, s net.Conn) error {
+func (l *link) receiveFile(h *wire.FileHead, s peerStream) error {
 	if err := l.rt.checkSize(h.Size); err != nil {
 		return err
 	}
@@ -85,31 +85,55 @@ func (l *link) receiveFile(h *wire.FileHead, s net.Conn) error {
 		return err
 	}
 	defer to.abandon()
-	defer deadlineOn(u.ctx, s)()
 	l.answerFile(s, &wire.FileAnswer{Go: true})
-	if err := to.receive(s, h); err != nil {
+	if err := to.receive(u.ctx, s, h); err != nil {
 		return cmp.Or(u.over(), err)
 	}
 	return to.commit()
 }
 
+// receiveBuffers is how many buffers a file comes in. While one is written the others are filled.
+const receiveBuffers = 3
+
 // receive writes what comes over the stream.
-func (l *landing) receive(s io.Reader, h *wire.FileHead) error {
-	buf := fileBuffers.Get().(*fileBuffer)
-	defer fileBuffers.Put(buf)
+func (l *landing) receive(ctx context.Context, s peerStream, h *wire.FileHead) error {
+	defer s.drop()
+	var posted []filePart
+	asked := int64(0)
+	post := func(buf *fileBuffer) {
+		p := newFilePart(buf, h.Size-asked)
+		asked += p.bytes
+		posted = append(posted, p)
+		s.post(p.b)
+	}
+	for len(posted) < receiveBuffers && asked < h.Size {
+		post(fileBuffers.Get().(*fileBuffer))
+	}
 	sums := wire.NewFileSums(h.Key).Skip()
 	for at := int64(0); at < h.Size; {
-		n := int(min(h.Size-at, wire.FileBlock))
-		if got, err := io.ReadFull(s, buf[:n+wire.FileSum]); err != nil {
-			return fmt.Errorf("the transfer ended after %d of %d bytes: %w", at+int64(min(got, n)), h.Size, ErrDisconnected)
+		p := posted[0]
+		posted = posted[1:]
+		begin, end, have := at, 0, 0
+		for block, sum := range p.blocks() {
+			if end += len(block) + len(sum); have < end {
+				var err error
+				if have, err = s.came(ctx, end); err != nil {
+					return fmt.Errorf("the transfer ended after %d of %d bytes: %w", max(at, begin+min(int64(have), p.bytes)), h.Size, ErrDisconnected)
+				}
+			}
+			if !sums.Check(block, sum) {
+				return fmt.Errorf("the bytes from %d on came damaged: send it again", at)
+			}
+			if err := l.write(block); err != nil {
+				return err
+			}
+			at += int64(len(block))
 		}
-		if !sums.Check(buf[:n], buf[n:n+wire.FileSum]) {
-			return fmt.Errorf("the bytes from %d on came damaged: send it again", at)
+		if asked < h.Size {
+			post(p.buf)
+		} else {
+			fileBuffers.Put(p.buf)
 		}
-		if err := l.write(buf[:n]); err != nil {
-			return err
-		}
-		at += int64(n)
 	}
 	return nil
 }

@@ -62,6 +62,7 @@ func newTransport(ctx context.Context, conn net.Conn, dialled bool) (*transport,
 		streams, start = maxStreams+1, yamux.Server
 	}
 	watched := newWatchedConn(conn, streams)
+	watched.scan.framesNext = !dialled
 	limitUnsent(watched.raw)
 	mux, err := start(watched, yamuxConfig())
 	if err != nil {
@@ -102,12 +103,15 @@ func (t *transport) openStream() (net.Conn, error) {
 
 // acceptStream waits for the next stream that the peer opens; see openStream. Who has read its end calls endStream, and closes
 // it then.
-func (t *transport) acceptStream() (net.Conn, error) {
+func (t *transport) acceptStream() (peerStream, error) {
 	s, err := t.session.Accept()
 	if err != nil {
 		return nil, t.explain(err)
 	}
-	return s, nil
+	if out, ok := s.(*yamux.Stream); ok {
+		return yamuxPeerStream{t.conn.streams.accept(out.StreamID()), out}, nil
+	}
+	return &memPeerStream{Conn: s}, nil
 }
 
 // endStream lets the peer open another stream, in place of one that it has closed.

@@ -5,7 +5,10 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"net"
+	"slices"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -13,8 +16,8 @@ import (
 )
 
 // watchedConn is the connection below yamux. It notes when bytes come, ends the connection when the peer makes yamux
-// do what it has no limits for, and joins each yamux header with the body that is written right behind it: one packet
-// and one system call in place of two.
+// do what it has no limits for, takes what comes on the peer's streams past yamux, and joins each yamux header with the body that is
+// written right behind it: one packet and one system call in place of two.
 type watchedConn struct {
 	net.Conn
 
@@ -24,14 +27,17 @@ type watchedConn struct {
 	lastRead atomic.Int64          // nanoseconds since start, by a clock that nobody sets; written by yamux's reader
 	fault    atomic.Pointer[error] // what the peer did wrong; written by yamux's reader
 	scan     yamuxScan             // owned by yamux's reader, but for mayOpen
-	joined   []byte                // owned by yamux's writer: a header that waits for its body, and then both
-	held     bool                  // owned by yamux's writer: joined is such a header
-	pair     net.Buffers           // owned by yamux's writer: both, in two pieces
+	streams  peerStreams
+	joined   []byte      // owned by yamux's writer: a header that waits for its body, and then both
+	held     bool        // owned by yamux's writer: joined is such a header
+	pair     net.Buffers // owned by yamux's writer: both, in two pieces
 }
 
 // newWatchedConn watches conn; the peer may open that many streams on it.
 func newWatchedConn(conn net.Conn, streams int) *watchedConn {
 	c := &watchedConn{Conn: conn, raw: conn, start: time.Now()}
+	c.streams = peerStreams{conn: conn, open: map[uint32]*inStream{}, fresh: map[uint32]*inStream{}}
+	c.scan.streams = &c.streams
 	c.scan.mayOpen.Store(int32(streams))
 	for {
 		if below, ok := c.raw.(*wire.GatherConn); ok {
@@ -46,21 +52,48 @@ func newWatchedConn(conn net.Conn, streams int) *watchedConn {
 }
 
 // Close closes the connection below TLS: TLS would first send a goodbye, and wait for seconds where nobody reads.
-func (c *watchedConn) Close() error { return c.raw.Close() }
+func (c *watchedConn) Close() error {
+	err := c.raw.Close()
+	c.streams.end()
+	return err
+}
 
 // silentFor tells how long no byte has come from the peer.
 func (c *watchedConn) silentFor(now time.Time) time.Duration {
 	return now.Sub(c.start) - time.Duration(c.lastRead.Load())
 }
 
-// Read notes the time, and what the peer asks of yamux.
+// Read notes the time, and what the peer asks of yamux. It returns what is for yamux.
 func (c *watchedConn) Read(p []byte) (int, error) {
-	n, err := c.Conn.Read(p)
-	if n == 0 {
-		return n, err
+	for {
+		n, to := 0, c.scan.room()
+		past := to != nil
+		if !past {
+			n = c.scan.unread(p)
+			to = p[n:]
+		}
+		more, err := c.Conn.Read(to)
+		if more > 0 {
+			c.lastRead.Store(int64(time.Since(c.start)))
+		}
+		if past {
+			c.scan.read(more)
+		} else {
+			n, err = c.sift(p[:n+more], err)
+		}
+		if err != nil {
+			c.streams.end()
+		}
+		if n > 0 || err != nil {
+			return n, err
+		}
 	}
-	c.lastRead.Store(int64(time.Since(c.start)))
-	if fault := c.scan.see(p[:n]); fault != nil {
+}
+
+// sift is yamuxScan.sift, after a read that gave err.
+func (c *watchedConn) sift(p []byte, err error) (int, error) {
+	n, fault := c.scan.sift(p)
+	if fault != nil {
 		c.fault.Store(&fault)
 		return 0, fault
 	}
@@ -117,10 +150,12 @@ const copyJoined = 4 << 10
 
 // The header of a yamux frame: version, type, flags (2 bytes), stream (4), length (4).
 const (
-	yamuxHeader   = 12
-	yamuxTypeData = 0
-	yamuxTypePing = 2
-	yamuxFlagOpen = 1
+	yamuxHeader     = 12
+	yamuxTypeData   = 0
+	yamuxTypeWindow = 1
+	yamuxTypePing   = 2
+	yamuxFlagOpen   = 1
+	yamuxFlagsEnd   = 4 | 8 // of one side, or of the stream
 )
 
 // isDataHeader reports whether a body follows p.
@@ -137,45 +172,174 @@ var (
 
 // yamuxScan follows the frames of yamux in the bytes that come.
 type yamuxScan struct {
-	mayOpen atomic.Int32      // streams that the peer may open yet
-	head    [yamuxHeader]byte // the header as far as it has come
-	have    int               // bytes of head
-	body    uint32            // bytes of a body yet to come
+	streams    *peerStreams      // immutable
+	mayOpen    atomic.Int32      // streams that the peer may open yet
+	framesNext bool              // the next stream that the peer opens is that of frames
+	head       [yamuxHeader]byte // a header of which not all has come
+	have       int               // bytes of head
+	body       uint32            // bytes of a body yet to come
+	past       *inStream         // where they go; nil: to yamux
+	last       bool              // nothing comes on that stream behind them
 }
 
-// see looks at the next bytes.
-func (s *yamuxScan) see(p []byte) error {
-	for len(p) > 0 {
+// room returns memory for what comes next; nil: it is not known to be for a peer's stream that has some.
+func (s *yamuxScan) room() []byte {
+	if s.past == nil || s.body == 0 {
+		return nil
+	}
+	return s.past.room(s.body)
+}
+
+// read says how much was read into what room returned.
+func (s *yamuxScan) read(n int) {
+	s.past.read(n)
+	s.bodyCame(n)
+}
+
+// bodyCame counts bytes of a body. Who waits for them hears of it at the end of a body, and when what was posted is full: waking it is what costs.
+func (s *yamuxScan) bodyCame(n int) {
+	s.body -= uint32(n)
+	switch {
+	case s.body > 0 || s.past == nil:
+	case s.last:
+		s.past.end()
+	default:
+		s.past.tell()
+	}
+}
+
+// unread puts what has come of a header into p, for the next sift, and tells how much that is.
+func (s *yamuxScan) unread(p []byte) int {
+	n := copy(p, s.head[:s.have])
+	s.have = 0
+	return n
+}
+
+// sift looks at the next bytes, takes those out that are not for yamux, and those of a header that has not come as a whole, and tells how
+// many are left, at the front of p.
+func (s *yamuxScan) sift(p []byte) (int, error) {
+	left := 0
+	for at := 0; at < len(p); {
+		next := p[at:]
 		if s.body > 0 {
-			n := min(int64(s.body), int64(len(p)))
-			s.body -= uint32(n)
-			p = p[n:]
+			n := int(min(int64(s.body), int64(len(next))))
+			if s.past != nil {
+				s.past.take(next[:n])
+			} else {
+				left += move(p[left:], next[:n])
+			}
+			s.bodyCame(n)
+			at += n
 			continue
 		}
-		n := copy(s.head[s.have:], p)
-		p = p[n:]
-		if s.have += n; s.have < yamuxHeader {
-			return nil
+		if len(next) < yamuxHeader {
+			s.have = copy(s.head[:], next)
+			break
 		}
-		s.have = 0
-		if err := s.header(); err != nil {
-			return err
+		if err := s.header(next[:yamuxHeader]); err != nil {
+			return 0, err
 		}
+		left += move(p[left:], next[:yamuxHeader])
+		at += yamuxHeader
 	}
-	return nil
+	return left, nil
 }
 
-// header looks at a whole header.
-func (s *yamuxScan) header() error {
-	kind, flags := s.head[1], binary.BigEndian.Uint16(s.head[2:])
+// move is copy, which most often has nothing to do.
+func move(to, from []byte) int {
+	if &to[0] == &from[0] {
+		return len(from)
+	}
+	return copy(to, from)
+}
+
+// header looks at a whole header, and changes it to one without a body when that goes past yamux.
+func (s *yamuxScan) header(h []byte) error {
+	kind, flags, id := h[1], binary.BigEndian.Uint16(h[2:]), binary.BigEndian.Uint32(h[4:])
 	if kind == yamuxTypePing {
 		return errPinged
 	}
-	if flags&yamuxFlagOpen != 0 && s.mayOpen.Add(-1) < 0 {
-		return errOpened
+	if flags&yamuxFlagOpen != 0 {
+		if s.mayOpen.Add(-1) < 0 {
+			return errOpened
+		}
+		if !s.framesNext {
+			s.streams.opened(id)
+		}
+		s.framesNext = false
 	}
 	if kind == yamuxTypeData {
-		s.body = binary.BigEndian.Uint32(s.head[8:])
+		s.body = binary.BigEndian.Uint32(h[8:])
+	}
+	s.past = nil
+	if last := flags&yamuxFlagsEnd != 0; s.body > 0 || last {
+		if in := s.streams.find(id, last); in != nil {
+			return s.pass(h, in, last)
+		}
 	}
 	return nil
+}
+
+// pass has a frame's body go to a stream of the peer's, behind which nothing comes there when it is the last.
+func (s *yamuxScan) pass(h []byte, in *inStream, last bool) error {
+	if s.body == 0 {
+		in.end()
+		return nil
+	}
+	s.past, s.last = in, last
+	clear(h[8:])
+	return in.expect(s.body)
+}
+
+// peerStreams are the streams that the peer has opened.
+type peerStreams struct {
+	conn net.Conn // immutable: where the peer is told what it may send
+
+	mu    sync.Mutex           // guards following; leaf
+	open  map[uint32]*inStream // until the peer has closed its side
+	fresh map[uint32]*inStream // until they are accepted
+	over  bool                 // nothing comes any more
+}
+
+// opened adds a stream.
+func (p *peerStreams) opened(id uint32) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.open[id] != nil {
+		return // yamux ends the connection
+	}
+	in := newInStream(p.conn, id)
+	in.over = p.over
+	p.open[id], p.fresh[id] = in, in
+}
+
+// find returns a stream; nil: it is none of these. When this is the last that comes on it, it is not found again.
+func (p *peerStreams) find(id uint32, last bool) *inStream {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	in := p.open[id]
+	if last {
+		delete(p.open, id)
+	}
+	return in
+}
+
+// accept returns a stream that yamux has accepted.
+func (p *peerStreams) accept(id uint32) *inStream {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	in := p.fresh[id]
+	delete(p.fresh, id)
+	return in
+}
+
+// end says that the connection is at its end.
+func (p *peerStreams) end() {
+	p.mu.Lock()
+	p.over = true
+	all := slices.Collect(maps.Values(p.open))
+	p.mu.Unlock()
+	for _, in := range all {
+		in.end()
+	}
 }
