@@ -193,7 +193,7 @@ func (s *settled) checkFields() error {
 		}
 	}
 	for _, p := range s.Peers {
-		loc, err := ParseLocation(p)
+		loc, err := parseLocation(p)
 		if err != nil {
 			return badField("Peers", "%w", err)
 		}

@@ -69,7 +69,7 @@ func TestConfigIsChecked(t *testing.T) {
 		{"negative size", Config{MaxMessage: -1}, "Config.MaxMessage"},
 		{"large size", Config{MaxMessage: 1<<30 + 1}, "1 GiB"},
 		{"negative time", Config{MsgTimeout: -1}, "Config.MsgTimeout"},
-		{"a peer without a port", Config{Peers: []string{"good:1", "bad"}}, "Config.Peers: discoro: location \"bad\""},
+		{"a peer without a port", Config{Peers: []string{"good:1", "bad"}}, "discoro: Config.Peers: location \"bad\""},
 		{"two kinds of certificates", Config{TLS: &tls.Config{}, CertFile: "x"}, "choose one"},
 		{"TLS without a certificate", Config{TLS: &tls.Config{}}, "certificate"},
 		{"a certificate that is not there", Config{CertFile: "no such file", CAFile: "nor this"}, "no such file"},

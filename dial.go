@@ -87,15 +87,12 @@ func (rt *Runtime) linkAt(ctx context.Context, loc Location) (*link, error) {
 		l, err = rt.dial(dctx, loc, nil)
 		k.finish(outcome{})
 	}) {
-		return nil, fmt.Errorf("discoro: connect to %v: the runtime is closed: %w", loc, ErrClosed)
+		return nil, fmt.Errorf("connect to %v: the runtime is closed: %w", loc, ErrClosed)
 	}
 	if _, err := rt.wait(ctx, k); err != nil {
-		return nil, fmt.Errorf("discoro: connect to %v: %w", loc, err)
+		return nil, fmt.Errorf("connect to %v: %w", loc, err)
 	}
-	if err != nil {
-		return nil, fmt.Errorf("discoro: %w", err)
-	}
-	return l, nil
+	return l, err
 }
 
 // dialLink makes l come up, or fail. linkFor has booked it.

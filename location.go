@@ -25,16 +25,25 @@ func (l Location) IsZero() bool { return l == Location{} }
 
 // ParseLocation reads what String writes. The port must be a number from 1 to 65535; the host is not looked up.
 func ParseLocation(s string) (Location, error) {
+	l, err := parseLocation(s)
+	if err != nil {
+		return Location{}, fmt.Errorf("discoro: %w", err)
+	}
+	return l, nil
+}
+
+// parseLocation is ParseLocation for errors that say more.
+func parseLocation(s string) (Location, error) {
 	host, port, err := net.SplitHostPort(s)
 	if err != nil {
-		return Location{}, fmt.Errorf(`discoro: location %q: want "host:port", an IPv6 address in brackets`, s)
+		return Location{}, fmt.Errorf(`location %q: want "host:port", an IPv6 address in brackets`, s)
 	}
 	n, err := strconv.ParseUint(port, 10, 16)
 	if err != nil || n == 0 {
-		return Location{}, fmt.Errorf("discoro: location %q: the port must be a number from 1 to 65535", s)
+		return Location{}, fmt.Errorf("location %q: the port must be a number from 1 to 65535", s)
 	}
 	if !isHost(host) {
-		return Location{}, fmt.Errorf("discoro: location %q: %q is not a host", s, host)
+		return Location{}, fmt.Errorf("location %q: %q is not a host", s, host)
 	}
 	return Location{Addr: host, Port: int(n)}, nil
 }

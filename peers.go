@@ -24,7 +24,7 @@ func (rt *Runtime) Connect(ctx context.Context, addr string) (Location, error) {
 	}
 	l, err := rt.linkAt(ctx, loc)
 	if err != nil {
-		return Location{}, err
+		return Location{}, fmt.Errorf("discoro: %w", err)
 	}
 	if l.isSelf() {
 		return Location{}, fmt.Errorf("discoro: connect to %v: that is this runtime itself: %w", loc, ErrRejected)

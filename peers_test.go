@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"strings"
 	"testing"
 	"time"
 
@@ -22,6 +23,31 @@ func TestPeersAreKeptConnected(t *testing.T) {
 		old = upLink(t, a, b)
 		p.Cut()
 		_ = waitEnded(t, old)
+	}
+}
+
+// TestUnreachableErrors has each verb that dials dial where nobody is: the error says once whose it is.
+func TestUnreachableErrors(t *testing.T) {
+	t.Parallel()
+	rt := testRuntime(t, Config{})
+	comp, err := NewComputation(rt)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, at := testContext(t), Location{"127.0.0.1", 1}
+	path, _ := someFile(t, "file", 1)
+	_, connect := rt.Connect(ctx, at.String())
+	_, locate := rt.Locate(ctx, "name", at)
+	_, channel := rt.LocateChannel(ctx, "name", at)
+	_, server := NewServer(ServerConfig{Node: at.String(), Config: Config{Logger: discard}})
+	_, nowhere := NewServer(ServerConfig{Node: "nowhere"})
+	for verb, err := range map[string]error{
+		"Connect": connect, "Locate": locate, "LocateChannel": channel, "Schedule": comp.Schedule(ctx, at),
+		"SendFile": rt.SendFile(ctx, at, path), "NewServer": server, "NewServer at no location": nowhere,
+	} {
+		if err == nil || !strings.HasPrefix(err.Error(), "discoro: ") || strings.Count(err.Error(), "discoro: ") != 1 {
+			t.Errorf("%s: %v", verb, err)
+		}
 	}
 }
 

@@ -113,7 +113,7 @@ func (o *lookout) askNear(l *link) {
 	defer dials.Wait()
 	room := make(chan struct{}, maxFoundDial)
 	for _, n := range near[:min(len(near), maxFound)] {
-		loc, err := ParseLocation(n)
+		loc, err := parseLocation(n)
 		if err != nil || slices.Contains(o.rt.Peers(), loc) {
 			continue
 		}

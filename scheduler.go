@@ -71,7 +71,7 @@ func (cfg *SchedulerConfig) settle() (nodes []Location, err error) {
 		return nil, badScheduler("PingInterval", "UDPPort is %d, which turns discovery off: leave one of them out", cfg.UDPPort)
 	}
 	for _, n := range cfg.Nodes {
-		loc, err := ParseLocation(n)
+		loc, err := parseLocation(n)
 		if err != nil {
 			return nil, badScheduler("Nodes", "%w", err)
 		}

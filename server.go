@@ -47,7 +47,7 @@ func NewServer(cfg ...ServerConfig) (*Server, error) {
 }
 
 func newServer(c ServerConfig) (*Server, error) {
-	node, err := ParseLocation(c.Node)
+	node, err := parseLocation(c.Node)
 	if err != nil {
 		return nil, fmt.Errorf("discoro: ServerConfig.Node: %w", err)
 	}
