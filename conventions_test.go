@@ -36,6 +36,7 @@ var goStarters = map[place]string{
 	{"turn.go", "(*turn).kick"}:                    "counts runners: Close waits for all but those of abandoned coroutines",
 	{"turn.go", "(*turn).run"}:                     "replaces itself where runtime.Goexit ends it, and takes over its count",
 	{"discoro.go", "(*Runtime).closeLinks"}:        "waits for its goroutines before it returns",
+	{"main_commands.go", "operate"}:                "writes standard output, which nobody may read: ends with hush, or with the process",
 	{"main_commands.go", "readLines"}:              "reads standard input, which a Read cannot be got out of: ends with that, or with the process",
 	{"discorotest/cluster.go", "(*Cluster).close"}: "waits for its goroutines before it returns",
 	{"process.go", "serveProcess"}:                 "reads standard input, which a Read cannot be got out of: ends with the process",

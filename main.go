@@ -27,8 +27,9 @@ import (
 // DISCORO_SECRET has it in the environment. A file that --save_config writes can be read by its owner only; the secret is in
 // it when it was given as an option or came from a file of --config.
 //
-// It tells on standard output where it can be reached, and logs by [slog.Default]; with --debug everything, to standard error. Commands are read from standard input, a
-// line each, unless --daemon is given; at its end the node goes on serving:
+// It tells on standard output where it can be reached, and logs by [slog.Default]; with --debug everything, to standard error.
+// Nobody need read standard output: what there is no room for is dropped. Standard error must be read, or be a file. Commands are read from
+// standard input, a line each, unless --daemon is given; at its end the node goes on serving:
 //
 //   - status shows the servers, what they serve, and how many coroutines each has;
 //   - close ends the computation that is served, as [Node.CloseComputation] does;

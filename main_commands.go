@@ -28,13 +28,21 @@ const statusWait = 2 * time.Second
 // process group.
 const signalEcho = 200 * time.Millisecond
 
+// Standard output may be a pipe that nobody reads. What is to be shown waits for a reader, so many texts of it, and at the end so long;
+// beyond that it is dropped, as commands, signals and the role must not wait.
+const (
+	maxUnshown = 64
+	lastWords  = time.Second
+)
+
 // commands are those on standard input.
 const commands = "status, close, quit or exit, terminate"
 
 // operator is who sits at a role: commands and signals.
 type operator struct {
 	role    role
-	out     io.Writer
+	said    chan string   // read by show
+	shown   chan struct{} // closed by show when it has written what was said
 	closed  chan struct{} // what was to be closed is
 	leaving bool
 	last    os.Signal // that made it leave; nil: a command did
@@ -43,7 +51,9 @@ type operator struct {
 
 // operate runs a role until it has ended. stop leaves signals to the system.
 func operate(ctx context.Context, r role, opt commonOptions, signals <-chan os.Signal, stop func()) error {
-	o := &operator{role: r, out: os.Stdout, closed: make(chan struct{}, 1)}
+	o := &operator{role: r, said: make(chan string, maxUnshown), shown: make(chan struct{}), closed: make(chan struct{}, 1)}
+	go o.show(os.Stdout) // ends with hush, or the process
+	defer o.hush()
 	o.say("%s", r.banner())
 	var lines <-chan string
 	if !opt.Daemon {
@@ -117,9 +127,31 @@ func (o *operator) leave() {
 	o.role.leave()
 }
 
-// say writes a line for the operator. When nobody reads, nothing is lost that the log has not.
+// say has a text shown to the operator, and does not wait for that.
 func (o *operator) say(format string, args ...any) {
-	_, _ = fmt.Fprintln(o.out, strings.TrimSuffix(fmt.Sprintf(format, args...), "\n"))
+	select {
+	case o.said <- strings.TrimSuffix(fmt.Sprintf(format, args...), "\n"):
+	default:
+	}
+}
+
+// show writes what is said.
+func (o *operator) show(out io.Writer) {
+	defer close(o.shown)
+	for text := range o.said {
+		_, _ = fmt.Fprintln(out, text) // an error: nobody reads any more
+	}
+}
+
+// hush is the end of what is said; it waits a while until that is shown.
+func (o *operator) hush() {
+	close(o.said)
+	timer := time.NewTimer(lastWords)
+	defer timer.Stop()
+	select {
+	case <-o.shown:
+	case <-timer.C:
+	}
 }
 
 // readLines returns the lines of in, until that ends, or over is closed; of a long one, which is no command, its beginning.

@@ -204,28 +204,38 @@ func TestNodeMainDrains(t *testing.T) {
 	b.isGone(pid)
 }
 
-// TestNodeMainWithoutReader has whoever reads a node's output go; it goes on.
-func TestNodeMainWithoutReader(t *testing.T) {
-	t.Parallel()
-	b := newMainBed(t, discoro.Config{})
+// piped starts a node whose standard output, and with errs standard error, goes into a pipe.
+func (b *mainBed) piped(errs bool, args ...string) (cmd *exec.Cmd, in io.Writer, read *os.File) {
+	b.Helper()
 	exe, err := os.Executable()
 	if err != nil {
-		t.Fatal(err)
+		b.Fatal(err)
 	}
-	cmd := exec.CommandContext(b.ctx, exe, "-c", "1", "-u", "-1", "--debug", "--peer", b.sched.Location().String())
+	cmd = exec.CommandContext(b.ctx, exe, append([]string{"-c", "1", "-u", "-1", "--peer", b.sched.Location().String()}, args...)...)
 	cmd.Env = append(os.Environ(), mainEnv+"=node", "XDG_RUNTIME_DIR="+b.dir, "TMPDIR="+b.dir, "GORACE=atexit_sleep_ms=0")
 	read, write, err := os.Pipe()
 	if err != nil {
-		t.Fatal(err)
+		b.Fatal(err)
 	}
-	cmd.Stdout, cmd.Stderr = write, write
-	in, err := cmd.StdinPipe()
+	b.Cleanup(func() { _ = read.Close() })
+	if cmd.Stdout = write; errs {
+		cmd.Stderr = write
+	}
+	in, err = cmd.StdinPipe()
 	if err == nil {
 		err = errors.Join(cmd.Start(), write.Close())
 	}
 	if err != nil {
-		t.Fatal(err)
+		b.Fatal(err)
 	}
+	return cmd, in, read
+}
+
+// TestNodeMainWithoutReader has whoever reads a node's output go; it goes on.
+func TestNodeMainWithoutReader(t *testing.T) {
+	t.Parallel()
+	b := newMainBed(t, discoro.Config{})
+	cmd, in, read := b.piped(true, "--debug")
 	if _, err := bufio.NewReader(read).ReadByte(); err != nil {
 		t.Fatal(err)
 	}
@@ -237,6 +247,19 @@ func TestNodeMainWithoutReader(t *testing.T) {
 		t.Errorf("a job: %d", v)
 	}
 	if _, err := io.WriteString(in, "status\nquit\n"); err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Wait(); err != nil {
+		t.Error(err)
+	}
+}
+
+// TestNodeMainWithFullOutput has nobody read a node's output, whose pipe is full: it does what it is told all the same.
+func TestNodeMainWithFullOutput(t *testing.T) {
+	t.Parallel()
+	b := newMainBed(t, discoro.Config{})
+	cmd, in, _ := b.piped(false)
+	if _, err := io.WriteString(in, strings.Repeat("nonsense\n", 10_000)+"quit\n"); err != nil { // many answers
 		t.Fatal(err)
 	}
 	if err := cmd.Wait(); err != nil {
@@ -367,11 +390,11 @@ func TestMainExitCodes(t *testing.T) {
 		{"scheduler", "-c 1", 2, "-c"},
 		{"node", "--tcp_ports 1-x", 2, `--tcp_ports: "1-x"`},
 		{"node", "--min_pulse_interval 200", 2, "--min_pulse_interval: 3m20s is more than"},
-		{"node", "--peer nowhere", 2, "--peer: "},
+		{"node", "--peer nowhere", 2, `discoro: --peer: location "nowhere": `},
 		{"node", "-n b -t " + taken, 1, "address already in use"},
 		{"scheduler", "-t " + taken, 1, "address already in use"},
 		{"node", "-n d --certfile none", 2, "--certfile: with KeyFile and CAFile: CAFile is missing"},
-		{"scheduler", "--node nowhere", 2, "--node: "},
+		{"scheduler", "--node nowhere", 2, `discoro: --node: location "nowhere": `},
 		{"scheduler", "--ping_interval 1", 2, "--ping_interval: 1s is less"},
 		{"scheduler", "-i 0.0.0.0", 2, "--ip_addr: "},
 		{"node", "-n c -t " + taken + " --save_config " + saved, 0, "saved to " + saved},
