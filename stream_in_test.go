@@ -127,6 +127,44 @@ func TestPastYamux(t *testing.T) {
 	})
 }
 
+// TestPeerStreamEnds shows what ends a stream of the peer's: whoever reads it hears of that, whatever the peer does, and of nothing that
+// is no end to yamux, which would keep the stream.
+func TestPeerStreamEnds(t *testing.T) {
+	t.Parallel()
+	const closes, resets, goAway = 4, 8, 3
+	for name, tt := range map[string]struct {
+		frame []byte
+		bytes int
+		over  bool
+	}{
+		"a close":                  {yamuxFrame(yamuxTypeWindow, closes, 3, 0), 0, true},
+		"a reset":                  {yamuxFrame(yamuxTypeWindow, resets, 3, 0), 0, true},
+		"no data, and a close":     {yamuxFrame(yamuxTypeData, closes, 3, 0), 0, true},
+		"data, and a close":        {append(yamuxFrame(yamuxTypeData, closes, 3, 10), make([]byte, 10)...), 10, true},
+		"some data before a close": {append(yamuxFrame(yamuxTypeData, closes, 3, 100), make([]byte, 10)...), 10, false},
+		"some data before a reset": {append(yamuxFrame(yamuxTypeData, resets, 3, 100), make([]byte, 10)...), 10, false},
+		"what looks like a close":  {yamuxFrame(goAway, closes, 3, 0), 0, false},
+		"another's close":          {yamuxFrame(yamuxTypeWindow, closes, 5, 0), 0, false},
+	} {
+		c := newWatchedConn(&scriptConn{}, 1)
+		if _, err := c.scan.sift(append(yamuxFrame(yamuxTypeWindow, yamuxFlagOpen, 3, 0), tt.frame...)); err != nil {
+			t.Fatal(err)
+		}
+		in := c.streams.accept(3)
+		n, _, over := in.readEarly(make([]byte, 1000))
+		if n > 0 {
+			_, _, over = in.readEarly(make([]byte, 1000))
+		}
+		if n != tt.bytes || over != tt.over {
+			t.Errorf("%s: %d bytes came, and it is over: %v", name, n, over)
+		}
+		_ = c.Close()
+		if _, _, over := in.readEarly(make([]byte, 1000)); !over {
+			t.Errorf("%s: the connection has ended, and it has not", name)
+		}
+	}
+}
+
 // TestPeerStreamWindow shows what the peer is told that it may send, and that it may not send more.
 func TestPeerStreamWindow(t *testing.T) {
 	t.Parallel()

@@ -170,6 +170,9 @@ var (
 	errOpened = fmt.Errorf("the peer has more than %d files on their way at once", maxStreams)
 )
 
+// errOpenedTwice: yamux would take it for another stream where the first has been reset, and it is not known then which is which.
+var errOpenedTwice = errors.New("the peer has opened a stream of yamux twice")
+
 // yamuxScan follows the frames of yamux in the bytes that come.
 type yamuxScan struct {
 	streams    *peerStreams      // immutable
@@ -202,7 +205,7 @@ func (s *yamuxScan) bodyCame(n int) {
 	switch {
 	case s.body > 0 || s.past == nil:
 	case s.last:
-		s.past.end()
+		s.streams.ended(s.past)
 	default:
 		s.past.tell()
 	}
@@ -256,34 +259,45 @@ func move(to, from []byte) int {
 // header looks at a whole header, and changes it to one without a body when that goes past yamux.
 func (s *yamuxScan) header(h []byte) error {
 	kind, flags, id := h[1], binary.BigEndian.Uint16(h[2:]), binary.BigEndian.Uint32(h[4:])
-	if kind == yamuxTypePing {
+	s.past = nil
+	switch kind {
+	case yamuxTypePing:
 		return errPinged
+	case yamuxTypeData:
+		s.body = binary.BigEndian.Uint32(h[8:])
+	case yamuxTypeWindow:
+	default:
+		return nil // about no stream: yamux does not look at its flags
 	}
 	if flags&yamuxFlagOpen != 0 {
-		if s.mayOpen.Add(-1) < 0 {
-			return errOpened
+		if err := s.opened(id); err != nil {
+			return err
 		}
-		if !s.framesNext {
-			s.streams.opened(id)
-		}
-		s.framesNext = false
 	}
-	if kind == yamuxTypeData {
-		s.body = binary.BigEndian.Uint32(h[8:])
-	}
-	s.past = nil
 	if last := flags&yamuxFlagsEnd != 0; s.body > 0 || last {
-		if in := s.streams.find(id, last); in != nil {
+		if in := s.streams.find(id); in != nil {
 			return s.pass(h, in, last)
 		}
 	}
 	return nil
 }
 
+// opened says that the peer opens a stream.
+func (s *yamuxScan) opened(id uint32) error {
+	if s.mayOpen.Add(-1) < 0 {
+		return errOpened
+	}
+	if s.framesNext {
+		s.framesNext = false
+		return nil
+	}
+	return s.streams.opened(id)
+}
+
 // pass has a frame's body go to a stream of the peer's, behind which nothing comes there when it is the last.
 func (s *yamuxScan) pass(h []byte, in *inStream, last bool) error {
 	if s.body == 0 {
-		in.end()
+		s.streams.ended(in)
 		return nil
 	}
 	s.past, s.last = in, last
@@ -296,32 +310,37 @@ type peerStreams struct {
 	conn net.Conn // immutable: where the peer is told what it may send
 
 	mu    sync.Mutex           // guards following; leaf
-	open  map[uint32]*inStream // until the peer has closed its side
+	open  map[uint32]*inStream // until all has come that the peer sends
 	fresh map[uint32]*inStream // until they are accepted
 	over  bool                 // nothing comes any more
 }
 
 // opened adds a stream.
-func (p *peerStreams) opened(id uint32) {
+func (p *peerStreams) opened(id uint32) error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if p.open[id] != nil {
-		return // yamux ends the connection
+	if p.open[id] != nil || p.fresh[id] != nil {
+		return errOpenedTwice
 	}
 	in := newInStream(p.conn, id)
 	in.over = p.over
 	p.open[id], p.fresh[id] = in, in
+	return nil
 }
 
-// find returns a stream; nil: it is none of these. When this is the last that comes on it, it is not found again.
-func (p *peerStreams) find(id uint32, last bool) *inStream {
+// find returns a stream; nil: it is none of these.
+func (p *peerStreams) find(id uint32) *inStream {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	in := p.open[id]
-	if last {
-		delete(p.open, id)
-	}
-	return in
+	return p.open[id]
+}
+
+// ended says that all has come that the peer sends on a stream.
+func (p *peerStreams) ended(in *inStream) {
+	p.mu.Lock()
+	delete(p.open, in.id)
+	p.mu.Unlock()
+	in.end()
 }
 
 // accept returns a stream that yamux has accepted.

@@ -1,0 +1,166 @@
+package discoro
+
+import (
+	"bytes"
+	"context"
+	"io"
+	"math"
+	"math/rand/v2"
+	"net"
+	"sync"
+	"testing"
+
+	"pgregory.net/rapid"
+)
+
+// transports returns both ends of a connection; a has dialled.
+func transports(t *testing.T) (a, b *transport) {
+	t.Helper()
+	near, far := tcpPair(t)
+	opened := make(chan *transport, 1)
+	go func() {
+		b, err := newTransport(t.Context(), far, false)
+		if err != nil {
+			t.Error(err)
+		}
+		opened <- b
+	}()
+	a, err := newTransport(t.Context(), near, true)
+	if err != nil {
+		t.Fatal(err)
+	}
+	b = next(t, opened)
+	t.Cleanup(a.close)
+	t.Cleanup(b.close)
+	return a, b
+}
+
+// TestStuckStreams has all the streams of a peer full, whether or not somebody has posted memory there: what else comes over the
+// connection comes all the same, either way, and what is held is bounded.
+func TestStuckStreams(t *testing.T) {
+	t.Parallel()
+	a, b := transports(t)
+	const posted = 3 << 20
+	var writers sync.WaitGroup
+	defer writers.Wait()
+	defer a.close()
+	streams := map[*inStream]bool{}
+	for i := range maxStreams {
+		s, err := a.openStream()
+		if err != nil {
+			t.Fatal(err)
+		}
+		writers.Go(func() {
+			for piece := make([]byte, 100_000); ; {
+				if _, err := s.Write(piece); err != nil {
+					return
+				}
+			}
+		})
+		r, err := b.acceptStream()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if i%2 == 0 {
+			r.post(make([]byte, posted))
+		}
+		streams[r.(yamuxPeerStream).inStream] = i%2 == 0
+	}
+	eventually(t, "they are all full", func() bool {
+		for s := range streams {
+			s.mu.Lock()
+			window := s.window
+			s.mu.Unlock()
+			if window > 0 {
+				return false
+			}
+		}
+		return true
+	})
+	for _, way := range [][2]*transport{{a, b}, {b, a}} {
+		message, got := bytes.Repeat([]byte("a message"), 1000), make([]byte, 9000)
+		for range 100 {
+			if err := way[0].write(message); err != nil {
+				t.Fatal(err)
+			}
+			if _, err := io.ReadFull(way[1].frames, got); err != nil || !bytes.Equal(got, message) {
+				t.Fatal("a message came otherwise", err)
+			}
+		}
+	}
+	for s, some := range streams {
+		s.mu.Lock()
+		if s.full > 1 || !some && len(s.early) != streamWindow || some && len(s.early) > streamWindow {
+			t.Errorf("it holds %d bytes", len(s.early))
+		}
+		s.mu.Unlock()
+	}
+}
+
+// TestAnythingBelowFrames has a peer send any frames of yamux, cut off anywhere: who reads what it opens hears of the end at the latest when
+// the connection ends, and no stream counts for more than one.
+func TestAnythingBelowFrames(t *testing.T) {
+	t.Parallel()
+	rapid.Check(t, func(t *rapid.T) {
+		random := rand.New(rand.NewPCG(rapid.Uint64().Draw(t, "seed"), 0))
+		one := func(all ...uint32) uint32 { return all[random.IntN(len(all))] }
+		script := yamuxFrame(yamuxTypeWindow, yamuxFlagOpen, 1, 0)
+		for range rapid.IntRange(0, 40).Draw(t, "frames") {
+			kind := byte(one(0, 0, 0, 0, 1, 1, 1, 3))
+			flags := uint16(one(0, 0, 0, 0, 1, 1, 1, 2, 4, 5, 8, 9, 12, 13))
+			length := one(0, 0, 1, 10, 11, 12, 13, 5000, 5000, 70_000)
+			if kind == 3 {
+				length = 0
+			}
+			script = append(script, yamuxFrame(kind, flags, one(1, 2, 3, 3, 5, 5, 7, 9), length)...)
+			if kind == yamuxTypeData {
+				script = append(script, make([]byte, length)...)
+			}
+		}
+		if random.IntN(10) == 0 {
+			script = append(script, yamuxFrame(byte(one(0, 1, 2, 4)), 0, one(1, 3, 99), math.MaxUint32)...)
+		}
+		script = script[:len(script)-random.IntN(min(len(script)-yamuxHeader+1, 100))]
+
+		near, far := net.Pipe()
+		var all sync.WaitGroup
+		all.Go(func() { _, _ = io.Copy(io.Discard, near) })
+		all.Go(func() {
+			defer near.Close()
+			for len(script) > 0 {
+				n := min(len(script), 1+random.IntN(1+random.IntN(9000)))
+				if _, err := near.Write(script[:n]); err != nil {
+					return
+				}
+				script = script[n:]
+			}
+		})
+		b, err := newTransport(context.Background(), far, false)
+		if err == nil {
+			all.Go(func() { _, _ = io.Copy(io.Discard, b.frames) })
+			for n := byte(0); ; n++ {
+				s, err := b.acceptStream()
+				if err != nil {
+					break
+				}
+				all.Go(func() {
+					if n%2 == 0 {
+						for _, size := range []int{1, 1000, 100} {
+							s.post(make([]byte, size))
+						}
+						_, _ = s.came(context.Background(), 1)
+						s.drop()
+					}
+					_, _ = io.Copy(io.Discard, s)
+					b.endStream()
+					_ = s.Close()
+				})
+			}
+			b.close()
+		}
+		all.Wait()
+		if b != nil && len(b.conn.streams.open) > maxStreams {
+			t.Errorf("%d streams are left", len(b.conn.streams.open))
+		}
+	})
+}
