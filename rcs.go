@@ -80,6 +80,7 @@ func NewRemoteCoroScheduler(comp *Computation, cfg ...RCSConfig) (*RemoteCoroSch
 		turn, err = comp.enqueue(l)
 	}
 	if err != nil {
+		comp.detach(s.status)
 		_ = s.status.Terminate()
 		return nil, fmt.Errorf("discoro: schedule: %w", err)
 	}
@@ -99,6 +100,15 @@ func (p *Computation) attach(c *Coro) (fresh bool, servers map[Location]string, 
 		p.status = c
 	}
 	return p.state == compNew, maps.Clone(p.servers), nil
+}
+
+// detach takes back that c is the status coroutine.
+func (p *Computation) detach(c *Coro) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.status == c {
+		p.status = nil
+	}
 }
 
 // tells reports whether c is the status coroutine.

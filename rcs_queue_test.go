@@ -147,3 +147,36 @@ func TestRCSPoolDropsOnce(t *testing.T) {
 		t.Errorf("a server that is gone was added")
 	}
 }
+
+// TestRCSAgainWhenThereIsAScheduler makes a RemoteCoroScheduler of a computation for which there was no scheduler at first.
+func TestRCSAgainWhenThereIsAScheduler(t *testing.T) {
+	inMemory(t, 1, SchedulerConfig{}, NodeConfig{}, func(c *memCluster) {
+		rt, err := NewRuntime(Config{TestHost: c.net.Host("client"), Logger: discard})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer rt.Close()
+		p, err := NewComputation(rt)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := NewRemoteCoroScheduler(p); !errors.Is(err, ErrNotFound) {
+			t.Fatal(err)
+		}
+		if _, err := rt.Connect(c.ctx, c.sched.Location().String()); err != nil {
+			t.Fatal(err)
+		}
+		s, err := NewRemoteCoroScheduler(p)
+		if err != nil {
+			t.Fatal(err)
+		}
+		ctx, cancel := context.WithTimeout(c.ctx, time.Minute)
+		defer cancel()
+		if _, err := Execute(ctx, s, timesNap.With(0)); err != nil {
+			t.Error(err)
+		}
+		if err := s.Finish(c.ctx, true); err != nil {
+			t.Error(err)
+		}
+	})
+}
