@@ -98,12 +98,12 @@ func readStat(path, key string) uint64 {
 
 // watchAvail keeps the node's reading new. It ends with the runtime.
 func (l *nodeLoop) watchAvail() {
-	every, wait, settled := availInterval, availFirst, false
+	every, next, settled := availInterval, time.Now().Add(availFirst), false
 	for {
-		timer := time.NewTimer(wait)
+		timer := time.NewTimer(time.Until(next))
 		select {
 		case <-timer.C:
-			wait, settled = every, true
+			next, settled = time.Now().Add(every), true
 			a := readAvail(l.folder)
 			l.asks.put(func(l *nodeLoop) {
 				l.avail = a
@@ -111,8 +111,8 @@ func (l *nodeLoop) watchAvail() {
 			})
 		case every = <-l.paces:
 			timer.Stop()
-			if settled || every < wait {
-				wait = every
+			if at := time.Now().Add(every); settled || at.Before(next) {
+				next = at
 			}
 		case <-l.rt.ctx.Done():
 			timer.Stop()

@@ -225,15 +225,20 @@ func TestNodeAvailInterval(t *testing.T) {
 	})
 }
 
-// TestNodeAvailOfAFreshNode has a node that has just started tell once more what it has to spare when it knows.
+// TestNodeAvailOfAFreshNode has a node that has just started tell once more what it has to spare when it knows, whatever it has served
+// until then.
 func TestNodeAvailOfAFreshNode(t *testing.T) {
 	inMemory(t, 1, SchedulerConfig{}, NodeConfig{}, func(c *memCluster) {
+		<-time.After(availFirst / 2)
+		if err := c.schedule(c.sched.Runtime, 2, ComputationConfig{}).Close(c.ctx); err != nil {
+			t.Error(err)
+		}
 		st := c.statuses(c.sched.Runtime)
 		p := c.schedule(c.sched.Runtime, 2, ComputationConfig{Status: st.coro})
 		for _, at := range []struct {
 			wait time.Duration
 			want int
-		}{{0, 1}, {availFirst, 1}, {19 * time.Second, 0}, {time.Second, 1}, {20 * time.Second, 1}} {
+		}{{0, 1}, {availFirst / 2, 1}, {19 * time.Second, 0}, {time.Second, 1}, {20 * time.Second, 1}} {
 			<-time.After(at.wait)
 			synctest.Wait()
 			if _, n := st.take(); n != at.want {
