@@ -96,7 +96,7 @@
 // A sender waits while 4 MiB are queued on a link. Mailboxes have no limit unless Config.MaxMailbox sets one: ask, or
 // count answers, where a sender could run far ahead of a receiver.
 //
-// A scheduler keeps at most 2^20 runs of a client elsewhere that wait for servers, with 1 GiB of arguments; the next is
+// A scheduler keeps at most 2^20 runs of a client elsewhere that wait for servers, with 1 GiB of arguments and names; the next is
 // [ErrRejected]. What [RemoteCoroScheduler] runs one at a server waits at the client, and arguments are not read before there is a server.
 //
 // Where a coroutine has ended, its runtime keeps how for other runtimes that have its handle and ask a little late: the

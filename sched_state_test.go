@@ -145,9 +145,10 @@ func TestSchedWaitingIsBounded(t *testing.T) {
 	t.Parallel()
 	b := newSchedBed(t)
 	b.on(schedClientPeer(1), &wire.Submit{Call: 1, Token: schedToken(1)}, "c1: ComputationScheduled", "c1: reply 1")
-	large := make([]byte, maxWaitingBytes/16)
+	large := make([]byte, maxWaitingBytes/16-len("f"))
 	seq := 0
 	run := func(arg []byte, want ...string) {
+		t.Helper()
 		seq++
 		f := &wire.Run{Token: schedToken(1), Job: schedJobID(1, seq), Call: wire.FuncCall{Func: "f", Arg: arg}}
 		b.on(schedClientPeer(1), f, want...)
@@ -160,7 +161,7 @@ func TestSchedWaitingIsBounded(t *testing.T) {
 	run(large)
 	run(large, "c1: done 19 rejected")
 	b.on(schedNodePeer(1), schedOffer(), "c1: NodeDiscovered node 1001", "n1: reserve") // they are looked at again, and wait on
-	run(large[:1], "c1: done 20 rejected")
+	run(nil, "c1: done 20 rejected")                                                    // names count, too
 	if n := b.state.active.waiting.bytes; n != maxWaitingBytes {
 		t.Errorf("%d bytes wait", n)
 	}

@@ -14,7 +14,7 @@ type runQueue struct {
 	anywhere list.List                    // of *wire.Run
 	bound    list.List                    // of *wire.Run: for one server or node
 	at       map[wire.JobID]*list.Element // in either
-	bytes    int                          // of their arguments
+	bytes    int                          // of their arguments and names
 }
 
 // of returns the list that f belongs in.
@@ -31,7 +31,7 @@ func (q *runQueue) add(f *wire.Run) {
 		q.at = map[wire.JobID]*list.Element{}
 	}
 	q.at[f.Job] = q.of(f).PushBack(f)
-	q.bytes += len(f.Call.Arg)
+	q.bytes += runBytes(f)
 }
 
 // remove takes a run out, and returns it; nil when it does not wait.
@@ -43,7 +43,7 @@ func (q *runQueue) remove(id wire.JobID) *wire.Run {
 	delete(q.at, id)
 	f := e.Value.(*wire.Run)
 	q.of(f).Remove(e)
-	q.bytes -= len(f.Call.Arg)
+	q.bytes -= runBytes(f)
 	return f
 }
 
@@ -52,15 +52,20 @@ func (q *runQueue) len() int { return len(q.at) }
 // Bounds of what waits for a server, when its client is elsewhere: what it holds here it would not hold itself.
 const (
 	maxWaiting      = 1 << 20
-	maxWaitingBytes = 1 << 30 // of arguments
+	maxWaitingBytes = 1 << 30 // of arguments and names
 )
+
+// runBytes is how many bytes of a run its client chooses.
+func runBytes(f *wire.Run) int {
+	return len(f.Call.Arg) + len(f.Call.Func) + len(f.Call.Type) + len(f.Where.Node) + len(f.Where.Host)
+}
 
 // full says why f cannot wait, too; nil when it can.
 func (q *runQueue) full(f *wire.Run) error {
-	if q.len() < maxWaiting && q.bytes+len(f.Call.Arg) <= maxWaitingBytes {
+	if q.len() < maxWaiting && q.bytes+runBytes(f) <= maxWaitingBytes {
 		return nil
 	}
-	return fmt.Errorf("%d runs, with %d bytes of arguments, wait for a server at the scheduler, which keeps at most %d and %d: "+
+	return fmt.Errorf("%d runs, with %d bytes of arguments and names, wait for a server at the scheduler, which keeps at most %d and %d: "+
 		"start fewer at a time, or use RemoteCoroScheduler, whose arguments wait at the client: %w",
 		q.len(), q.bytes, maxWaiting, maxWaitingBytes, ErrRejected)
 }
