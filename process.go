@@ -69,7 +69,7 @@ func Init() {
 }
 
 func fatal(err error) {
-	fmt.Fprintln(os.Stderr, "discoro: server process:", err)
+	fmt.Fprintln(os.Stderr, "discoro: server process:", strings.TrimPrefix(err.Error(), "discoro: "))
 	os.Exit(1)
 }
 
