@@ -6,6 +6,7 @@ import (
 	"errors"
 	"io/fs"
 	"math/rand/v2"
+	"net"
 	"os"
 	"path/filepath"
 	"slices"
@@ -193,17 +194,22 @@ func TestSendFileErrors(t *testing.T) {
 		t.Error("bytes of a file were sent that is too large")
 	}
 	wantFiles(t, b.DestPath())
-	err := b.SendFile(testContext(t), b.Location(), path)
-	if !errors.Is(err, ErrTooLarge) {
+	if err := b.SendFile(testContext(t), b.Location(), path); !errors.Is(err, ErrTooLarge) {
 		t.Errorf("too large for the runtime itself: %v", err)
 	}
 	gone := Location{Addr: "127.0.0.1", Port: 1}
 	if err := a.SendFile(testContext(t), gone, path); !errors.Is(err, ErrDisconnected) {
 		t.Errorf("nobody there: %v", err)
 	}
+	silent, err := net.Listen("tcp", "127.0.0.1:0") // where there is an answer, it may be there before the context is looked at
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer silent.Close()
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	if err := a.SendFile(ctx, b.Location(), path); !errors.Is(err, context.Canceled) {
+	nobody := Location{Addr: "127.0.0.1", Port: silent.Addr().(*net.TCPAddr).Port}
+	if err := a.SendFile(ctx, nobody, path); !errors.Is(err, context.Canceled) {
 		t.Errorf("a context that has ended: %v", err)
 	}
 	c := testRuntime(t, Config{Name: "c"})

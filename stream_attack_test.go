@@ -3,13 +3,18 @@ package discoro
 import (
 	"bytes"
 	"context"
+	"errors"
 	"io"
 	"math"
 	"math/rand/v2"
 	"net"
+	"path/filepath"
+	"strconv"
+	"strings"
 	"sync"
 	"testing"
 
+	"github.com/hashicorp/yamux"
 	"pgregory.net/rapid"
 )
 
@@ -163,4 +168,61 @@ func TestAnythingBelowFrames(t *testing.T) {
 			t.Errorf("%d streams are left", len(b.conn.streams.open))
 		}
 	})
+}
+
+// TestFilesBothWays sends files either way at once, and takes some of that back half way: what is sent comes, and of the rest nothing is
+// left, no stream and no file, however often.
+func TestFilesBothWays(t *testing.T) {
+	t.Parallel()
+	for _, secret := range []string{"", "sixteen characters and more"} {
+		a, b := twoRuntimes(t, Config{Addr: "127.0.0.1", Secret: secret})
+		links := []*link{upLink(t, a, b), upLink(t, b, a)}
+		path, content := someFile(t, "file", 2<<20+17)
+		var all sync.WaitGroup
+		for i := range 2 * maxStreams {
+			from, to := a, b
+			if i%2 == 0 {
+				from, to = b, a
+			}
+			all.Go(func() {
+				ctx, cancel := context.WithCancel(testContext(t))
+				defer cancel()
+				dir := "dir" + strconv.Itoa(i)
+				opt := FileOptions{Dir: dir}
+				if i%3 > 0 {
+					opt.Progress = func(sent, _ int64) {
+						if sent > int64(i%4)<<19 {
+							cancel()
+						}
+					}
+				}
+				err := from.SendFile(ctx, to.Location(), path, opt)
+				switch {
+				case err == nil:
+					wantContent(t, filepath.Join(to.DestPath(), dir, "file"), content)
+				case !errors.Is(err, context.Canceled) || opt.Progress == nil:
+					t.Error(err)
+				}
+			})
+		}
+		all.Wait()
+		for i, l := range links {
+			eventually(t, "nothing is left of the streams", func() bool {
+				p := &l.t.conn.streams
+				p.mu.Lock()
+				defer p.mu.Unlock()
+				return len(l.files.turns) == 0 && len(p.open) == 0 && len(p.fresh) == 0 && l.t.session.(*yamux.Session).NumStreams() == 1
+			})
+			eventually(t, "the peer may open as many as ever", func() bool { return l.t.conn.scan.mayOpen.Load() == maxStreams })
+			if err := l.cause(); err != nil {
+				t.Error(err)
+			}
+			rt := []*Runtime{a, b}[i]
+			for _, name := range filesBelow(t, rt.DestPath()) {
+				if strings.Contains(name, ownPrefix) {
+					t.Errorf("%s is left", name)
+				}
+			}
+		}
+	}
 }
