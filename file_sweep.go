@@ -9,8 +9,8 @@ import (
 	"time"
 )
 
-// sweepAge is how long nothing has been written to a file that is not whole before it is taken for left behind. Links that are
-// silent for so long have ended; another runtime may receive files in the same folder.
+// sweepAge is how long nothing has been written to a file that is not whole before it is taken for left behind. Another runtime may
+// receive files in the same folder: links that are silent for so long have ended, and a sender who stands still for so long gets an error.
 const sweepAge = time.Hour
 
 // sweep removes from a DestPath that lasts what receivers have left there that were killed in the middle of a file. It ends when
