@@ -213,7 +213,7 @@ func (s *RemoteCoroScheduler) awaitServer(ctx context.Context, fn string) (*rcsS
 		return nil, err
 	}
 	got := &future{}
-	cancel := s.pool.acquire(got)
+	cancel := s.pool.acquire(got, false)
 	if !got.isDone() {
 		what := "a free server for " + fn
 		stop := s.comp.explain(what, s.report)
@@ -293,8 +293,9 @@ func (s *RemoteCoroScheduler) end() {
 	}
 }
 
-// start runs a task at a server that was acquired; the server is released when the task has ended.
-func (s *RemoteCoroScheduler) start(sv *rcsServer, t Task) (*job, error) {
+// start runs a task at a server that was acquired; the server is released when the task has ended, and ended, unless it is nil, is
+// told before that.
+func (s *RemoteCoroScheduler) start(sv *rcsServer, t Task, ended func(j *job, out outcome)) (*job, error) {
 	s.begin()
 	j, err := s.comp.post(sv.loc.place(), s.turn, t)
 	if err != nil {
@@ -303,6 +304,9 @@ func (s *RemoteCoroScheduler) start(sv *rcsServer, t Task) (*job, error) {
 		return nil, err
 	}
 	j.done.onDone(func(out outcome) {
+		if ended != nil {
+			ended(j, out)
+		}
 		var lost *ServerLostError
 		if errors.As(out.err, &lost) && lost.Server == sv.loc {
 			s.pool.drop(sv) // its status may come later, and the task is not to be run there again
@@ -328,7 +332,7 @@ func (s *RemoteCoroScheduler) Schedule(ctx context.Context, t Task) (*Coro, erro
 		if err != nil {
 			return nil, err
 		}
-		j, err := s.start(sv, t)
+		j, err := s.start(sv, t, nil)
 		if err != nil {
 			return nil, err
 		}

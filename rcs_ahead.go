@@ -79,10 +79,13 @@ func (m *mapping[A, R]) list(sv *rcsServer, l *mapLine[R]) {
 
 // ahead returns a server of this mapping where one more item may wait; nil when there is none.
 func (m *mapping[A, R]) ahead() *rcsServer {
+	m.mu.Lock()
+	got := m.got
+	m.mu.Unlock()
 	for n := len(m.room); n > 0; n = len(m.room) {
 		sv := m.room[n-1]
 		l := m.lines[sv]
-		if l != nil && len(l.items) > 0 && len(l.items) <= l.ahead && !l.items[0].alone && m.s.pool.extend(sv, m.got) {
+		if l != nil && len(l.items) > 0 && len(l.items) <= l.ahead && !l.items[0].alone && m.s.pool.extend(sv, got) {
 			return sv
 		}
 		m.room = m.room[:n-1]

@@ -47,7 +47,8 @@ func MapResults[A, R any](ctx context.Context, s *RemoteCoroScheduler, f Func[A,
 // there for their turn, and are run elsewhere when it does not come soon. An item whose server was lost is run again as RCSConfig.Retries allows, never at two servers at
 // once, as far as can be known here: a server that is merely cut off ends what it runs when it notices that, too. When ctx
 // ends, or the loop is left, what runs is terminated; with ctx, each item that was under way is yielded with ctx's error, and
-// last an Outcome with Index -1 tells why the rest was not read. While args gives no next argument, ctx is not looked at. The
+// last an Outcome with Index -1 tells why the rest was not read. While args gives no next argument, ctx is not looked at. Neither
+// args nor the loop's body keeps a server waiting: both may run tasks, and maps, with s, and what takes long there holds up nobody else. The
 // same Outcome tells that the computation is over or could not be scheduled. It is to be ranged over once, by one goroutine or coroutine.
 func AsCompleted[A, R any](ctx context.Context, s *RemoteCoroScheduler, f Func[A, R], args iter.Seq[A]) iter.Seq[Outcome[R]] {
 	return func(yield func(Outcome[R]) bool) {
@@ -61,21 +62,28 @@ func AsCompleted[A, R any](ctx context.Context, s *RemoteCoroScheduler, f Func[A
 	}
 }
 
-// mapping is one AsCompleted under way. It belongs to who ranges over it, but for events.
+// mapping is one AsCompleted under way. It belongs to who ranges over it, but for events and what mu guards.
 type mapping[A, R any] struct {
 	s     *RemoteCoroScheduler
 	f     Func[A, R]
 	yield func(Outcome[R]) bool
 
+	fresh  *item[R]         // was read, and has not been sent; nil: none
 	again  []*item[R]       // to be run again
 	under  map[int]*item[R] // sent to a server
 	lines  map[*rcsServer]*mapLine[R]
 	busy   int          // lines that are not empty
 	room   []*rcsServer // where one more item may wait, perhaps
 	timer  *time.Timer  // puts a tick; nil: no
-	got    *future      // the last wait for a server
-	asked  func() bool  // takes it back; nil: it is over
+	cancel func() bool  // takes back the last wait for a server; nil: there was none
 	events eventQueue[mapEvent[R]]
+
+	mu     sync.Mutex // guards following; leaf
+	got    *future    // the wait for a server; nil: it is over
+	server *rcsServer // was given, and is not used yet
+	closed bool       // none is given any more
+	out    bool       // user code runs, which may need a server itself: what is given now others may have
+	passed bool       // they had it: the next wait is the first in the line
 }
 
 // item is one argument.
@@ -93,139 +101,200 @@ type item[R any] struct {
 	alone bool        // a server where it was has been lost: nothing is to wait behind it
 }
 
-// mapEvent is a server that was waited for, an item's end, or a tick.
+// mapEvent is an item's end, a tick, or only word that a wait for a server is over.
 type mapEvent[R any] struct {
-	tick   bool
-	server *rcsServer
-	item   *item[R]
-	out    outcome
+	tick bool
+	item *item[R]
+	out  outcome
 }
 
 // run goes on until every item has ended. A server, or room at one, is waited for before the argument is read that it is to have.
 func (m *mapping[A, R]) run(ctx context.Context, args iter.Seq[A]) {
-	sv, ok := m.pump(ctx, true)
-	if !ok {
+	if !m.pump(ctx, true) {
 		return
 	}
 	index := 0
 	for arg := range args {
-		if ok = m.launch(sv, &item[R]{index: index, call: m.f.With(arg)}); !ok {
-			return
-		}
+		m.fresh = &item[R]{index: index, call: m.f.With(arg)}
 		index++
-		if sv, ok = m.pump(ctx, true); !ok {
+		if !m.pump(ctx, true) {
 			return
 		}
 	}
-	m.s.pool.release(sv)
 	m.pump(ctx, false)
 }
 
-// pump handles events until there is a server for the next argument or, when none is wanted, until every item has ended. It
-// reports false when nothing more is to be done.
-func (m *mapping[A, R]) pump(ctx context.Context, want bool) (*rcsServer, bool) {
+// pump handles events, and sends items to servers, until there is room for the next argument or, when none is wanted, until
+// every item has ended. It reports false when nothing more is to be done. It keeps no server for who is to give that argument.
+func (m *mapping[A, R]) pump(ctx context.Context, want bool) bool {
+	defer m.stepOut()
 	for {
-		if want || len(m.again) > 0 {
+		it := m.next()
+		switch {
+		case want || it != nil:
 			m.ask()
-		} else if len(m.under) == 0 {
-			return nil, true
+		case len(m.under) == 0:
+			return true
+		default:
+			m.stepOut()
 		}
 		m.watchLong()
 		events := m.events.poll()
-		if len(events) == 0 && want && len(m.again) == 0 && ctx.Err() == nil {
-			if sv := m.ahead(); sv != nil {
-				return sv, true
-			}
-		}
-		var err error
 		if len(events) == 0 {
-			events, err = m.take(ctx)
-		}
-		if err != nil {
-			if len(m.under) == 0 && m.s.comp.scheduler() != nil {
-				err = noServer("a free server for "+m.f.name, m.s.report(), err)
-			}
-			m.abort(err, want)
-			return nil, false
-		}
-		var got *rcsServer
-		for i, e := range events {
-			ok := true
+			sv, err := m.serve(ctx, it, want)
 			switch {
-			case e.tick:
-				m.takeLongBack()
-			case e.item != nil:
-				ok = m.ended(e.item, e.out)
-			case e.server == nil:
-				m.asked = nil
-				m.abort(m.s.errClosed(m.f.name), want)
-				ok = false
-			default:
-				m.asked, got = nil, e.server
+			case err != nil:
+			case sv == nil:
+				events, err = m.take(ctx)
+			case it == nil:
+				return true
+			case !m.launch(sv, it):
+				return false
 			}
-			if !ok {
-				m.putBack(append(events[i+1:], mapEvent[R]{server: got}))
-				return nil, false
+			if err != nil {
+				m.abort(err, want)
+				return false
 			}
 		}
-		switch n := len(m.again); {
-		case got == nil:
-		case ctx.Err() != nil: // servers may come faster than arguments, and never be waited for
-			m.s.pool.release(got)
-			m.abort(ctx.Err(), want)
-			return nil, false
-		case n > 0:
-			it := m.again[n-1]
-			m.again = m.again[:n-1]
-			if !m.launch(got, it) {
-				return nil, false
+		for _, e := range events {
+			if e.tick {
+				m.takeLongBack()
 			}
-		case want:
-			return got, true
-		default:
-			m.s.pool.release(got)
+			if e.item != nil && !m.ended(e.item, e.out) {
+				return false
+			}
 		}
 	}
+}
+
+// next returns the item that is to be sent next, nil when there is none.
+func (m *mapping[A, R]) next() *item[R] {
+	if n := len(m.again); n > 0 {
+		return m.again[n-1]
+	}
+	return m.fresh
+}
+
+// serve returns a server for it, nil when there is none yet. Without an item it tells, when one is wanted, whether there is a
+// server; that is kept no longer than the user's code lets it.
+func (m *mapping[A, R]) serve(ctx context.Context, it *item[R], want bool) (*rcsServer, error) {
+	if it == nil && !want {
+		return nil, nil //nolint:nilnil // none is needed
+	}
+	m.mu.Lock()
+	sv, closed := m.server, m.closed
+	m.mu.Unlock()
+	switch ended := ctx.Err() != nil; {
+	case sv != nil && m.events.some(): // the end of what ran there, first
+		return nil, nil //nolint:nilnil // who waits is told
+	case sv != nil && ended: // servers may come faster than arguments, and never be waited for
+		return nil, ctx.Err()
+	case sv != nil && it != nil:
+		m.mu.Lock()
+		m.server = nil
+		m.mu.Unlock()
+		return sv, nil
+	case sv != nil:
+		return sv, nil
+	case closed:
+		return nil, m.s.errClosed(m.f.name)
+	case ended:
+		return nil, nil //nolint:nilnil,nilerr // who waits is told
+	case len(m.again) > 0:
+		return nil, nil //nolint:nilnil // it is not to wait behind another
+	}
+	if sv = m.ahead(); sv != nil && it == nil {
+		m.s.pool.release(sv)
+	}
+	return sv, nil
 }
 
 // take waits for events; while nothing runs it says what it waits for.
 func (m *mapping[A, R]) take(ctx context.Context) ([]mapEvent[R], error) {
-	if len(m.under) == 0 {
-		stop := m.s.comp.explain("a free server for "+m.f.name, m.s.report)
-		defer stop()
+	if len(m.under) > 0 {
+		return m.events.take(ctx, m.s.rt)
 	}
-	return m.events.take(ctx, m.s.rt)
+	what := "a free server for " + m.f.name
+	stop := m.s.comp.explain(what, m.s.report)
+	defer stop()
+	events, err := m.events.take(ctx, m.s.rt)
+	if err != nil && m.s.comp.scheduler() != nil {
+		err = noServer(what, m.s.report(), err)
+	}
+	return events, err
 }
 
 // ask waits for one more server.
 func (m *mapping[A, R]) ask() {
-	if m.asked != nil {
+	var got *future
+	m.mu.Lock()
+	m.out = false
+	first := m.passed
+	if m.got == nil && m.server == nil && !m.closed {
+		got = &future{}
+		m.got, m.passed = got, false
+	}
+	m.mu.Unlock()
+	if got == nil {
 		return
 	}
-	got := &future{}
-	m.got, m.asked = got, m.s.pool.acquire(got)
-	got.onDone(func(out outcome) {
-		sv := serverIn(out)
-		if !m.events.put(mapEvent[R]{server: sv}) {
-			m.s.pool.release(sv) // the loop was left
-		}
-	})
+	m.cancel = m.s.pool.acquire(got, first)
+	got.onDone(func(out outcome) { m.given(serverIn(out)) })
+}
+
+// given takes the server that was waited for, nil when there will be none, unless user code runs: then others may have it.
+func (m *mapping[A, R]) given(sv *rcsServer) {
+	m.mu.Lock()
+	m.got = nil
+	m.closed = m.closed || sv == nil
+	pass := m.out && sv != nil
+	if pass {
+		m.passed = true
+	} else {
+		m.server = sv
+	}
+	m.mu.Unlock()
+	if pass {
+		m.s.pool.release(sv)
+		return
+	}
+	m.events.put(mapEvent[R]{})
+}
+
+// stepOut lets others have the server that this waits for, or has, until the next ask: user code is to run.
+func (m *mapping[A, R]) stepOut() {
+	m.mu.Lock()
+	sv := m.server
+	m.server, m.out = nil, true
+	m.passed = m.passed || sv != nil
+	m.mu.Unlock()
+	m.s.pool.release(sv)
+}
+
+// tell yields an outcome.
+func (m *mapping[A, R]) tell(out Outcome[R]) bool {
+	m.stepOut()
+	return m.yield(out)
 }
 
 // launch runs an item at a server; it reports false when the loop was left.
 func (m *mapping[A, R]) launch(sv *rcsServer, it *item[R]) bool {
+	if it == m.fresh {
+		m.fresh = nil
+	} else {
+		m.again = m.again[:len(m.again)-1]
+	}
 	it.attempts++
 	it.server = sv.loc
 	m.enter(sv, it)
-	j, err := m.s.start(sv, it.call)
+	j, err := m.s.start(sv, it.call, func(j *job, out outcome) {
+		it.took = time.Since(j.begunAt())
+		m.events.put(mapEvent[R]{item: it, out: out})
+	})
 	if err != nil {
 		return m.ended(it, outcome{err: err})
 	}
 	it.job = j
-	j.done.onDone(func(out outcome) {
-		it.took = time.Since(j.begunAt())
-		m.events.put(mapEvent[R]{item: it, out: out})
-	})
 	return true
 }
 
@@ -256,7 +325,7 @@ func (m *mapping[A, R]) ended(it *item[R], out outcome) bool {
 		return true
 	}
 	v, err := resultAs[R](m.s.rt, out, m.f.name)
-	return m.yield(Outcome[R]{Index: it.index, Value: v, Err: err, Server: it.server, Attempts: it.attempts})
+	return m.tell(Outcome[R]{Index: it.index, Value: v, Err: err, Server: it.server, Attempts: it.attempts})
 }
 
 // ran reports whether the job was started somewhere.
@@ -274,25 +343,29 @@ func (j *job) begunAt() time.Time {
 // abort yields what was under way with err, and why the rest was not read.
 func (m *mapping[A, R]) abort(err error, unread bool) {
 	for _, it := range m.under {
-		if !m.yield(Outcome[R]{Index: it.index, Err: err, Server: it.server, Attempts: it.attempts}) {
+		if !m.tell(Outcome[R]{Index: it.index, Err: err, Server: it.server, Attempts: it.attempts}) {
 			return
 		}
 	}
 	for _, it := range m.again {
-		if !m.yield(Outcome[R]{Index: it.index, Err: err, Server: it.server, Attempts: it.attempts}) {
+		if !m.tell(Outcome[R]{Index: it.index, Err: err, Server: it.server, Attempts: it.attempts}) {
 			return
 		}
 	}
+	if it := m.fresh; it != nil && !m.tell(Outcome[R]{Index: it.index, Err: err}) {
+		return
+	}
 	if unread {
-		m.yield(Outcome[R]{Index: -1, Err: fmt.Errorf("discoro: map %s: not all arguments were read: %w", m.f.name, err)})
+		m.tell(Outcome[R]{Index: -1, Err: fmt.Errorf("discoro: map %s: not all arguments were read: %w", m.f.name, err)})
 	}
 }
 
 // leave ends what is under way and gives back what was waited for.
 func (m *mapping[A, R]) leave() {
-	if m.asked != nil {
-		m.asked()
+	if m.cancel != nil {
+		m.cancel()
 	}
+	m.stepOut() // what is given all the same, others may have
 	if m.timer != nil {
 		m.timer.Stop()
 	}
@@ -311,16 +384,7 @@ func (m *mapping[A, R]) leave() {
 			}
 		})
 	}
-	m.putBack(m.events.close())
-}
-
-// putBack releases servers among events that nobody will handle.
-func (m *mapping[A, R]) putBack(events []mapEvent[R]) {
-	for _, e := range events {
-		if e.server != nil {
-			m.s.pool.release(e.server)
-		}
-	}
+	m.events.close()
 }
 
 // eventQueue brings events to one waiter. put never blocks.
@@ -331,12 +395,12 @@ type eventQueue[T any] struct {
 	closed bool
 }
 
-// put adds v; it reports false when nobody will take it.
-func (q *eventQueue[T]) put(v T) bool {
+// put adds v, unless the queue is closed.
+func (q *eventQueue[T]) put(v T) {
 	q.mu.Lock()
 	if q.closed {
 		q.mu.Unlock()
-		return false
+		return
 	}
 	q.items = append(q.items, v)
 	k := q.waiter
@@ -345,17 +409,13 @@ func (q *eventQueue[T]) put(v T) bool {
 	if k != nil {
 		k.finish(outcome{})
 	}
-	return true
 }
 
-// close makes put fail, and returns what was not taken.
-func (q *eventQueue[T]) close() []T {
+// close makes put fail, and drops what was not taken.
+func (q *eventQueue[T]) close() {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	q.closed = true
-	items := q.items
-	q.items = nil
-	return items
+	q.closed, q.items = true, nil
 }
 
 // poll takes the events that there are.
@@ -365,6 +425,13 @@ func (q *eventQueue[T]) poll() []T {
 	items := q.items
 	q.items = nil
 	return items
+}
+
+// some reports whether there are events.
+func (q *eventQueue[T]) some() bool {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	return len(q.items) > 0
 }
 
 // take waits until there are events or ctx ends, and takes them all.

@@ -129,9 +129,9 @@ func (p *rcsPool) release(sv *rcsServer) {
 	}
 }
 
-// acquire has got set to a free server, at once if there is one; to nothing when the pool is closed. cancel takes that back,
-// and reports false when it is too late: then got is set, or will be in a moment.
-func (p *rcsPool) acquire(got *future) (cancel func() bool) {
+// acquire has got set to a free server, at once if there is one, or before others who wait if it is to be the first; to nothing when
+// the pool is closed. cancel takes that back, and reports false when it is too late: then got is set, or will be in a moment.
+func (p *rcsPool) acquire(got *future, first bool) (cancel func() bool) {
 	p.mu.Lock()
 	var sv *rcsServer
 	now := p.closed || len(p.free) > 0
@@ -141,6 +141,8 @@ func (p *rcsPool) acquire(got *future) (cancel func() bool) {
 		sv = p.free[0]
 		sv.tasks = 1
 		p.free = slices.Delete(p.free, 0, 1)
+	case first:
+		p.waiting = slices.Insert(p.waiting, 0, got)
 	default:
 		p.waiting = append(p.waiting, got)
 	}

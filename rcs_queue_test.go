@@ -136,7 +136,7 @@ func TestRCSPoolDropsOnce(t *testing.T) {
 	p.add(fresh)
 	p.drop(old)
 	got := &future{}
-	p.acquire(got)
+	p.acquire(got, false)
 	if sv := serverIn(got.out); sv != fresh {
 		t.Errorf("acquired %+v, want the one that came last", sv)
 	}
