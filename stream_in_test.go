@@ -165,6 +165,19 @@ func TestPeerStreamEnds(t *testing.T) {
 	}
 }
 
+// TestFaultStays shows that nothing is read behind a breach of the protocol: yamux reads on where what it drops is cut off.
+func TestFaultStays(t *testing.T) {
+	t.Parallel()
+	conn := &scriptConn{sizes: func() int { return yamuxHeader }}
+	conn.bytes = append(yamuxFrame(yamuxTypePing, 1, 0, 1), yamuxFrame(yamuxTypeWindow, yamuxFlagOpen, 3, 0)...)
+	c := newWatchedConn(conn, 1)
+	for range 2 {
+		if n, err := c.Read(make([]byte, 4096)); n != 0 || !errors.Is(err, errPinged) {
+			t.Errorf("%d bytes came, %v", n, err)
+		}
+	}
+}
+
 // TestPeerStreamWindow shows what the peer is told that it may send, and that it may not send more.
 func TestPeerStreamWindow(t *testing.T) {
 	t.Parallel()

@@ -65,6 +65,9 @@ func (c *watchedConn) silentFor(now time.Time) time.Duration {
 
 // Read notes the time, and what the peer asks of yamux. It returns what is for yamux.
 func (c *watchedConn) Read(p []byte) (int, error) {
+	if fault := c.fault.Load(); fault != nil {
+		return 0, *fault // yamux reads on where what it drops is cut off
+	}
 	for {
 		n, to := 0, c.scan.room()
 		past := to != nil
