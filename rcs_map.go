@@ -289,12 +289,13 @@ func (m *mapping[A, R]) launch(sv *rcsServer, it *item[R]) bool {
 	m.enter(sv, it)
 	j, err := m.s.start(sv, it.call, func(j *job, out outcome) {
 		it.took = time.Since(j.begunAt())
-		m.events.put(mapEvent[R]{item: it, out: out})
+		m.events.add(mapEvent[R]{item: it, out: out}) // without a wake: in a moment there is the server, too
 	})
 	if err != nil {
 		return m.ended(it, outcome{err: err})
 	}
 	it.job = j
+	j.done.onDone(func(outcome) { m.events.wake() })
 	return true
 }
 
@@ -395,14 +396,24 @@ type eventQueue[T any] struct {
 	closed bool
 }
 
-// put adds v, unless the queue is closed.
+// put adds v, unless the queue is closed, and wakes who waits.
 func (q *eventQueue[T]) put(v T) {
+	q.add(v)
+	q.wake()
+}
+
+// add adds v, unless the queue is closed; a wake must follow.
+func (q *eventQueue[T]) add(v T) {
 	q.mu.Lock()
-	if q.closed {
-		q.mu.Unlock()
-		return
+	defer q.mu.Unlock()
+	if !q.closed {
+		q.items = append(q.items, v)
 	}
-	q.items = append(q.items, v)
+}
+
+// wake wakes who waits.
+func (q *eventQueue[T]) wake() {
+	q.mu.Lock()
 	k := q.waiter
 	q.waiter = nil
 	q.mu.Unlock()
