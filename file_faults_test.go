@@ -119,7 +119,7 @@ func TestFileTransferBreaks(t *testing.T) {
 	t.Run("the coroutine", func(t *testing.T) {
 		t.Parallel()
 		a, b := twoRuntimes(t, Config{})
-		path, _ := someFile(t, "file", 1<<20)
+		path, _ := someFile(t, "file", 32<<20) // it is not all sent before the sender hears of the end
 		hold, told := make(chan struct{}), make(chan struct{})
 		var once sync.Once
 		c := a.Spawn("sends", func(c *Coro) (any, error) {
