@@ -43,7 +43,7 @@ func (l *link) sendFilesOf(h *wire.FileHead) error {
 	var p *Computation
 	rt.mu.Lock()
 	for token, comp := range rt.comps {
-		if token.Prove(rt.id, h.Key) == h.Proof {
+		if token.Proves(h, rt.id) {
 			p = comp
 		}
 	}

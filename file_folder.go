@@ -89,7 +89,7 @@ func (rt *Runtime) openFolder(h *wire.FileHead) (*folderUse, error) {
 		folder = rt.DestPath()
 	}
 	f.mu.Lock()
-	if server && f.served != "" && f.token.Prove(rt.id, h.Key) == h.Proof {
+	if server && f.served != "" && f.token.Proves(h, rt.id) {
 		folder = f.served
 	}
 	if folder != "" {

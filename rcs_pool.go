@@ -119,7 +119,7 @@ func (p *rcsPool) release(sv *rcsServer) {
 	case sv.tasks > 0 || sv.gone || p.closed:
 	case len(p.waiting) > 0:
 		next, sv.tasks = p.waiting[0], 1
-		p.waiting = slices.Delete(p.waiting, 0, 1)
+		p.waiting = withoutFirst(p.waiting)
 	default:
 		p.free = append(p.free, sv)
 	}
@@ -140,7 +140,7 @@ func (p *rcsPool) acquire(got *future, first bool) (cancel func() bool) {
 	case now:
 		sv = p.free[0]
 		sv.tasks = 1
-		p.free = slices.Delete(p.free, 0, 1)
+		p.free = withoutFirst(p.free)
 	case first:
 		p.waiting = slices.Insert(p.waiting, 0, got)
 	default:
@@ -179,4 +179,10 @@ func (p *rcsPool) close() []Location {
 	}
 	slices.SortFunc(locs, compareLocations)
 	return locs
+}
+
+// withoutFirst takes the first off a queue, which may be long: nothing is moved.
+func withoutFirst[T any](queue []*T) []*T {
+	queue[0] = nil
+	return queue[1:]
 }

@@ -62,6 +62,12 @@ func (t Token) Prove(to, key ID) Token {
 	return Token(mac.Sum(nil)[:len(t)])
 }
 
+// Proves reports whether h has the proof for the runtime with the ID to, in a time that tells nothing of the right one.
+func (t Token) Proves(h *FileHead, to ID) bool {
+	want := t.Prove(to, h.Key)
+	return hmac.Equal(want[:], h.Proof[:])
+}
+
 // FileAnswer is what comes back. Where there are bytes to send there are two of them, the first of which has Go.
 type FileAnswer struct {
 	_   struct{} `cbor:",toarray"`
