@@ -18,28 +18,6 @@ import (
 	"pgregory.net/rapid"
 )
 
-// transports returns both ends of a connection; a has dialled.
-func transports(t *testing.T) (a, b *transport) {
-	t.Helper()
-	near, far := tcpPair(t)
-	opened := make(chan *transport, 1)
-	go func() {
-		b, err := newTransport(t.Context(), far, false)
-		if err != nil {
-			t.Error(err)
-		}
-		opened <- b
-	}()
-	a, err := newTransport(t.Context(), near, true)
-	if err != nil {
-		t.Fatal(err)
-	}
-	b = next(t, opened)
-	t.Cleanup(a.close)
-	t.Cleanup(b.close)
-	return a, b
-}
-
 // TestStuckStreams has all the streams of a peer full, whether or not somebody has posted memory there: what else comes over the
 // connection comes all the same, either way, and what is held is bounded.
 func TestStuckStreams(t *testing.T) {

@@ -257,8 +257,8 @@ func (s yamuxPeerStream) Close() error { return s.out.Close() }
 type memPeerStream struct {
 	net.Conn
 
-	posted [][]byte
-	got    int // bytes of the first that have come
+	posted [][]byte // owned by who reads the stream
+	got    int      // bytes of the first that have come; so is this
 }
 
 // post implements peerStream.

@@ -135,10 +135,9 @@ func peerThatOpensNothing(t *testing.T) {
 	}
 }
 
-// TestStreams shows what a stream beside that of frames does: each side ends its own half, and a stream that is over makes room
-// for another.
-func TestStreams(t *testing.T) {
-	t.Parallel()
+// transports returns both ends of a connection; a has dialled.
+func transports(t *testing.T) (a, b *transport) {
+	t.Helper()
 	near, far := tcpPair(t)
 	opened := make(chan *transport, 1)
 	go func() {
@@ -152,9 +151,17 @@ func TestStreams(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	b := next(t, opened)
-	defer a.close()
-	defer b.close()
+	b = next(t, opened)
+	t.Cleanup(a.close)
+	t.Cleanup(b.close)
+	return a, b
+}
+
+// TestStreams shows what a stream beside that of frames does: each side ends its own half, and a stream that is over makes room
+// for another.
+func TestStreams(t *testing.T) {
+	t.Parallel()
+	a, b := transports(t)
 	for _, from := range []*transport{a, b} {
 		to := b
 		if from == b {

@@ -27,10 +27,10 @@ type watchedConn struct {
 	lastRead atomic.Int64          // nanoseconds since start, by a clock that nobody sets; written by yamux's reader
 	fault    atomic.Pointer[error] // what the peer did wrong; written by yamux's reader
 	scan     yamuxScan             // owned by yamux's reader, but for mayOpen
-	streams  peerStreams
-	joined   []byte      // owned by yamux's writer: a header that waits for its body, and then both
-	held     bool        // owned by yamux's writer: joined is such a header
-	pair     net.Buffers // owned by yamux's writer: both, in two pieces
+	streams  peerStreams           // that the peer has opened; it has a lock of its own
+	joined   []byte                // owned by yamux's writer: a header that waits for its body, and then both
+	held     bool                  // owned by yamux's writer: joined is such a header
+	pair     net.Buffers           // owned by yamux's writer: both, in two pieces
 }
 
 // newWatchedConn watches conn; the peer may open that many streams on it.
