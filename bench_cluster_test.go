@@ -7,7 +7,6 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"syscall"
 	"testing"
 	"time"
 
@@ -99,7 +98,7 @@ func BenchmarkClusterKill(b *testing.B) {
 		}
 		b.StartTimer()
 		start := time.Now()
-		if err := syscall.Kill(pid, syscall.SIGKILL); err != nil {
+		if err := discoro.Kill(pid); err != nil {
 			b.Fatal(err)
 		}
 		await(discoro.ServerDisconnected)

@@ -2,6 +2,7 @@ package discoro
 
 import (
 	"errors"
+	"math"
 	"strings"
 	"testing"
 	"time"
@@ -32,6 +33,9 @@ func TestChannelSlowSubscriber(t *testing.T) {
 	if own.hub.count() != 1 || logA.count("a channel's subscriber was dropped") != 1 {
 		t.Errorf("%d are subscribed", own.hub.count())
 	}
+	if logA.count("coro=unknown@"+b.Location().String()) != 1 { // only b knows its name
+		t.Errorf("who was dropped is not told:\n%s", logA)
+	}
 	wantError(t, "Send without it", own.Send([]any{sent, body}), nil)
 	take := func(got <-chan any, n int) {
 		t.Helper()
@@ -45,6 +49,9 @@ func TestChannelSlowSubscriber(t *testing.T) {
 	p.Thaw()
 	take(slow, sent-1) // the last of them was the one that cost the subscription
 	eventually(t, "its runtime hears of it", func() bool { return logB.count("a coroutine was unsubscribed") == 1 })
+	if logB.count("coro="+b.named("slow").String()) != 1 {
+		t.Errorf("who was unsubscribed is not told:\n%s", logB)
+	}
 	wantError(t, "Subscribe anew", channelAt(b, own).Subscribe(testContext(t), b.named("slow")), nil)
 	wantError(t, "Send again", own.Send([]any{0, "again"}), nil)
 	take(slow, 1)
@@ -164,7 +171,7 @@ func TestChannelHostile(t *testing.T) {
 	// Deliveries that wait are bounded by bytes.
 	body := make([]byte, 40<<10)
 	for i := range uint64(300) {
-		h.send(&wire.PublishDeliver{Call: 1<<40 + i, Channel: own.key, N: 1 << 40, Body: body})
+		h.send(&wire.PublishDeliver{Call: 1<<40 + i, Channel: own.key, N: math.MaxInt32, Body: body})
 	}
 	h.send(&wire.Publish{Channel: own.key, Body: []byte{0xf6}}) // behind them
 	next(t, got)

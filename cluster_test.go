@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -96,6 +98,30 @@ func TestRunAndResult(t *testing.T) {
 				t.Fatal(err)
 			}
 		})
+	}
+}
+
+var logs = discoro.Register("test.logs", func(c *discoro.Coro, msg string) (discoro.None, error) {
+	c.Logger().Info(msg)
+	return discoro.None{}, nil
+})
+
+// TestLoggerOfARun looks at what the log of a run's coroutine says about it.
+func TestLoggerOfARun(t *testing.T) {
+	t.Parallel()
+	var out lockedBuffer
+	c := newCluster(t, discoro.NodeConfig{Config: discoro.Config{Logger: slog.New(slog.NewTextHandler(&out, nil))}, Servers: 1})
+	co, err := c.computation(1).Run(c.ctx, logs.With("hello"))
+	if err == nil {
+		err = co.Wait(c.ctx)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := fmt.Sprintf(`msg=hello coro=%s func=test\.logs server=%s computation=[0-9a-f]{8}\n`,
+		regexp.QuoteMeta(co.String()), regexp.QuoteMeta(co.Location().String()))
+	if !regexp.MustCompile(want).MatchString(out.String()) {
+		t.Errorf("the log has no %s:\n%s", want, out.String())
 	}
 }
 

@@ -132,7 +132,8 @@ func (cfg *ComputationConfig) checkTimes() error {
 
 // Schedule queues the computation at a scheduler and blocks until its turn has come, or ctx ends. Without a location the
 // scheduler is the one of the computation's own runtime, or else one among the runtimes that it has links to. When there is none
-// yet, the runtime's Config.Peers are dialled, and with Config.DiscoverPeers the local network is asked, as [Runtime.Discover] does.
+// yet, the runtime's Config.Peers are dialled, and with Config.DiscoverPeers the local network is asked, as [Runtime.Discover] does: all
+// at the same time, and the scheduler that is linked first is used.
 // ErrNotFound: there is none; ErrExists: it was scheduled before; ErrDisconnected: the link to the scheduler broke. When ctx
 // ends the computation is taken out of the queue and is over.
 func (p *Computation) Schedule(ctx context.Context, at ...Location) error {
@@ -353,7 +354,8 @@ func (p *Computation) explain(what string, why func() string) (stop func()) {
 }
 
 // Close ends the computation: what still runs is terminated, each server removes its files and variables, and the next
-// computation gets the servers. It blocks until the scheduler says that it is done, or ctx ends. Closing again returns nil.
+// computation gets the servers. It blocks until the scheduler says that it is done, or ctx ends. While it waits it logs, ever
+// more rarely, which nodes are not done. Closing again returns nil.
 func (p *Computation) Close(ctx context.Context) error {
 	p.mu.Lock()
 	state, l := p.state, p.sched
@@ -373,7 +375,10 @@ func (p *Computation) Close(ctx context.Context) error {
 	if state != compClosing {
 		l.tell(&wire.CloseJob{Token: p.token})
 	}
-	if _, err := p.over.wait(ctx, p.rt, waitClose, nil); err != nil {
+	stopTelling := p.explain("all servers to close", func() string { return p.report(l) })
+	_, err := p.over.wait(ctx, p.rt, waitClose, nil)
+	stopTelling()
+	if err != nil {
 		return fmt.Errorf("discoro: close: not all servers have closed: %s: %w", p.report(l), err)
 	}
 	return nil

@@ -3,6 +3,8 @@ package discoro
 import (
 	"context"
 	"fmt"
+	"strings"
+	"sync"
 )
 
 // findScheduler returns the link to the scheduler to use.
@@ -26,25 +28,53 @@ func (p *Computation) findScheduler(ctx context.Context, at []Location) (*link, 
 	if l := p.rt.linkedScheduler(); l != nil {
 		return l, nil
 	}
-	for _, peer := range p.rt.cfg.peers { // they may not be up yet
-		_, err := p.rt.linkAt(ctx, peer)
-		if l := p.rt.linkedScheduler(); l != nil {
-			return l, nil
-		}
-		if ctx.Err() != nil {
-			return nil, err
+	err := p.rt.lookForScheduler(ctx)
+	if l := p.rt.linkedScheduler(); l != nil {
+		return l, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("look for a scheduler: %w", err)
+	}
+	what := "no scheduler is known"
+	if peers := p.rt.cfg.Peers; len(peers) > 0 {
+		what = fmt.Sprintf("none of Config.Peers is a scheduler that answers (%s)", strings.Join(peers, ", "))
+	}
+	return nil, fmt.Errorf("%s: start one in this program with NewScheduler, or give its location, here or in Config.Peers: %w", what, ErrNotFound)
+}
+
+// lookForScheduler dials Config.Peers, which may not be up yet, and asks the local network where Config.DiscoverPeers says so: all at
+// the same time, as a peer may be dead, which takes Config.MsgTimeout to see. It blocks until there is a link to a scheduler, all
+// have been tried, or ctx ends.
+func (rt *Runtime) lookForScheduler(ctx context.Context) error {
+	dctx, stop := context.WithCancel(rt.ctx)
+	defer stop()
+	k := &call{why: waitConnect}
+	found := func() {
+		if rt.linkedScheduler() != nil {
+			k.finish(outcome{})
 		}
 	}
-	if p.rt.cfg.DiscoverPeers {
-		err := p.rt.Discover(ctx)
-		if l := p.rt.linkedScheduler(); l != nil {
-			return l, nil
+	if !rt.start(func() {
+		var all sync.WaitGroup // counts goroutines of the runtime, and is waited for here
+		try := func(f func()) {
+			all.Add(1)
+			if !rt.start(func() { defer all.Done(); f(); found() }) {
+				all.Done()
+			}
 		}
-		if ctx.Err() != nil {
-			return nil, err
+		for _, peer := range rt.cfg.peers {
+			try(func() { _, _ = rt.dialAll(dctx, peer, found) })
 		}
+		if rt.cfg.DiscoverPeers {
+			try(func() { _ = rt.Discover(dctx) })
+		}
+		all.Wait()
+		k.finish(outcome{})
+	}) {
+		return fmt.Errorf("the runtime is closed: %w", ErrClosed)
 	}
-	return nil, fmt.Errorf("no scheduler is known: start one in this program with NewScheduler, or give its location, here or in Config.Peers: %w", ErrNotFound)
+	_, err := rt.wait(ctx, k)
+	return err
 }
 
 // linkedScheduler returns a link to a scheduler that is up.

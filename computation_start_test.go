@@ -105,3 +105,36 @@ func TestWaitServersOfQueuedEnds(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// TestRunNowhere runs at places that are none, and at every server of a computation that has no turn: nothing starts, and an error
+// tells so.
+func TestRunNowhere(t *testing.T) {
+	t.Parallel()
+	c := newCluster(t, discoro.NodeConfig{Servers: 1})
+	comp := c.computation(1)
+	for _, where := range []discoro.Place{discoro.NodeAddr(""), discoro.Location{}, discoro.Location{Addr: c.node.Location().Addr}, discoro.NodeAddr("nobody")} {
+		if _, err := comp.RunAt(c.ctx, where, double.With(1)); !errors.Is(err, discoro.ErrNotFound) {
+			t.Errorf("run at %#v: %v", where, err)
+		}
+	}
+	if _, err := comp.RunNodeServers(c.ctx, "", double.With(1)); !errors.Is(err, discoro.ErrNotFound) {
+		t.Errorf("run at every server of no node: %v", err)
+	}
+	unscheduled, err := discoro.NewComputation(c.sched.Runtime)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := comp.Close(c.ctx); err != nil {
+		t.Fatal(err)
+	}
+	for _, comp := range []*discoro.Computation{unscheduled, comp} {
+		_, nodes := comp.RunNodes(c.ctx, double.With(1))
+		_, servers := comp.RunServers(c.ctx, double.With(1))
+		_, ofNode := comp.RunNodeServers(c.ctx, c.node.Location().String(), double.With(1))
+		for _, err := range []error{nodes, servers, ofNode} {
+			if !errors.Is(err, discoro.ErrClosed) {
+				t.Errorf("run without a turn: %v", err)
+			}
+		}
+	}
+}

@@ -5,6 +5,7 @@ import (
 	"crypto/tls"
 	"errors"
 	"net"
+	"os"
 	"strings"
 	"testing"
 	"time"
@@ -26,7 +27,10 @@ func TestConfigDefaults(t *testing.T) {
 	if s.listen != "127.0.0.1" || s.host != "127.0.0.1" || s.reachable || s.protect != nil {
 		t.Errorf("listens at %q, announces %q, reachable %v", s.listen, s.host, s.reachable)
 	}
-	if s.Name == "" || s.MaxMessage != DefaultMaxMessage || s.MsgTimeout != DefaultMsgTimeout || s.Logger == nil || s.pulse != MinPulseInterval {
+	if host, err := os.Hostname(); err != nil || s.Name != host {
+		t.Errorf("its name is %q, the host's %q, %v", s.Name, host, err)
+	}
+	if s.MaxMessage != DefaultMaxMessage || s.MsgTimeout != DefaultMsgTimeout || s.Logger == nil || s.pulse != MinPulseInterval {
 		t.Errorf("settled as %+v", s.Config)
 	}
 	if _, err := one([]Config{{}, {}}); err == nil || !strings.Contains(err.Error(), "at most one") {

@@ -2,8 +2,10 @@ package discoro_test
 
 import (
 	"context"
+	"crypto/tls"
 	"iter"
 	"log/slog"
+	"reflect"
 	"testing"
 	"time"
 
@@ -17,7 +19,7 @@ var (
 	_ func(discoro.Func[int, string], int) discoro.Call[string] = discoro.Func[int, string].With
 	_ func(string, any) discoro.Call[any]                       = discoro.Named
 	_ discoro.Task                                              = discoro.Call[int]{}
-	_ struct{}                                                  = discoro.None{}
+	_ func(struct{})                                            = func(discoro.None) {}
 	_ func(string)                                              = discoro.RegisterType[int]
 	_ func(string, error)                                       = discoro.RegisterError
 
@@ -100,6 +102,7 @@ var (
 	_ func(*discoro.Computation, context.Context) error                                                = (*discoro.Computation).Close
 	_ discoro.Place                                                                                    = discoro.Location{}
 	_ discoro.Place                                                                                    = discoro.NodeAddr("")
+	_ []discoro.Each                                                                                   = []discoro.Each{discoro.EachNode, discoro.EachServer}
 
 	_ func(*discoro.Computation, ...discoro.RCSConfig) (*discoro.RemoteCoroScheduler, error)                                          = discoro.NewRemoteCoroScheduler
 	_ func(*discoro.RemoteCoroScheduler) *discoro.Coro                                                                                = (*discoro.RemoteCoroScheduler).StatusCoro
@@ -111,44 +114,83 @@ var (
 	_ func(context.Context, *discoro.RemoteCoroScheduler, discoro.Func[int, string], iter.Seq[int]) ([]string, error)                 = discoro.MapResults[int, string]
 	_ func(context.Context, *discoro.RemoteCoroScheduler, discoro.Func[int, string], iter.Seq[int]) iter.Seq[discoro.Outcome[string]] = discoro.AsCompleted[int, string]
 	_ func(*discoro.RemoteCoroScheduler, context.Context, bool) error                                                                 = (*discoro.RemoteCoroScheduler).Finish
-	_                                                                                                                                 = []error{
-		discoro.ErrTerminated, discoro.ErrTimeout, discoro.ErrClosed, discoro.ErrNotFound, discoro.ErrNotRegistered, discoro.ErrTypeNotRegistered,
-		discoro.ErrType, discoro.ErrNoServer, discoro.ErrDisconnected, discoro.ErrUnauthorized, discoro.ErrTooLarge, discoro.ErrExists, discoro.ErrRejected,
-		&discoro.RemoteError{Func: "", Location: discoro.Location{}, Msg: ""}, &discoro.PanicError{Value: nil, Stack: ""},
-		&discoro.ServerLostError{Server: discoro.Location{}, Func: "", Cause: nil},
-	}
+	_                                                                                                                                 = []error{&discoro.RemoteError{}, &discoro.PanicError{}, &discoro.ServerLostError{}}
 )
 
-// TestContract checks what the compiler cannot: names of fields in use, by keyed literals.
+// are compiles when all that is pointed to has exactly that type.
+func are[T any](...*T) {}
+
+// fields compiles when all fields have their names and types.
+func fields(
+	cfg discoro.Config, n discoro.NodeConfig, server discoro.ServerConfig, sched discoro.SchedulerConfig, comp discoro.ComputationConfig,
+	rcs discoro.RCSConfig, filter discoro.NodeFilter, opt discoro.FileOptions,
+) {
+	are[string](&cfg.Name, &cfg.Addr, &cfg.ExtAddr, &cfg.Secret, &cfg.CertFile, &cfg.KeyFile, &cfg.CAFile, &cfg.DestPath)
+	are[int](&cfg.TCPPort, &cfg.UDPPort, &cfg.MaxMessage, &cfg.MaxMailbox)
+	are[int64](&cfg.MaxFileSize)
+	are[bool](&cfg.Insecure, &cfg.DiscoverPeers)
+	are[*tls.Config](&cfg.TLS)
+	are[time.Duration](&cfg.MsgTimeout)
+	are[[]string](&cfg.Peers)
+	are[*slog.Logger](&cfg.Logger)
+
+	are[discoro.Config](&n.Config, &server.Config, &sched.Config)
+	are[string](&n.Name, &server.Name, &sched.Name) // it is embedded
+	are[int](&n.Servers, &n.Serve)
+	are[bool](&n.Processes, &n.Phoenix)
+	are[[]string](&n.TCPPorts, &sched.Nodes)
+	are[time.Duration](&n.MinPulseInterval, &n.MaxPulseInterval, &n.ZombiePeriod, &sched.ZombiePeriod, &sched.PingInterval)
+	are[string](&n.ServiceStart, &n.ServiceStop, &n.ServiceEnd)
+
+	are[[]string](&comp.Functions, &comp.Files)
+	are[*discoro.Coro](&comp.Status)
+	are[time.Duration](&comp.Timeout, &comp.PulseInterval, &comp.PingInterval, &comp.ZombiePeriod)
+	are[[]discoro.NodeFilter](&comp.NodeFilters)
+	are[string](&filter.Addr, &filter.Platform)
+	are[int](&filter.CPUs)
+	are[uint64](&filter.Memory, &filter.Disk)
+
+	are[func(*discoro.Coro, discoro.Status) error](&rcs.ProcStatus)
+	are[func(*discoro.Coro, discoro.Location) error](&rcs.ProcAvailable)
+	are[func(*discoro.Coro, discoro.StatusKind, discoro.Location)](&rcs.ProcClose)
+	are[int](&rcs.Retries)
+
+	are[string](&opt.Dir)
+	are[bool](&opt.Overwrite)
+	are[func(sent, total int64)](&opt.Progress)
+}
+
+// results compiles when all fields of what users are given have their names and types.
+func results(
+	peer discoro.PeerStatus, loc discoro.Location, exit discoro.Exit, request *discoro.Request, s discoro.Status, info discoro.CoroInfo,
+	avail discoro.NodeAvail, out discoro.Outcome[[]byte], sched *discoro.Scheduler, remote *discoro.RemoteError,
+	panicked *discoro.PanicError, lost *discoro.ServerLostError,
+) {
+	are[discoro.Location](&peer.Location, &s.Server, &out.Server, &remote.Location, &lost.Server)
+	are[string](&peer.Name, &loc.Addr, &s.Node, &s.Reason, &info.Func, &avail.Node, &remote.Func, &remote.Msg, &panicked.Stack, &lost.Func)
+	are[bool](&peer.Online)
+	are[int](&loc.Port, &out.Index, &out.Attempts)
+	are[*discoro.Coro](&exit.Coro, &info.Coro)
+	are[any](&request.Msg, &info.Arg, &panicked.Value)
+	are[discoro.StatusKind](&s.Kind)
+	are[discoro.CoroInfo](&s.Coro)
+	are[time.Time](&info.Start)
+	are[float64](&avail.CPU, &avail.Swap)
+	are[uint64](&avail.Memory, &avail.Disk)
+	are[[]byte](&out.Value)
+	are[*discoro.Runtime](&sched.Runtime)
+	_ = sched.Locate // it is embedded
+	_ = map[discoro.Location]int{}
+	are[error](&peer.Err, &exit.Err, &out.Err, &lost.Cause,
+		&discoro.ErrTerminated, &discoro.ErrTimeout, &discoro.ErrClosed, &discoro.ErrNotFound, &discoro.ErrNotRegistered,
+		&discoro.ErrTypeNotRegistered, &discoro.ErrType, &discoro.ErrNoServer, &discoro.ErrDisconnected, &discoro.ErrUnauthorized,
+		&discoro.ErrTooLarge, &discoro.ErrExists, &discoro.ErrRejected)
+}
+
+// TestContract checks what the compiler cannot: numbers and texts that users know, and defaults.
 func TestContract(t *testing.T) {
 	t.Parallel()
-	cfg := discoro.Config{
-		Name: "", Addr: "", ExtAddr: "", TCPPort: 0, Secret: "", CertFile: "", KeyFile: "", CAFile: "", TLS: nil, Insecure: false,
-		DestPath: "", MaxMessage: 0, MaxMailbox: 0, MsgTimeout: 0, Peers: nil, Logger: nil,
-		UDPPort: 0, DiscoverPeers: false, MaxFileSize: 0,
-	}
-	_ = discoro.NodeConfig{
-		Config: cfg, Servers: 0, Processes: false, TCPPorts: []string{}, MinPulseInterval: 0, MaxPulseInterval: 0, ZombiePeriod: 0,
-		Serve: 0, ServiceStart: "", ServiceStop: "", ServiceEnd: "", Phoenix: false,
-	}
-	_ = discoro.FileOptions{Dir: "", Overwrite: false, Progress: func(int64, int64) {}}
-	_ = discoro.ServerConfig{Config: cfg}
-	_ = discoro.SchedulerConfig{Config: cfg, Nodes: []string{}, ZombiePeriod: 0, PingInterval: 0}
-	_ = discoro.ComputationConfig{
-		Functions: nil, Files: []string{}, Status: nil, Timeout: 0, PulseInterval: 0, PingInterval: 0, ZombiePeriod: 0, NodeFilters: []discoro.NodeFilter{{Addr: "", Platform: "", CPUs: 0, Memory: 0, Disk: 0}},
-	}
-	_ = discoro.NodeAvail{Node: "", CPU: 0, Memory: 0, Disk: 0, Swap: 0}
-	_ = discoro.RCSConfig{
-		ProcStatus:    func(*discoro.Coro, discoro.Status) error { return nil },
-		ProcAvailable: func(*discoro.Coro, discoro.Location) error { return nil },
-		ProcClose:     func(*discoro.Coro, discoro.StatusKind, discoro.Location) {},
-		Retries:       0,
-	}
-	_ = discoro.Outcome[int]{Index: 0, Value: 0, Err: nil, Server: discoro.Location{}, Attempts: 0}
-	s := discoro.Status{
-		Kind: discoro.NodeDiscovered, Node: "", Server: discoro.Location{}, Reason: "",
-		Coro: discoro.CoroInfo{Coro: nil, Func: "", Arg: nil, Start: time.Time{}},
-	}
+	_, _ = fields, results
 	kinds := map[discoro.StatusKind]int{ // asyncoro's numbers
 		discoro.NodeDiscovered: 1, discoro.NodeInitialized: 2, discoro.NodeClosed: 3, discoro.NodeIgnore: 4, discoro.NodeDisconnected: 5,
 		discoro.ServerDiscovered: 11, discoro.ServerInitialized: 12, discoro.ServerClosed: 13, discoro.ServerIgnore: 14,
@@ -159,13 +201,21 @@ func TestContract(t *testing.T) {
 			t.Errorf("%v is %d, not %d", kind, kind, number)
 		}
 	}
-	if got := s.String(); got != "NodeDiscovered" {
+	if got := (discoro.Status{Kind: discoro.NodeDiscovered}).String(); got != "NodeDiscovered" {
 		t.Errorf("a status reads %q", got)
 	}
-	_ = discoro.PeerStatus{Location: discoro.Location{}, Name: "", Online: false, Err: nil}
-	_ = discoro.Exit{Coro: nil, Err: nil}
-	_ = discoro.Request{Msg: nil}
 	if discoro.EachNode == discoro.EachServer {
 		t.Error("EachNode is EachServer")
+	}
+	for name, is := range map[string]bool{
+		"Each is an int":          reflect.TypeFor[discoro.Each]().Kind() == reflect.Int,
+		"NodeAddr is a string":    reflect.TypeFor[discoro.NodeAddr]().Kind() == reflect.String,
+		"DefaultMsgTimeout, 10 s": discoro.DefaultMsgTimeout == 10*time.Second,
+		"MinPulseInterval, 10 s":  discoro.MinPulseInterval == 10*time.Second,
+		"MaxPulseInterval, 100 s": discoro.MaxPulseInterval == 100*time.Second,
+	} {
+		if !is {
+			t.Errorf("not so: %s", name)
+		}
 	}
 }

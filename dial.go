@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math/rand/v2"
 	"net"
 	"strconv"
 	"syscall"
@@ -73,6 +74,9 @@ func (rt *Runtime) linkAt(ctx context.Context, loc Location) (*link, error) {
 	if loc == rt.loc {
 		return rt.self, nil
 	}
+	if loc.Addr == "" || loc.Port == 0 {
+		return nil, &textError{text: fmt.Sprintf("connect to %q: it is not the location of a runtime", loc), is: []error{ErrDisconnected}}
+	}
 	for _, l := range rt.allLinks() {
 		if l.leadsTo(loc) {
 			return l, nil
@@ -105,7 +109,7 @@ func (rt *Runtime) dialLink(l *link, loc Location) {
 const (
 	firstPause = 20 * time.Millisecond
 	mostPause  = time.Second
-	// busyTries is how often a dial tries again when the peer hangs up without a word, as one that is busy does.
+	// busyTries is how often a dial tries when the peer hangs up without a word, as one that is busy does.
 	busyTries = 8
 )
 
@@ -164,7 +168,11 @@ func (a *dialAttempt) run(ctx context.Context) error {
 		if a.link != nil {
 			ready = a.link.ready
 		}
-		if !waitFor(ctx, pause, ready) {
+		wait := pause
+		if hungUp > 0 {
+			wait = pause/2 + rand.N(pause) // many may dial at once, and would all come again at once
+		}
+		if !waitFor(ctx, wait, ready) {
 			return err
 		}
 		if a.link != nil {

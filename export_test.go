@@ -58,6 +58,9 @@ func TakeOver(path string, asks time.Duration) error {
 	return err
 }
 
+// LockFile opens a file that nobody else has open so, until it is closed or its process has ended.
+var LockFile = lockFile
+
 // UDPPortFor returns a port for discovery that no other test has.
 func UDPPortFor(t *testing.T) int {
 	t.Helper()

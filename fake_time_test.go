@@ -2,10 +2,14 @@ package discoro
 
 import (
 	"errors"
+	"fmt"
 	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"github.com/discoro/discoro/wire"
 )
 
 // What links and nodes do with time, in fake time; what a scheduler does is in sched_times_test.go.
@@ -118,6 +122,46 @@ func TestDialGivesUp(t *testing.T) {
 	})
 }
 
+// TestBusyPeer has many dial at once where each is hung up on without a word: they come again at times of their own.
+func TestBusyPeer(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		const dialers = 20
+		n := NewMemNetwork()
+		ln, port, err := n.Host("busy").listen(&settled{listen: "busy", host: "busy"})
+		if err != nil {
+			t.Fatal(err)
+		}
+		start, at, all := time.Now(), map[time.Duration]int{}, make(chan struct{})
+		go func() {
+			defer close(all)
+			for {
+				c, err := ln.Accept()
+				if err != nil {
+					return
+				}
+				at[time.Since(start)]++
+				_ = c.Close()
+			}
+		}()
+		var wg sync.WaitGroup
+		for i := range dialers {
+			rt := testRuntime(t, Config{TestHost: n.Host(fmt.Sprint("dialer", i))})
+			wg.Go(func() {
+				if _, err := rt.Connect(t.Context(), Location{"busy", port}.String()); !errors.Is(err, ErrDisconnected) {
+					t.Errorf("Connect: %v", err)
+				}
+			})
+		}
+		wg.Wait()
+		_ = ln.Close()
+		<-all
+		if at[0] != dialers || len(at) < dialers*(busyTries-1) {
+			t.Errorf("%d came at once, and all at %d times: %v", at[0], len(at), at)
+		}
+	})
+}
+
 // TestRestartPauses kills a node's server whenever it is up, until the pauses are as long as they get; one that has lived for a while
 // is replaced at once.
 func TestRestartPauses(t *testing.T) {
@@ -177,5 +221,40 @@ func TestPulseIsAnnouncedAtOnce(t *testing.T) {
 		if took := time.Since(cut); took > missedPulses*time.Second+time.Second {
 			t.Errorf("it was noticed after %v", took)
 		}
+	})
+}
+
+// TestCloseExplains cuts a node off whose computation is to close then: the log tells what Close waits for, until the node is
+// given up.
+func TestCloseExplains(t *testing.T) {
+	inMemory(t, 2, SchedulerConfig{}, NodeConfig{}, func(c *memCluster) {
+		log := &logBuffer{}
+		rt := testRuntime(c.T, Config{Name: "client", TestHost: c.net.Host("client"), Logger: log.logger()})
+		p := c.schedule(rt, 4, ComputationConfig{})
+		c.net.Host("n1").Cut()
+		if err := p.Close(c.ctx); err != nil {
+			t.Error(err)
+		}
+		said, node := log.count(`for="all servers to close"`), log.count("node "+c.nodes[0].Location().String()+": closing")
+		if said < 2 || node != said {
+			t.Errorf("the log says %d times that Close waits, and %d times for what: %s", said, node, log)
+		}
+	})
+}
+
+// TestNodeHearsNoGhosts has frames come of links whose end the node was told of before, as their reader may be behind what has ended
+// them: who says nothing more is not to keep the node.
+func TestNodeHearsNoGhosts(t *testing.T) {
+	inMemory(t, 1, SchedulerConfig{}, NodeConfig{}, func(c *memCluster) {
+		loop := c.nodes[0].loop
+		dead := loop.rt.deadLink(wire.NewID(), Location{"gone", 1}, errors.New("cut"))
+		loop.box.put(roleEvent{link: dead, frame: &wire.Reserve{Token: wire.Token{1}}})
+		loop.box.put(roleEvent{link: dead, frame: &wire.ServerUp{Index: -1}})
+		synctest.Wait()
+		loop.do(func(l *nodeLoop) {
+			if l.serving != nil || len(l.slots) != 2 {
+				c.Errorf("it serves %v with %d servers", l.serving, len(l.slots))
+			}
+		})
 	})
 }

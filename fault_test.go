@@ -26,7 +26,7 @@ var (
 	// faultKillAt kills its server when the item is the one, and else gives it back.
 	faultKillAt = discoro.Register("fault.killAt", func(_ *discoro.Coro, item [2]int) (int, error) {
 		if item[0] == item[1] {
-			if err := syscall.Kill(os.Getpid(), syscall.SIGKILL); err != nil {
+			if err := discoro.Kill(os.Getpid()); err != nil {
 				return 0, err
 			}
 			select {}
@@ -81,7 +81,7 @@ func TestKillServerWithRetries(t *testing.T) {
 		seen[out.Index]++
 		attempts += out.Attempts
 		if len(seen) == 20 {
-			if err := syscall.Kill(pid, syscall.SIGKILL); err != nil {
+			if err := discoro.Kill(pid); err != nil {
 				t.Fatal(err)
 			}
 		}

@@ -4,11 +4,9 @@ import (
 	"cmp"
 	"context"
 	"fmt"
-	"iter"
 	"os"
 	"path/filepath"
 	"runtime/debug"
-	"slices"
 	"sync"
 
 	"github.com/discoro/discoro/wire"
@@ -23,7 +21,8 @@ type FileOptions struct {
 	Overwrite bool
 	// Progress is told now and then how many bytes of how many have been handed to the link, and at the end that all have. Calls
 	// come one at a time, from another goroutine than SendFile's; none begins after SendFile has returned. The transfer waits
-	// while a call lasts; a panic in one ends it with a [*PanicError], and runtime.Goexit with an error that says so.
+	// while a call lasts; a panic in one ends it with a [*PanicError], and runtime.Goexit with an error that says so; after that of the last
+	// call the whole file may be there.
 	Progress func(sent, total int64)
 }
 
@@ -244,7 +243,7 @@ func (op *fileOp) here(ctx context.Context) error {
 		if ctx.Err() != nil {
 			return op.rt.errOver(ctx)
 		}
-		block := buf[:min(op.head.Size-at, fileBlocks*wire.FileBlock)]
+		block, _ := buf.block(op.head.Size - at)
 		err := op.next(block, at)
 		if err == nil {
 			err = to.write(block)
@@ -270,52 +269,15 @@ func (rt *Runtime) checkSize(size int64) error {
 	return nil
 }
 
-// fileBuffer holds blocks with their sums: what is read, sent, received and written at once.
-type fileBuffer [fileBlocks * filePiece]byte
-
-const (
-	fileBlocks = 8
-	filePiece  = wire.FileBlock + wire.FileSum
-)
+// fileBuffer holds a block with its sum: what is read, sent, received and written at once.
+type fileBuffer [wire.FileBlock + wire.FileSum]byte
 
 var fileBuffers = sync.Pool{New: func() any { return new(fileBuffer) }}
 
-// filePart is some blocks of a file with their sums, or why there are none.
-type filePart struct {
-	buf   *fileBuffer
-	b     []byte // all of it, in buf
-	bytes int64  // of the file
-	err   error
-}
-
-// newFilePart returns the next part of a file of which that many bytes are left.
-func newFilePart(buf *fileBuffer, left int64) filePart {
-	bytes := min(left, fileBlocks*wire.FileBlock)
-	blocks := (bytes + wire.FileBlock - 1) / wire.FileBlock
-	return filePart{buf: buf, b: buf[:bytes+blocks*wire.FileSum], bytes: bytes}
-}
-
-// blocks are its blocks, each with its sum.
-func (p filePart) blocks() iter.Seq2[[]byte, []byte] {
-	return func(yield func(block, sum []byte) bool) {
-		for b := range slices.Chunk(p.b, filePiece) {
-			if n := len(b) - wire.FileSum; !yield(b[:n], b[n:]) {
-				return
-			}
-		}
-	}
-}
-
-// readPart reads a part of the file, which begins at an offset.
-func (op *fileOp) readPart(p filePart, at int64, sums *wire.FileSums) error {
-	for block, sum := range p.blocks() {
-		if err := op.next(block, at); err != nil {
-			return err
-		}
-		at += int64(len(block))
-		sums.Append(sum[:0], block)
-	}
-	return nil
+// block returns room in b for the next block of a file of which that many bytes are left, and for the block with its sum.
+func (b *fileBuffer) block(left int64) (block, whole []byte) {
+	n := min(left, wire.FileBlock)
+	return b[:n], b[:n+wire.FileSum]
 }
 
 // next reads the block at an offset of the file.

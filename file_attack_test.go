@@ -128,7 +128,7 @@ func head2(t *testing.T) []byte {
 func hostileReceiver(t *testing.T) {
 	t.Parallel()
 	path, _ := someFile(t, "file", 3<<20)
-	long := func(n int) []byte { return []byte{byte(n >> 24), byte(n >> 16), byte(n >> 8), byte(n)} }
+	long := func(n uint32) []byte { return []byte{byte(n >> 24), byte(n >> 16), byte(n >> 8), byte(n)} }
 	goOn, err := wire.AppendFileAnswer(nil, &wire.FileAnswer{Go: true})
 	if err != nil {
 		t.Fatal(err)

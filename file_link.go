@@ -21,6 +21,7 @@ func newLinkFiles() linkFiles { return linkFiles{turns: make(chan struct{}, maxS
 
 // What files leave of a link to everything else: what is written for files before others' turn comes, together, and at least by each.
 const (
+	filePiece    = 64 << 10
 	minFilePiece = 4 << 10
 	frameShare   = 3                    // as many files as frames that wait count for
 	pieceTime    = 4 * time.Millisecond // what is written at once gets larger while it takes less
@@ -162,31 +163,25 @@ func (x *fileExchange) send() {
 	err = x.sendBlocks()
 }
 
-// sendBlocks sends the file; an error is one of this side. Another goroutine reads ahead of it: what takes turns here is reading and
-// writing, and neither should wait for the other.
+// sendBlocks sends the file; an error is one of this side. A block is written while the processor still has it at hand: reading ahead
+// in another goroutine cost more than it gave.
 func (x *fileExchange) sendBlocks() error {
-	ready, stop := make(chan filePart, 2), make(chan struct{})
-	defer func() {
-		close(stop)
-		for r := range ready { // until the reader has ended
-			fileBuffers.Put(r.buf)
-		}
-	}()
-	if !x.l.rt.start(func() { x.readAhead(ready, stop) }) {
-		close(ready)
+	buf := fileBuffers.Get().(*fileBuffer)
+	defer fileBuffers.Put(buf)
+	sums := wire.NewFileSums(x.op.head.Key).Skip()
+	if x.op.head.Size == 0 {
+		return x.op.progress(0)
 	}
-	at := int64(0)
-	for r := range ready {
-		if r.err != nil {
-			fileBuffers.Put(r.buf)
-			return r.err
+	for at, size := int64(0), x.op.head.Size; at < size; {
+		block, whole := buf.block(size - at)
+		if err := x.op.next(block, at); err != nil {
+			return err
 		}
-		more := x.write(r.b)
-		at += r.bytes
-		fileBuffers.Put(r.buf)
-		if !more {
+		sums.Append(block, block)
+		if !x.write(whole) {
 			return nil // why not, the other side says, or the link
 		}
+		at += int64(len(block))
 		if err := x.op.progress(at); err != nil {
 			return err
 		}
@@ -194,28 +189,8 @@ func (x *fileExchange) sendBlocks() error {
 	return nil
 }
 
-// readAhead reads the file, until its end or an error.
-func (x *fileExchange) readAhead(ready chan<- filePart, stop <-chan struct{}) {
-	defer close(ready)
-	sums := wire.NewFileSums(x.op.head.Key).Skip()
-	for at, size := int64(0), x.op.head.Size; ; {
-		p := newFilePart(fileBuffers.Get().(*fileBuffer), size-at)
-		p.err = x.op.readPart(p, at, sums)
-		at += p.bytes
-		select {
-		case ready <- p:
-		case <-stop:
-			fileBuffers.Put(p.buf)
-			return
-		}
-		if p.err != nil || at == size {
-			return
-		}
-	}
-}
-
-// write writes a part of the file; it reports false when no more is to be sent. What is written at once gets smaller with the
-// number of files on their way, and where frames wait, so that these wait behind one block's worth at most.
+// write writes a block with its sum; it reports false when no more is to be sent. What is written at once gets smaller with the
+// number of files on their way, and where frames wait, so that these wait behind filePiece at most.
 func (x *fileExchange) write(b []byte) bool {
 	for len(b) > 0 {
 		if x.over.Load() {

@@ -98,41 +98,36 @@ const receiveBuffers = 3
 // receive writes what comes over the stream.
 func (l *landing) receive(ctx context.Context, s peerStream, h *wire.FileHead) error {
 	defer s.drop()
-	var posted []filePart
+	var posted []*fileBuffer
 	asked := int64(0)
 	post := func(buf *fileBuffer) {
-		p := newFilePart(buf, h.Size-asked)
-		asked += p.bytes
-		posted = append(posted, p)
-		s.post(p.b)
+		block, whole := buf.block(h.Size - asked)
+		asked += int64(len(block))
+		posted = append(posted, buf)
+		s.post(whole)
 	}
 	for len(posted) < receiveBuffers && asked < h.Size {
 		post(fileBuffers.Get().(*fileBuffer))
 	}
 	sums := wire.NewFileSums(h.Key).Skip()
 	for at := int64(0); at < h.Size; {
-		p := posted[0]
+		buf := posted[0]
 		posted = posted[1:]
-		begin, end, have := at, 0, 0
-		for block, sum := range p.blocks() {
-			if end += len(block) + len(sum); have < end {
-				var err error
-				if have, err = s.came(ctx, end); err != nil {
-					return fmt.Errorf("the transfer ended after %d of %d bytes: %w", max(at, begin+min(int64(have), p.bytes)), h.Size, ErrDisconnected)
-				}
-			}
-			if !sums.Check(block, sum) {
-				return fmt.Errorf("the bytes from %d on came damaged: send it again", at)
-			}
-			if err := l.write(block); err != nil {
-				return err
-			}
-			at += int64(len(block))
+		block, whole := buf.block(h.Size - at)
+		if n, err := s.came(ctx); err != nil {
+			return fmt.Errorf("the transfer ended after %d of %d bytes: %w", at+int64(min(n, len(block))), h.Size, ErrDisconnected)
 		}
+		if !sums.Check(block, whole[len(block):]) {
+			return fmt.Errorf("the bytes from %d on came damaged: send it again", at)
+		}
+		if err := l.write(block); err != nil {
+			return err
+		}
+		at += int64(len(block))
 		if asked < h.Size {
-			post(p.buf)
+			post(buf)
 		} else {
-			fileBuffers.Put(p.buf)
+			fileBuffers.Put(buf)
 		}
 	}
 	return nil

@@ -81,12 +81,14 @@ func (rt *Runtime) exported(l *localCoro) uint64 {
 	return l.public
 }
 
-// nameOf returns what logs call a coroutine that a frame names: a key alone says nothing to people.
-func (rt *Runtime) nameOf(home wire.ID, key uint64) string {
+// nameOf returns what logs call a coroutine at the end of home that a frame names: a key alone says nothing to people. Where there is no
+// handle of it here, its name is not known here.
+func (rt *Runtime) nameOf(home *link, key uint64) string {
 	rt.mu.Lock()
-	defer rt.mu.Unlock()
-	if c := rt.handles[handleKey{home, key}].Value(); c != nil {
-		return c.String()
+	c := rt.handles[handleKey{home.id, key}].Value()
+	rt.mu.Unlock()
+	if c == nil {
+		return "unknown@" + home.location().String()
 	}
-	return "unknown"
+	return c.String()
 }

@@ -213,6 +213,12 @@ func newProxy(t *testing.T, target Location) *proxy {
 	if err != nil {
 		t.Fatal(err)
 	}
+	return proxyAt(t, ln, target)
+}
+
+// proxyAt is newProxy at a listener, which it owns.
+func proxyAt(t *testing.T, ln net.Listener, target Location) *proxy {
+	t.Helper()
 	p := &proxy{ln: ln, target: target.String()}
 	p.wg.Go(p.accept)
 	t.Cleanup(p.Close)

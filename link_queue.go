@@ -158,6 +158,8 @@ func keyOf(f wire.Frame) laneKey {
 		return jobKey(f.Job)
 	case *wire.Freed:
 		return jobKey(f.Job)
+	case *wire.Unheard:
+		return jobKey(f.Job)
 	case *wire.Subscribe:
 		return laneKey{kind: laneChannel, num: f.Channel}
 	case *wire.Unsubscribe:

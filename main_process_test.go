@@ -115,9 +115,7 @@ func (p *mainProgram) tell(line string) {
 
 func (p *mainProgram) signal(s os.Signal) {
 	p.Helper()
-	if err := p.cmd.Process.Signal(s); err != nil {
-		p.Fatal(err)
-	}
+	discoro.Signal(p, p.cmd.Process, s)
 }
 
 // exits waits for its end, and checks the exit code; -1: it was killed.
@@ -147,7 +145,13 @@ func (b *mainBed) job(comp *discoro.Computation) (job *discoro.Coro, pid int) {
 // isGone waits until there is no process with that number.
 func (b *mainBed) isGone(pid int) {
 	b.Helper()
-	b.poll("the end of a server's process", func() bool { return errors.Is(syscall.Kill(pid, 0), syscall.ESRCH) })
+	b.poll("the end of a server's process", func() bool {
+		process, err := os.FindProcess(pid)
+		if err != nil {
+			return true
+		}
+		return errors.Is(errors.Join(process.Signal(syscall.Signal(0)), process.Release()), os.ErrProcessDone)
+	})
 }
 
 var tableLine = regexp.MustCompile(`(?m)^1 +127\.0\.0\.1:\d+ +1 +serving$`)
@@ -189,9 +193,11 @@ func TestNodeMainDrains(t *testing.T) {
 	}
 	comp := b.computation(1)
 	job, pid := b.job(comp)
-	if err := syscall.Kill(pid, syscall.SIGTERM); err != nil { // as who ends a service does
+	server, err := os.FindProcess(pid)
+	if err != nil {
 		t.Fatal(err)
 	}
+	discoro.Signal(t, server, syscall.SIGTERM) // as who ends a service does
 	n.signal(syscall.SIGTERM)
 	n.says("leaving")
 	if err := job.Send("end"); err != nil {
@@ -309,7 +315,7 @@ func TestNodeMainOneOfAName(t *testing.T) {
 		t.Errorf("the second said %q, not %q", second.errs.String(), says)
 	}
 	b.node("-n", "another").tell("quit")
-	first.signal(syscall.SIGKILL)
+	first.signal(os.Kill)
 	first.exits(-1)
 	b.isGone(pid) // the node's end is enough
 	third := b.node("-n", "alone")
@@ -489,7 +495,7 @@ func TestNodeMainHolderStopped(t *testing.T) {
 	if err != nil || len(files) != 1 {
 		t.Fatal(files, err)
 	}
-	n.signal(syscall.SIGSTOP)
+	n.signal(discoro.SigStop)
 	start := time.Now()
 	if err := discoro.TakeOver(files[0], 50*time.Millisecond); err != nil {
 		t.Fatal(err)
@@ -503,7 +509,7 @@ func TestNodeMainInterruptedWait(t *testing.T) {
 	t.Parallel()
 	b := newMainBed(t, discoro.Config{})
 	first := b.node("-n", "slow")
-	first.signal(syscall.SIGSTOP)
+	first.signal(discoro.SigStop)
 	second := b.start("node", "-n", "slow", "--phoenix")
 	b.poll("it waits", func() bool { return strings.Contains(second.errs.String(), "ending the node that runs") })
 	second.signal(os.Interrupt)
@@ -511,7 +517,7 @@ func TestNodeMainInterruptedWait(t *testing.T) {
 	if says := "interrupt came while it waited for another node to end"; !strings.Contains(second.errs.String(), says) {
 		t.Errorf("it said %q, not %q", second.errs.String(), says)
 	}
-	first.signal(syscall.SIGCONT)
+	first.signal(discoro.SigCont)
 	b.poll("the end of the first, by the signals that it was sent", first.hasEnded)
 	if first.cmd.ProcessState.ExitCode() < 0 {
 		t.Error("it was killed")

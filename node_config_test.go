@@ -1,6 +1,7 @@
 package discoro
 
 import (
+	"runtime"
 	"slices"
 	"strings"
 	"testing"
@@ -9,6 +10,10 @@ import (
 
 func TestNodeConfigFields(t *testing.T) {
 	t.Parallel()
+	zero, err := NodeConfig{}.settle()
+	if err != nil || zero.count != runtime.GOMAXPROCS(0) || zero.MinPulseInterval != MinPulseInterval || zero.MaxPulseInterval != MaxPulseInterval {
+		t.Errorf("the zero config: %+v, %v", zero, err)
+	}
 	for name, c := range map[string]struct {
 		cfg  NodeConfig
 		says string // empty: good

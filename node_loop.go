@@ -165,19 +165,27 @@ func (l *nodeLoop) step(e roleEvent) {
 	case nil:
 		l.linkChanged(e)
 	case *wire.Reserve:
-		l.reserve(e.link, f)
+		if !ghost(e) {
+			l.reserve(e.link, f)
+		}
 	case *wire.Release:
 		if l.serving != nil && l.serving.reserve.Token == f.Token {
 			l.release("")
 		}
 	case *wire.ServerUp:
-		l.serverUp(e.link, f)
+		if !ghost(e) {
+			l.serverUp(e.link, f)
+		}
 	case *wire.Near:
 		l.near(e.link, f)
 	case *wire.ServerDone:
 		l.serverDone(e.link, f)
 	}
 }
+
+// ghost reports whether the link that e came on has ended. The node may have been told before, as a link's reader may be behind what
+// has ended it, and would never be told again; if not, it is told in a moment.
+func ghost(e roleEvent) bool { return e.link.cause() != nil }
 
 // linkChanged meets schedulers, and notices what is gone.
 func (l *nodeLoop) linkChanged(e roleEvent) {

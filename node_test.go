@@ -7,7 +7,6 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
-	"syscall"
 	"testing"
 	"time"
 
@@ -142,7 +141,7 @@ func TestNodeReplacesKilledServers(t *testing.T) {
 		server := c.server(comp)
 		pid := clusterRunAt(c, comp, server, faultPid.With(discoro.None{}))
 		start := time.Now()
-		if err := syscall.Kill(pid, syscall.SIGKILL); err != nil {
+		if err := discoro.Kill(pid); err != nil {
 			t.Fatal(err)
 		}
 		c.awaitOther(comp, server)

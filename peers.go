@@ -79,7 +79,7 @@ const (
 func (rt *Runtime) keepPeer(peer Location, came func([]*link)) {
 	pause, told := peerPause, false
 	for {
-		links, err := rt.dialAll(peer)
+		links, err := rt.dialAll(rt.ctx, peer, nil)
 		if rt.ctx.Err() != nil {
 			return
 		}
@@ -132,11 +132,12 @@ func (rt *Runtime) untilOneEnds(links []*link, d time.Duration, limited bool) bo
 	}
 }
 
-// dialAll connects to every address of peer, but for this runtime's own, and returns the links.
-func (rt *Runtime) dialAll(peer Location) ([]*link, error) {
-	ctx, cancel := context.WithTimeout(rt.ctx, rt.cfg.MsgTimeout)
+// dialAll connects to every address of peer, but for this runtime's own, and returns the links, or the errors. up, where there is one, is
+// called as soon as one of these is linked.
+func (rt *Runtime) dialAll(ctx context.Context, peer Location, up func()) ([]*link, error) {
+	lctx, cancel := context.WithTimeout(ctx, rt.cfg.MsgTimeout)
 	defer cancel()
-	addrs, err := rt.cfg.TestHost.lookup(ctx, peer.Addr)
+	addrs, err := rt.cfg.TestHost.lookup(lctx, peer.Addr)
 	if err != nil {
 		return nil, err
 	}
@@ -147,7 +148,10 @@ func (rt *Runtime) dialAll(peer Location) ([]*link, error) {
 	results := make(chan result, len(addrs))
 	for _, a := range addrs {
 		if !rt.start(func() {
-			l, err := rt.linkAt(rt.ctx, Location{Addr: a, Port: peer.Port})
+			l, err := rt.linkAt(ctx, Location{Addr: a, Port: peer.Port})
+			if err == nil && up != nil {
+				up()
+			}
 			results <- result{l, err}
 		}) {
 			return nil, ErrClosed
@@ -156,7 +160,7 @@ func (rt *Runtime) dialAll(peer Location) ([]*link, error) {
 	var links []*link
 	var errs []error
 	for range addrs {
-		r := <-results // soon, and at once when the runtime ends
+		r := <-results // soon, and at once when ctx ends
 		var refusal *wire.Refusal
 		switch {
 		case errors.As(r.err, &refusal) && refusal.Code == wire.RefuseSelf:

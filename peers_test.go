@@ -26,27 +26,40 @@ func TestPeersAreKeptConnected(t *testing.T) {
 	}
 }
 
-// TestUnreachableErrors has each verb that dials dial where nobody is: the error says once whose it is.
+// TestUnreachableErrors has each verb that dials dial where nobody is, and nowhere: the error says once whose it is. No peer
+// stands for an empty location, such as that of a Status that has no server.
 func TestUnreachableErrors(t *testing.T) {
 	t.Parallel()
 	rt := testRuntime(t, Config{})
+	ctx := testContext(t)
+	peer := testRuntime(t, Config{})
+	if _, err := peer.Connect(ctx, rt.Location().String()); err != nil {
+		t.Fatal(err)
+	}
+	_ = upLink(t, rt, peer) // which this side has not dialled
 	comp, err := NewComputation(rt)
 	if err != nil {
 		t.Fatal(err)
 	}
-	ctx, at := testContext(t), Location{"127.0.0.1", 1}
 	path, _ := someFile(t, "file", 1)
-	_, connect := rt.Connect(ctx, at.String())
-	_, locate := rt.Locate(ctx, "name", at)
-	_, channel := rt.LocateChannel(ctx, "name", at)
-	_, server := NewServer(ServerConfig{Node: at.String(), Config: Config{Logger: discard}})
-	_, nowhere := NewServer(ServerConfig{Node: "nowhere"})
-	for verb, err := range map[string]error{
-		"Connect": connect, "Locate": locate, "LocateChannel": channel, "Schedule": comp.Schedule(ctx, at),
-		"SendFile": rt.SendFile(ctx, at, path), "NewServer": server, "NewServer at no location": nowhere,
-	} {
-		if err == nil || !strings.HasPrefix(err.Error(), "discoro: ") || strings.Count(err.Error(), "discoro: ") != 1 {
-			t.Errorf("%s: %v", verb, err)
+	for _, at := range []Location{{"127.0.0.1", 1}, {}, {"127.0.0.1", 0}} {
+		_, connect := rt.Connect(ctx, at.String())
+		_, locate := rt.Locate(ctx, "name", at)
+		_, channel := rt.LocateChannel(ctx, "name", at)
+		_, server := NewServer(ServerConfig{Node: at.String(), Config: Config{Logger: discard}})
+		_, nowhere := NewServer(ServerConfig{Node: "nowhere"})
+		for verb, err := range map[string]error{
+			"Connect": connect, "Locate": locate, "LocateChannel": channel, "Schedule": comp.Schedule(ctx, at),
+			"SendFile": rt.SendFile(ctx, at, path), "DeleteFile": rt.DeleteFile(ctx, at, "file"), "NewServer": server, "NewServer at no location": nowhere,
+		} {
+			if err == nil || !strings.HasPrefix(err.Error(), "discoro: ") || strings.Count(err.Error(), "discoro: ") != 1 {
+				t.Errorf("%s at %v: %v", verb, at, err)
+			}
+		}
+		for _, err := range []error{comp.Schedule(ctx, at), rt.SendFile(ctx, at, path)} {
+			if !errors.Is(err, ErrDisconnected) {
+				t.Errorf("at %v: %v", at, err)
+			}
 		}
 	}
 }

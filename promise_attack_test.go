@@ -329,6 +329,8 @@ func forgedComputation(t *testing.T) {
 			&wire.Unrun{Token: token, Job: co.job.id},
 			&wire.Unstart{Token: token, Job: co.job.id},
 			&wire.Freed{Token: token, Job: co.job.id},
+			&wire.Heard{Token: token, Jobs: 1},
+			&wire.Unheard{Job: co.job.id},
 			&wire.Done{Token: token, Job: co.job.id},
 			&wire.Release{Token: token},
 			&wire.Released{Token: token, Reason: "forged"},

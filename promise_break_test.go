@@ -3,9 +3,9 @@ package discoro
 import (
 	"errors"
 	"fmt"
+	"os"
 	"strings"
 	"sync"
-	"syscall"
 	"testing"
 	"time"
 )
@@ -191,8 +191,8 @@ func TestPromise04Send(t *testing.T) {
 func TestPromise05Detection(t *testing.T) { //nolint:tparallel // so that its parts have the machine to themselves
 	const pulse = 400 * time.Millisecond
 	for name, harm := range map[string]func(peer *Peer, p *proxy){
-		"killed":  func(peer *Peer, _ *proxy) { peer.Signal(syscall.SIGKILL) },
-		"frozen":  func(peer *Peer, _ *proxy) { peer.Signal(syscall.SIGSTOP) },
+		"killed":  func(peer *Peer, _ *proxy) { peer.Signal(os.Kill) },
+		"frozen":  func(peer *Peer, _ *proxy) { peer.Signal(SigStop) },
 		"cut off": func(_ *Peer, p *proxy) { p.Freeze() },
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -8,7 +8,6 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"syscall"
 	"testing"
 	"time"
 
@@ -106,8 +105,8 @@ func closeEverything(t *testing.T, processes bool) {
 		}
 	}
 	left := client.DestPath() // made when it is first asked for
-	if _, err := os.Stat(left); err != nil {
-		t.Error(err)
+	if info, err := os.Stat(left); err != nil || filepath.Dir(left) != temp || runtime.GOOS != "windows" && info.Mode().Perm() != 0o700 {
+		t.Errorf("the client's folder is %s, below %s: %v, %v", left, temp, info, err)
 	}
 	during := len(belongings(t))
 	if runtime.GOOS == "linux" && during <= len(before) {
@@ -155,7 +154,7 @@ func closeWithFrozenPeer(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	peer.Signal(syscall.SIGSTOP)
+	peer.Signal(SigStop)
 	for range 4 {
 		if err := c.Send(make([]byte, 1<<20)); err != nil {
 			t.Error(err)

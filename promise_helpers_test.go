@@ -9,7 +9,6 @@ import (
 	"os/exec"
 	"strings"
 	"sync"
-	"syscall"
 	"testing"
 	"time"
 )
@@ -103,11 +102,9 @@ func StartPeer(t *testing.T, pulse time.Duration) *Peer {
 }
 
 // Signal sends the process a signal.
-func (p *Peer) Signal(s syscall.Signal) {
+func (p *Peer) Signal(s os.Signal) {
 	p.t.Helper()
-	if err := p.cmd.Process.Signal(s); err != nil {
-		p.t.Error(err)
-	}
+	Signal(p.t, p.cmd.Process, s)
 }
 
 // Kill ends the process at once, and waits for that.

@@ -6,7 +6,6 @@ import (
 	"slices"
 	"strings"
 	"sync"
-	"syscall"
 	"testing"
 	"time"
 
@@ -82,7 +81,7 @@ func killServer(t *testing.T) {
 	var lost, fresh time.Duration
 	again := c.mapNaps(s, 1000, func() {
 		start := time.Now()
-		if err := syscall.Kill(pid, syscall.SIGKILL); err != nil {
+		if err := discoro.Kill(pid); err != nil {
 			t.Fatal(err)
 		}
 		c.poll("word of the lost server", func() bool {

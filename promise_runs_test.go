@@ -7,7 +7,6 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
-	"syscall"
 	"testing"
 	"time"
 
@@ -110,7 +109,7 @@ func runsEndOnce(t *testing.T) {
 		{name: "server lost", task: faultNap.With(3600_000), as: new(*discoro.ServerLostError), is: discoro.ErrDisconnected, act: func(co *discoro.Coro) error {
 			pid := clusterRunAt(c, comp, co.Location(), faultPid.With(discoro.None{}))
 			runs++
-			return syscall.Kill(pid, syscall.SIGKILL)
+			return discoro.Kill(pid)
 		}},
 		{name: "computation closed", task: faultNap.With(3600_000), is: discoro.ErrTerminated, act: func(*discoro.Coro) error {
 			return comp.Close(c.ctx)
@@ -212,7 +211,7 @@ func killInTheMiddle(t *testing.T) {
 			started[e.co] = true
 		}
 		if i == 20 {
-			if err := syscall.Kill(pid, syscall.SIGKILL); err != nil {
+			if err := discoro.Kill(pid); err != nil {
 				t.Fatal(err)
 			}
 		}
@@ -265,7 +264,7 @@ func TestMonitorOfEveryEnd(t *testing.T) {
 	}{
 		{name: "server process killed", is: discoro.ErrDisconnected, as: new(*discoro.ServerLostError), make: func() (*discoro.Coro, lostBy) {
 			return run(), func(co *discoro.Coro) error {
-				return syscall.Kill(clusterRunAt(c, comp, co.Location(), faultPid.With(discoro.None{})), syscall.SIGKILL)
+				return discoro.Kill(clusterRunAt(c, comp, co.Location(), faultPid.With(discoro.None{})))
 			}
 		}},
 		{name: "run terminated", is: discoro.ErrTerminated, make: func() (*discoro.Coro, lostBy) { return run(), (*discoro.Coro).Terminate }},

@@ -16,7 +16,7 @@ import (
 type RCSConfig struct {
 	// ProcStatus gets each Status. At ServerInitialized an error means that the server is not to be used.
 	ProcStatus func(c *Coro, s Status) error
-	// ProcAvailable sets a server up before it is used; an error means that it is not to be used.
+	// ProcAvailable sets a server up before it is used; an error means that it is not to be used. So does a panic, here and in ProcStatus.
 	ProcAvailable func(c *Coro, server Location) error
 	// ProcClose is told that a server is about to be closed (ServerInitialized: it can still be used), or has been
 	// (ServerClosed).
@@ -142,7 +142,9 @@ func (s *RemoteCoroScheduler) watch(c *Coro) (any, error) {
 			}
 			sv := &rcsServer{loc: st.Server}
 			seen[st.Server] = sv
-			c.Spawn("rcs-server", func(c *Coro) (any, error) { return nil, s.serverInitialized(c, st, sv) })
+			s.pool.setUp(sv, nil)
+			hooks := c.Spawn("rcs-server", func(c *Coro) (any, error) { return nil, s.serverInitialized(c, st) })
+			hooks.local.onEnd(func() { s.serverSetUp(sv, hooks.local.outcomeNow().err) }) // also when one has panicked
 			continue
 		case ServerClosed, ServerDisconnected:
 			if sv := seen[st.Server]; sv != nil {
@@ -172,27 +174,30 @@ func (s *RemoteCoroScheduler) spawnStatus(c *Coro, st Status) *Coro {
 	return c.Spawn("rcs-status", func(c *Coro) (any, error) { return nil, s.cfg.ProcStatus(c, st) })
 }
 
-// serverInitialized runs the hooks for a new server, and uses it if they agree.
-func (s *RemoteCoroScheduler) serverInitialized(c *Coro, st Status, sv *rcsServer) error {
-	s.pool.setUp(sv, nil)
-	var err error
+// serverInitialized runs the hooks for a new server.
+func (s *RemoteCoroScheduler) serverInitialized(c *Coro, st Status) error {
 	if s.cfg.ProcStatus != nil {
-		err = s.cfg.ProcStatus(c, st)
+		if err := s.cfg.ProcStatus(c, st); err != nil {
+			return err
+		}
 	}
-	if err == nil && s.cfg.ProcAvailable != nil {
-		err = s.cfg.ProcAvailable(c, st.Server)
+	if s.cfg.ProcAvailable != nil {
+		return s.cfg.ProcAvailable(c, st.Server)
 	}
-	if s.comp.nodeOf(st.Server) == "" { // it may be lost by now
-		s.pool.drop(sv)
-		return err
-	}
-	if err != nil {
-		s.pool.setUp(sv, err)
-		s.rt.log.Warn("a server is not used: it could not be set up", slog.String("server", st.Server.String()), slog.Any("err", err))
-		return err
-	}
-	s.pool.add(sv)
 	return nil
+}
+
+// serverSetUp uses a server if its hooks, which have ended, agree.
+func (s *RemoteCoroScheduler) serverSetUp(sv *rcsServer, err error) {
+	switch {
+	case s.comp.nodeOf(sv.loc) == "": // it may be lost by now
+		s.pool.drop(sv)
+	case err != nil:
+		s.pool.setUp(sv, err)
+		s.rt.log.Warn("a server is not used: it could not be set up", slog.String("server", sv.loc.String()), slog.Any("err", err))
+	default:
+		s.pool.add(sv)
+	}
 }
 
 // spawnClose runs the hook for servers that are about to close, or have closed.

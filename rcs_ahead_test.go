@@ -9,7 +9,6 @@ import (
 	"slices"
 	"sync"
 	"sync/atomic"
-	"syscall"
 	"testing"
 
 	"github.com/discoro/discoro"
@@ -55,7 +54,7 @@ var (
 		if slices.Contains(it.Kills, it.Item) {
 			err := os.Mkdir(filepath.Join(it.Dir, fmt.Sprint(it.Item)), 0o700)
 			if err == nil {
-				err = syscall.Kill(os.Getpid(), syscall.SIGKILL)
+				err = discoro.Kill(os.Getpid())
 			}
 			if !errors.Is(err, os.ErrExist) {
 				return 0, err

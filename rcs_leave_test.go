@@ -3,6 +3,7 @@ package discoro
 import (
 	"context"
 	"errors"
+	"runtime"
 	"slices"
 	"strings"
 	"testing"
@@ -243,6 +244,22 @@ func TestRCSReport(t *testing.T) {
 			t.Fatal(err)
 		}
 		says(s, "being set up: 1, refused by ProcStatus or ProcAvailable: 1 ("+first.String()+": no such model)")
+		finish(s, p)
+
+		p = c.schedule(c.sched.Runtime, 2, ComputationConfig{})
+		if servers, err = p.Servers(c.ctx); err != nil {
+			t.Fatal(err)
+		}
+		if s, err = NewRemoteCoroScheduler(p, RCSConfig{ProcAvailable: func(_ *Coro, server Location) error {
+			if server == servers[0] {
+				panic("no such model")
+			}
+			runtime.Goexit()
+			return nil
+		}}); err != nil {
+			t.Fatal(err)
+		}
+		says(s, "refused by ProcStatus or ProcAvailable: 2 ("+servers[0].String()+": panic: no such model)")
 		finish(s, p)
 
 		p = c.schedule(c.sched.Runtime, 2, ComputationConfig{})

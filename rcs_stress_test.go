@@ -10,7 +10,6 @@ import (
 	"slices"
 	"sync"
 	"sync/atomic"
-	"syscall"
 	"testing"
 	"time"
 
@@ -24,14 +23,11 @@ var stressRun = discoro.Register("stress.run", func(c *discoro.Coro, it stressIt
 	}
 	rcsBusy.Set(c, 1)
 	defer rcsBusy.Set(c, 0)
-	f, err := os.OpenFile(filepath.Join(it.Dir, fmt.Sprintf("%d-%d", it.Map, it.Item)), os.O_CREATE|os.O_RDWR, 0o600)
+	f, err := discoro.LockFile(filepath.Join(it.Dir, fmt.Sprintf("%d-%d", it.Map, it.Item)))
 	if err != nil {
-		return 0, err
-	}
-	defer f.Close()
-	if err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err != nil {
 		return 0, fmt.Errorf("at two servers at once: %w", err)
 	}
+	defer f.Close()
 	runs, err := f.Stat()
 	if err != nil {
 		return 0, err
@@ -44,7 +40,7 @@ var stressRun = discoro.Register("stress.run", func(c *discoro.Coro, it stressIt
 	}
 	switch {
 	case it.Kills > runs.Size():
-		return 0, syscall.Kill(os.Getpid(), syscall.SIGKILL)
+		return 0, discoro.Kill(os.Getpid())
 	case it.Fails:
 		return 0, errBoom
 	}

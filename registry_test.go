@@ -76,8 +76,8 @@ func TestRegisterPanics(t *testing.T) {
 			}
 		})
 	}
-	if _, err := registry.find("registry.a", "here"); err == nil {
-		t.Error("a function whose Register panicked is registered")
+	if _, err := registry.find("registry.a", "this build"); !errors.Is(err, ErrNotRegistered) || !strings.Contains(err.Error(), "this build") {
+		t.Errorf("a function whose Register panicked: %v, want ErrNotRegistered that says what program it is", err)
 	}
 }
 

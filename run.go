@@ -44,7 +44,8 @@ type job struct {
 // waits while there is no server, at most until ctx ends: then the error is ErrNoServer with a report of the nodes, and
 // ctx's error; it logs that report meanwhile. ctx does not bind the coroutine once it has started. ErrNotRegistered: that
 // server's program does not have the function; ErrTooLarge; ErrRejected: too many runs wait for servers at a scheduler elsewhere;
-// ErrClosed: the computation is not scheduled, or over.
+// *ServerLostError: the server was lost before it had said that the run has started; ErrClosed: the computation is not
+// scheduled, or over.
 func (p *Computation) Run(ctx context.Context, t Task) (*Coro, error) {
 	return p.run(ctx, wire.Where{}, t)
 }
@@ -54,7 +55,11 @@ func (p *Computation) RunAt(ctx context.Context, where Place, t Task) (*Coro, er
 	if where == nil {
 		return nil, fmt.Errorf("discoro: run at: the place is nil")
 	}
-	return p.run(ctx, where.place(), t)
+	w := where.place()
+	if w.Node == "" && w.Port == 0 { // to the scheduler that is anywhere
+		return nil, fmt.Errorf("discoro: run at %q: it is neither a server's location nor a node's: %w", where, ErrNotFound)
+	}
+	return p.run(ctx, w, t)
 }
 
 func (p *Computation) run(ctx context.Context, where wire.Where, t Task) (*Coro, error) {
@@ -71,11 +76,12 @@ func (p *Computation) post(where wire.Where, turn uint64, t Task) (*job, error) 
 	if err != nil {
 		return nil, err
 	}
+	j := p.newJob(s) // before it is looked whether the computation goes on: its end is that of all the jobs that are there
 	l, err := p.active("run " + s.fn)
 	if err != nil {
+		j.finish(outcome{err: err})
 		return nil, err
 	}
-	j := p.newJob(s)
 	if err := l.post(&wire.Run{Token: p.token, Job: j.id, Where: where, Turn: turn, Call: s.wire()}); err != nil {
 		j.finish(outcome{err: err})
 		return nil, fmt.Errorf("discoro: run %s: %w", s.fn, err)
@@ -144,6 +150,9 @@ func (j *job) finish(out outcome) {
 	}
 	j.ended = true
 	c := j.coro
+	if c == nil && out.err == nil {
+		out = outcome{err: fmt.Errorf("discoro: run %s: a server told of its end, and never of its beginning: %w", j.fn, ErrDisconnected)}
+	}
 	if c != nil && p.status != nil {
 		p.told.putJob(p.known, c.loc, Exit{Coro: c, Err: out.err, out: out})
 	}
@@ -176,7 +185,7 @@ func (rt *Runtime) jobOf(id wire.JobID, token wire.Token) *job {
 }
 
 // jobStarted takes a server's word that a job has started.
-func (rt *Runtime) jobStarted(f *wire.Started) {
+func (rt *Runtime) jobStarted(l *link, f *wire.Started) {
 	j := rt.jobOf(f.Job, f.Token)
 	if j == nil {
 		return
@@ -201,6 +210,17 @@ func (rt *Runtime) jobStarted(f *wire.Started) {
 	p.mu.Unlock()
 	p.flush()
 	j.started.set(outcome{val: c})
+	if cause := l.cause(); cause != nil { // what ran there was ended while this came
+		rt.loseJob(j, cause)
+	}
+}
+
+// loseJob ends a job whose server is lost.
+func (rt *Runtime) loseJob(j *job, cause error) {
+	rt.mu.Lock()
+	server := peerLocation(j.server)
+	rt.mu.Unlock()
+	j.finish(outcome{err: &ServerLostError{Server: server, Func: j.fn, Cause: cause}})
 }
 
 // nodeOf returns the node of a server that can be used, empty when there is none.
@@ -234,6 +254,21 @@ func (rt *Runtime) jobDone(f *wire.Done) {
 	j.finish(out)
 }
 
+// jobUnheard takes the scheduler's word that a job has ended at a server that is lost. Whose start came here ends by word of the
+// server, or with the link to it.
+func (rt *Runtime) jobUnheard(f *wire.Unheard) {
+	j := rt.jobOf(f.Job, f.Token)
+	if j == nil {
+		return
+	}
+	rt.mu.Lock()
+	started := j.server != (wire.Peer{})
+	rt.mu.Unlock()
+	if !started {
+		j.finish(outcome{err: values.Error(f.Err)})
+	}
+}
+
 // loseJobsAt ends the jobs that run at a runtime to which the link broke, and the computations scheduled there.
 func (rt *Runtime) loseJobsAt(id wire.ID, cause error) {
 	rt.mu.Lock()
@@ -249,7 +284,7 @@ func (rt *Runtime) loseJobsAt(id wire.ID, cause error) {
 	}
 	rt.mu.Unlock()
 	for _, j := range lost {
-		j.finish(outcome{err: &ServerLostError{Server: peerLocation(j.server), Func: j.fn, Cause: cause}})
+		rt.loseJob(j, cause)
 	}
 	for _, p := range comps {
 		if l := p.scheduler(); l != nil && l.id == id {
@@ -274,10 +309,14 @@ const (
 )
 
 // RunEach runs t at each node or each server that serves the computation now, and returns the coroutines that started.
-// It blocks until all have started, or ctx ends. The error joins those of the runs that did not start.
+// It blocks until all have started, or ctx ends. The error joins those of the runs that did not start. ErrClosed: the
+// computation is not scheduled, or over.
 func (p *Computation) RunEach(ctx context.Context, where Each, t Task) ([]*Coro, error) {
 	if where != EachNode && where != EachServer {
 		return nil, fmt.Errorf("discoro: run each: %d is neither EachNode nor EachServer", where)
+	}
+	if _, err := p.active("run each"); err != nil {
+		return nil, err
 	}
 	return p.runEach(ctx, p.targets(where, ""), t)
 }
@@ -295,8 +334,11 @@ func (p *Computation) RunServers(ctx context.Context, t Task) ([]*Coro, error) {
 // RunNodeServers runs t at every server of a node, "host:port", or of all the nodes at a host; see RunEach. ErrNotFound: no
 // such node serves the computation.
 func (p *Computation) RunNodeServers(ctx context.Context, node string, t Task) ([]*Coro, error) {
+	if _, err := p.active("run"); err != nil {
+		return nil, err
+	}
 	where := p.targets(EachServer, node)
-	if len(where) == 0 {
+	if node == "" || len(where) == 0 {
 		return nil, fmt.Errorf("discoro: run: no server of node %q serves the computation: %w", node, ErrNotFound)
 	}
 	return p.runEach(ctx, where, t)

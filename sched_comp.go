@@ -236,7 +236,16 @@ func (n *schedNode) describe() string {
 		if len(n.servers) == 0 {
 			return "reserved, its servers are starting" + trouble
 		}
-		return fmt.Sprintf("%d of %d servers ready", n.usable, len(n.servers)) + trouble
+		text, setUp := fmt.Sprintf("%d of %d servers ready", n.usable, len(n.servers)), 0
+		for _, sv := range n.servers {
+			if sv.state == serverSettingUp {
+				setUp++
+			}
+		}
+		if setUp > 0 { // the computation's files may take long
+			text += fmt.Sprintf(", %d being set up", setUp)
+		}
+		return text + trouble
 	case nodeReleased:
 		return "closing"
 	case nodeIdle:

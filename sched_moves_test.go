@@ -215,9 +215,24 @@ func (w *schedWorld) jobEnds(*rapid.T) {
 	j := w.jobs[id]
 	if j.ends == 0 { // else the scheduler has given it up, and the server comes late
 		j.ends++
+		j.unheard = true
+		sv.ended = append(sv.ended, id)
 		if _, ok := w.usable[sv.peer.ID]; ok {
 			w.usable[sv.peer.ID]--
 		}
 	}
 	w.feed(sv.peer, &wire.Freed{Token: sv.token, Job: id})
+}
+
+func (w *schedWorld) clientHears(t *rapid.T) {
+	sv, ok := pickFrom(w, w.servers, func(sv *worldServer) bool { return len(sv.ended) > 0 })
+	if !ok {
+		return
+	}
+	n := rapid.IntRange(1, len(sv.ended)).Draw(t, "jobs")
+	for _, id := range sv.ended[:n] {
+		w.jobs[id].unheard = false
+	}
+	sv.ended = sv.ended[n:]
+	w.feed(sv.peer, &wire.Heard{Token: sv.token, Jobs: uint64(n)})
 }

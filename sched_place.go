@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"container/heap"
 	"fmt"
+	"slices"
 
 	"github.com/discoro/discoro/wire"
 )
@@ -77,6 +78,7 @@ func (s *schedState) book(j *schedJob) {
 
 func (s *schedState) forget(j *schedJob) {
 	delete(s.jobs, j.id)
+	defer func() { j.next, j.prev = nil, nil }()
 	if j.next != nil {
 		j.next.prev = j.prev
 	}
@@ -164,14 +166,33 @@ func (s *schedState) unrun(from wire.Peer, f *wire.Unrun) {
 	}
 }
 
-// freed takes a server's word that a job has ended there.
-func (s *schedState) freed(server wire.ID, id wire.JobID) {
-	if j := s.jobs[id]; j != nil && j.server.info.Peer.ID == server {
-		s.forget(j)
-		s.releaseIfLeft(j.server.node)
-		if j.server.load == 0 && s.active.share > 0 {
-			s.moved = true // it may have more than its share
-		}
+// freed takes a server's word that a job has ended there, and perhaps that the client knows.
+func (s *schedState) freed(server wire.ID, id wire.JobID, heard bool) {
+	j := s.jobs[id]
+	if j == nil || j.server.info.Peer.ID != server {
+		return
+	}
+	sv := j.server
+	s.forget(j)
+	if !heard {
+		sv.ended = append(sv.ended, j)
+	}
+	s.releaseIfLeft(sv.node)
+	if sv.load == 0 && s.active.share > 0 {
+		s.moved = true // it may have more than its share
+	}
+	if len(sv.ended) > maxUnheard && s.servers[server] == sv {
+		s.loseServer(sv, fmt.Sprintf("of %d jobs that have ended there its client has not heard", len(sv.ended)))
+	}
+}
+
+// maxUnheard bounds the jobs that are kept of one server because the client may not know of them.
+const maxUnheard = 1 << 20
+
+// heard takes a server's word of how many more jobs that have ended there the client knows.
+func (s *schedState) heard(server wire.ID, f *wire.Heard) {
+	if sv := s.servers[server]; sv != nil && s.active != nil && s.active.submit.Token == f.Token {
+		sv.ended = slices.Delete(sv.ended, 0, int(min(f.Jobs, uint64(len(sv.ended)))))
 	}
 }
 

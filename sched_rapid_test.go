@@ -40,6 +40,7 @@ type worldServer struct {
 	token wire.Token
 	said  bool // Ready
 	jobs  []wire.JobID
+	ended []wire.JobID // of which the client may not know
 }
 
 type worldClient struct {
@@ -54,10 +55,11 @@ type worldClient struct {
 }
 
 type worldJob struct {
-	client *worldClient
-	where  wire.Where
-	server *worldServer // where it was started
-	ends   int
+	client  *worldClient
+	where   wire.Where
+	server  *worldServer // where it was started
+	ends    int
+	unheard bool // it ended, and the client may not know
 }
 
 func newSchedWorld(t *rapid.T) *schedWorld {
@@ -131,6 +133,12 @@ func (w *schedWorld) book() {
 			w.bookStart(e.to, f)
 		case *wire.Done:
 			w.bookDone(e.to, f)
+		case *wire.Unheard:
+			j := w.jobs[f.Job]
+			if j == nil || !j.unheard || j.client.peer != e.to {
+				w.t.Fatalf("%v is told of job %v", schedPeerName(e.to), f.Job.Seq)
+			}
+			j.unheard = false
 		case *wire.Status:
 			w.bookStatus(e.to, f)
 		case *wire.Queued:
@@ -396,6 +404,7 @@ func TestSchedStateRapid(t *testing.T) {
 			"submit": w.submit, "close": w.closes, "client goes": w.clientGoes,
 			"run": w.run, "run too": w.run, "run as well": w.run, "run again": w.run, "run more": w.run,
 			"time passes": w.timePasses, "unrun": w.unrun, "job ends": w.jobEnds, "job ends too": w.jobEnds,
+			"client hears": w.clientHears,
 		})
 		w.t = t
 		w.finish()

@@ -57,7 +57,7 @@ func (s *schedState) holds(sv *schedServer) bool {
 func (s *schedState) spreadOver() {
 	c := s.active
 	switch {
-	case c.waiting.len() == 0 || c.spreads.IsZero():
+	case c.spreads.IsZero():
 	case s.now.Before(c.spreads):
 		s.wakeAt(c.spreads)
 	default:

@@ -48,3 +48,19 @@ func TestSchedSpreadIdle(t *testing.T) {
 	b.on(schedServerPeer(1), &wire.Freed{Token: schedToken(1), Job: schedJobID(1, 2)}, "s1: start 3")
 	b.on(schedServerPeer(1), &wire.Freed{Token: schedToken(1), Job: schedJobID(1, 3)}, "s1: start 4")
 }
+
+// TestSchedSpreadLooksAgain has the scheduler look for something else while no run waits: those that are held back afterwards go
+// when the while is over all the same.
+func TestSchedSpreadLooksAgain(t *testing.T) {
+	t.Parallel()
+	b := newSchedBed(t)
+	b.state.now = time.Unix(1e9, 0)
+	b.on(schedClientPeer(1), schedSubmit(1, 0), "c1: ComputationScheduled", "c1: reply 1")
+	b.on(schedNodePeer(1), &wire.Offer{Free: true, CPUs: 2, Zombie: int64(time.Hour)}, "c1: NodeDiscovered node 1001", "n1: reserve")
+	b.after(time.Hour - 1)
+	b.up(1, 1, true)
+	b.after(2) // the node could have been idle
+	b.run(1, wire.Where{}, "s1: start 1")
+	b.run(2, wire.Where{})
+	b.after(spreadFor, "s1: start 2")
+}

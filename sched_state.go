@@ -81,6 +81,8 @@ type schedServer struct {
 	jobs  *schedJob // the first of those that it runs
 	load  int       // how many they are
 	index int       // in the node's heap; -1 when it is not there
+
+	ended []*schedJob // those that have ended there, of which the client may not know
 }
 
 type serverState uint8
@@ -194,9 +196,11 @@ func (s *schedState) frame(from wire.Peer, f wire.Frame) {
 	case *wire.Avail:
 		s.availed(from, f)
 	case *wire.Freed:
-		s.freed(from.ID, f.Job)
+		s.freed(from.ID, f.Job, false)
 	case *wire.Done:
-		s.freed(from.ID, f.Job)
+		s.freed(from.ID, f.Job, true)
+	case *wire.Heard:
+		s.heard(from.ID, f)
 	}
 	s.placeWaiting()
 }
@@ -432,6 +436,12 @@ func (s *schedState) dropServer(sv *schedServer, kind StatusKind, reason string)
 		j := sv.jobs
 		s.forget(j)
 		s.tell(s.active, &wire.Done{Token: s.active.submit.Token, Job: j.id, Outcome: *failed(j.endedWith(kind, reason))})
+	}
+	for _, j := range sv.ended {
+		if kind == ServerClosed {
+			break // it has told all before it closed
+		}
+		s.tell(s.active, &wire.Unheard{Token: s.active.submit.Token, Job: j.id, Err: encodeError(j.endedWith(kind, reason))})
 	}
 	if sv.state != serverIgnored {
 		s.status(kind, n, sv, reason)

@@ -4,6 +4,7 @@ import (
 	"container/list"
 	"errors"
 	"fmt"
+	"math"
 	"slices"
 	"strings"
 	"testing"
@@ -92,6 +93,12 @@ func schedEffectText(e effect) string {
 		text = fmt.Sprint("start ", f.Job.Seq)
 	case *wire.Unstart:
 		text = fmt.Sprint("unstart ", f.Job.Seq)
+	case *wire.Unheard:
+		text = fmt.Sprint("unheard ", f.Job.Seq)
+		var lost *ServerLostError
+		if errors.As(values.Error(f.Err), &lost) {
+			text += fmt.Sprintf(" lost %d", lost.Server.Port)
+		}
 	case *wire.Done:
 		var lost *ServerLostError
 		err := values.Error(f.Outcome.Err)
@@ -190,6 +197,46 @@ func TestSchedStateWholeComputation(t *testing.T) {
 	b.on(schedNodePeer(1), &wire.Released{Token: schedToken(1)},
 		"c1: ServerClosed node 1001 server 2001", "c1: done 3 terminated", "c1: ServerClosed node 1001 server 2002",
 		"c1: NodeClosed node 1001", "c1: ComputationClosed", "c1: reply 2")
+}
+
+// TestSchedStateUnheard loses a server where jobs have ended: the client is told of those of which it may not know, and only when it
+// cannot hear of them from the server.
+func TestSchedStateUnheard(t *testing.T) {
+	t.Parallel()
+	b := newSchedBed(t)
+	b.serving(2)
+	freed := func(server, job int) {
+		b.Helper()
+		b.on(schedServerPeer(server), &wire.Freed{Token: schedToken(1), Job: schedJobID(1, job)})
+	}
+	heard := func(server, token int, jobs uint64) {
+		b.Helper()
+		b.on(schedServerPeer(server), &wire.Heard{Token: schedToken(token), Jobs: jobs})
+	}
+	at := wire.Where{Host: "h", Port: 2001}
+	for i := 1; i <= 6; i++ {
+		b.run(i, at, fmt.Sprint("s1: start ", i))
+	}
+	for _, i := range []int{3, 1, 2, 5} {
+		freed(1, i)
+	}
+	b.on(schedServerPeer(1), &wire.Done{Token: schedToken(1), Job: schedJobID(1, 6)}) // the client is told so itself
+	heard(1, 1, 2)
+	heard(1, 2, 1) // of another computation
+	heard(2, 1, 1) // of another server
+	heard(9, 1, 1) // of none
+	b.gone(schedServerPeer(1), "c1: done 4 disconnected lost 2001", "c1: unheard 2 lost 2001", "c1: unheard 5 lost 2001",
+		"c1: ServerDisconnected node 1001 server 2001: cut")
+	heard(1, 1, 1)
+
+	b.run(7, wire.Where{}, "s2: start 7")
+	b.run(8, wire.Where{}, "s2: start 8")
+	freed(2, 7)
+	heard(2, 1, math.MaxUint64)
+	freed(2, 8)
+	b.on(schedClientPeer(1), &wire.CloseJob{Call: 2, Token: schedToken(1)}, "n1: release")
+	b.on(schedNodePeer(1), &wire.Released{Token: schedToken(1)},
+		"c1: ServerClosed node 1001 server 2002", "c1: NodeClosed node 1001", "c1: ComputationClosed", "c1: reply 2")
 }
 
 func TestSchedStateLostServer(t *testing.T) {
@@ -406,6 +453,8 @@ func TestSchedStateReport(t *testing.T) {
 	report("node h:1001: reserved, its servers are starting (server 1 does not start: no memory)")
 	b.up(1, 1, true)
 	report("node h:1001: 1 of 1 servers ready")
+	b.on(schedNodePeer(1), &wire.Servers{Token: schedToken(1), Up: []wire.ServerInfo{schedServerInfo(2)}}, "c1: ServerDiscovered node 1001 server 2002")
+	report("node h:1001: 1 of 2 servers ready, 1 being set up")
 	b.on(schedClientPeer(1), &wire.CloseJob{Token: schedToken(1)}, "n1: release")
 	report("node h:1001: closing")
 }
@@ -446,7 +495,7 @@ func BenchmarkSchedDecision(b *testing.B) {
 			}
 			b.ReportAllocs()
 			for b.Loop() {
-				s.freed(at[0].ID, running[0].Job)
+				s.freed(at[0].ID, running[0].Job, true)
 				running, at = running[1:], at[1:]
 				run()
 			}

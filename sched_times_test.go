@@ -495,3 +495,46 @@ func TestScheduleFindsPeers(t *testing.T) {
 		}
 	})
 }
+
+// TestScheduleBesideDeadPeers has the first of Config.Peers drop all that it is sent: a scheduler is found no later for that.
+func TestScheduleBesideDeadPeers(t *testing.T) {
+	inMemory(t, 1, SchedulerConfig{}, NodeConfig{}, func(c *memCluster) {
+		dead := []string{c.client("dead").Location().String(), c.client("gone").Location().String()}
+		c.net.Host("dead").Cut()
+		c.net.Host("gone").Cut()
+		for name, cfg := range map[string]Config{
+			"a peer":       {Peers: append(dead, c.sched.Location().String())},
+			"discovery":    {Peers: dead, DiscoverPeers: true},
+			"told of none": {Peers: dead},
+		} {
+			for verb, schedule := range map[string]func(p *Computation) error{
+				"Schedule":               func(p *Computation) error { return p.Schedule(c.ctx) },
+				"NewRemoteCoroScheduler": func(p *Computation) error { _, err := NewRemoteCoroScheduler(p); return err },
+			} {
+				cfg.Name, cfg.TestHost, cfg.Logger = name, c.net.Host(name), discard
+				rt, err := NewRuntime(cfg)
+				if err != nil {
+					c.Fatal(err)
+				}
+				p, err := NewComputation(rt)
+				if err != nil {
+					c.Fatal(err)
+				}
+				start := time.Now()
+				err = schedule(p)
+				took := time.Since(start)
+				switch {
+				case name != "told of none":
+					if err = errors.Join(err, p.Close(c.ctx)); err != nil || took > 2*time.Second {
+						c.Errorf("%s, %s: %v, after %v", name, verb, err, took)
+					}
+				case err == nil || !strings.Contains(err.Error(), dead[1]) && verb == "Schedule" || took > rt.cfg.MsgTimeout+time.Second:
+					c.Errorf("%s, %s: %v, after %v", name, verb, err, took)
+				}
+				if err := rt.Close(); err != nil {
+					c.Error(err)
+				}
+			}
+		}
+	})
+}

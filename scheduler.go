@@ -169,13 +169,15 @@ func (rt *Runtime) tellRoles(e roleEvent) {
 func (rt *Runtime) dispatchRole(l *link, f wire.Frame) {
 	switch f := f.(type) {
 	case *wire.Started:
-		rt.jobStarted(f)
+		rt.jobStarted(l, f)
 	case *wire.Done:
 		// A private scheduler's server says it once to both. First the load, then who waited for the end and may run more.
 		if rt.roles&roleScheduler != 0 && !l.isSelf() {
 			rt.putRole(l, f)
 		}
 		rt.jobDone(f)
+	case *wire.Unheard:
+		rt.jobUnheard(f)
 	case *wire.Status:
 		rt.mu.Lock()
 		p := rt.comps[f.Token]

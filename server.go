@@ -139,6 +139,10 @@ type servedComp struct {
 	closing   bool
 	running   map[wire.JobID]*localCoro
 	turns     map[uint64][]*wire.Start // what waits for the end of a job that runs, by its turn
+
+	freed  atomic.Uint64 // jobs of which the scheduler knows that they have ended
+	asking atomic.Bool   // the client is asked whether it knows of them, or will be
+	heard  uint64        // those of which it does; owned by who asks
 }
 
 // serverJob is what a coroutine runs for a computation.
@@ -394,8 +398,13 @@ func (rt *Runtime) isClosing() bool {
 // tellDone tells the client how a job ended, and the scheduler that it did; once when they are one runtime.
 func (l *serverLoop) tellDone(c *servedComp, id wire.JobID, o *wire.Outcome) {
 	c.client.tell(&wire.Done{Token: c.token, Job: id, Outcome: *o})
-	if c.client != c.scheduler {
-		c.scheduler.tell(&wire.Freed{Token: c.token, Job: id})
+	if c.client == c.scheduler {
+		return
+	}
+	c.scheduler.tell(&wire.Freed{Token: c.token, Job: id})
+	c.freed.Add(1)
+	if c.asking.CompareAndSwap(false, true) {
+		time.AfterFunc(heardAfter, c.askHeard)
 	}
 }
 

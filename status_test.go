@@ -4,7 +4,6 @@ import (
 	"errors"
 	"slices"
 	"strings"
-	"syscall"
 	"testing"
 
 	"github.com/discoro/discoro"
@@ -166,7 +165,7 @@ func TestStatusOfLostServer(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := syscall.Kill(pid, syscall.SIGKILL); err != nil {
+	if err := discoro.Kill(pid); err != nil {
 		t.Fatal(err)
 	}
 	var lost *discoro.ServerLostError

@@ -131,7 +131,7 @@ func TestAnythingBelowFrames(t *testing.T) {
 						for _, size := range []int{1, 1000, 100} {
 							s.post(make([]byte, size))
 						}
-						_, _ = s.came(context.Background(), 1)
+						_, _ = s.came(context.Background())
 						s.drop()
 					}
 					_, _ = io.Copy(io.Discard, s)

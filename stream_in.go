@@ -17,9 +17,9 @@ type peerStream interface {
 	// post gives memory for what comes next, behind what was posted before. Nobody else may use that until all of it has come,
 	// or ever again when it does not.
 	post(b []byte)
-	// came waits until so many bytes have come of what was posted first, and returns how many have; when that is all of it, the next is
-	// the first. When the stream or ctx ends before that it returns an error, too.
-	came(ctx context.Context, least int) (int, error)
+	// came waits until all has come of what was posted first; the next is the first then. When the stream or ctx ends before
+	// that it returns an error, and how many bytes have come.
+	came(ctx context.Context) (int, error)
 	// drop forgets what was posted: what comes next is read.
 	drop()
 }
@@ -29,12 +29,13 @@ type peerStream interface {
 // connection into the memory that is for them. All else stays with yamux, and what goes over the connection is its protocol; but what
 // it has of the peer's frames has no bodies, so it is here that the peer is told what it may send.
 type inStream struct {
-	conn    net.Conn      // immutable: where the peer is told what it may send
+	conn    *watchedConn  // immutable: where the peer is told what it may send
 	id      uint32        // immutable
 	changed chan struct{} // capacity 1: something has come, or nothing more does
 
 	mu     sync.Mutex // guards following; leaf
-	window int        // bytes that the peer may send yet
+	window int        // bytes that the peer may begin to send yet
+	coming int        // bytes of a frame's body that have not come yet
 	early  []byte     // what came when there was no room for it
 	posted [][]byte   // where it is wanted
 	full   int        // how many of these are
@@ -49,7 +50,7 @@ const (
 	leastGrant = streamWindow / 4
 )
 
-func newInStream(conn net.Conn, id uint32) *inStream {
+func newInStream(conn *watchedConn, id uint32) *inStream {
 	return &inStream{conn: conn, id: id, window: streamWindow, changed: make(chan struct{}, 1)}
 }
 
@@ -61,6 +62,7 @@ func (s *inStream) expect(n uint32) error {
 		return fmt.Errorf("%w: the peer has sent %d bytes where it may send %d", wire.ErrMalformed, n, s.window)
 	}
 	s.window -= int(n)
+	s.coming += int(n)
 	return nil
 }
 
@@ -78,6 +80,7 @@ func (s *inStream) room(n uint32) []byte {
 func (s *inStream) read(n int) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	s.coming -= n
 	if s.full < len(s.posted) { // else nobody wants it any more
 		s.readLocked(n)
 	}
@@ -94,6 +97,7 @@ func (s *inStream) readLocked(n int) {
 func (s *inStream) take(p []byte) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	s.coming -= len(p)
 	if p = s.fillLocked(p); len(p) > 0 {
 		s.early = append(s.early, p...)
 		s.tell()
@@ -155,7 +159,7 @@ func (s *inStream) readEarly(p []byte) (n, grant int, over bool) {
 // regrantLocked is grantLocked where nothing is posted, and for more than a little.
 func (s *inStream) regrantLocked() int {
 	room := streamWindow - len(s.early)
-	if room-s.window < leastGrant {
+	if room-s.window-s.coming < leastGrant {
 		return 0
 	}
 	return s.grantLocked(room)
@@ -185,7 +189,7 @@ func left(b []byte) []byte {
 
 // grantLocked returns how much more the peer may send when there is that much room.
 func (s *inStream) grantLocked(room int) int {
-	more := max(0, room-s.window)
+	more := max(0, room-s.window-s.coming)
 	s.window += more
 	return more
 }
@@ -198,15 +202,15 @@ func (s *inStream) grant(n int) {
 	update := [yamuxHeader]byte{1: yamuxTypeWindow}
 	binary.BigEndian.PutUint32(update[4:], s.id)
 	binary.BigEndian.PutUint32(update[8:], uint32(n))
-	_, _ = s.conn.Write(update[:]) // when it fails the connection ends
+	_ = s.conn.writePast(update[:], nil) // when it fails the connection ends
 }
 
 // came implements peerStream.
-func (s *inStream) came(ctx context.Context, least int) (int, error) {
+func (s *inStream) came(ctx context.Context) (int, error) {
 	for {
-		n, over := s.first()
+		n, all, over := s.first()
 		switch {
-		case n >= least:
+		case all:
 			return n, nil
 		case over:
 			return n, io.ErrUnexpectedEOF
@@ -219,16 +223,16 @@ func (s *inStream) came(ctx context.Context, least int) (int, error) {
 	}
 }
 
-// first returns how much of what was posted first has come, and whether nothing more does.
-func (s *inStream) first() (n int, over bool) {
+// first returns how much of what was posted first has come, whether that is all of it, and whether nothing more does.
+func (s *inStream) first() (n int, all, over bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.full == 0 {
-		return s.got, s.over
+		return s.got, false, s.over
 	}
 	n = len(s.posted[0])
 	s.posted, s.full = s.posted[1:], s.full-1
-	return n, false
+	return n, true, false
 }
 
 // drop implements peerStream. What the reader of the connection has begun to read into what was posted is lost.
@@ -258,22 +262,18 @@ type memPeerStream struct {
 	net.Conn
 
 	posted [][]byte // owned by who reads the stream
-	got    int      // bytes of the first that have come; so is this
 }
 
 // post implements peerStream.
 func (s *memPeerStream) post(b []byte) { s.posted = append(s.posted, b) }
 
 // came implements peerStream.
-func (s *memPeerStream) came(ctx context.Context, least int) (int, error) {
+func (s *memPeerStream) came(ctx context.Context) (int, error) {
 	defer deadlineOn(ctx, s.Conn)()
 	b := s.posted[0]
-	n, err := io.ReadAtLeast(s.Conn, b[s.got:], least-s.got)
-	if n, s.got = s.got+n, s.got+n; n == len(b) {
-		s.posted, s.got = s.posted[1:], 0
-	}
-	return n, err
+	s.posted = s.posted[1:]
+	return io.ReadFull(s.Conn, b)
 }
 
 // drop implements peerStream.
-func (s *memPeerStream) drop() { s.posted, s.got = nil, 0 }
+func (s *memPeerStream) drop() { s.posted = nil }

@@ -114,7 +114,7 @@ func TestPastYamux(t *testing.T) {
 		for _, p := range all {
 			var body []byte
 			for _, b := range p.posted {
-				if n, err := p.in.came(context.Background(), len(b)); n != len(b) || err != nil {
+				if n, err := p.in.came(context.Background()); n != len(b) || err != nil {
 					t.Fatalf("of %d bytes came %d, %v", len(b), n, err)
 				}
 				body = append(body, b...)
@@ -193,7 +193,7 @@ func TestPeerStreamWindow(t *testing.T) {
 		conn.written = nil
 		return sum
 	}
-	s := newInStream(conn, 7)
+	s := newInStream(newWatchedConn(conn, 1), 7)
 	send := func(n int) {
 		t.Helper()
 		if err := s.expect(uint32(n)); err != nil {
@@ -209,22 +209,23 @@ func TestPeerStreamWindow(t *testing.T) {
 	if n := granted(); n != leastGrant-1 {
 		t.Errorf("for room as large as the window %d bytes were granted", n)
 	}
+	if err := s.expect(streamWindow); err != nil { // a body is under way, for which there is room
+		t.Fatal(err)
+	}
+	s.take(make([]byte, 10))
 	s.post(make([]byte, 1000))
 	if n := granted(); n != 1000 {
 		t.Errorf("for more room %d bytes were granted", n)
 	}
-	send(streamWindow)
-	if n, err := s.came(t.Context(), 5); n != streamWindow || err != nil {
+	s.take(make([]byte, streamWindow-10))
+	if n, err := s.came(t.Context()); n != streamWindow || err != nil {
 		t.Errorf("came %d, %v", n, err)
 	}
 	send(999)
-	if n, err := s.came(t.Context(), 999); n != 999 || err != nil || granted() != 0 {
-		t.Errorf("came %d, %v", n, err)
-	}
 	ctx, cancel := context.WithCancelCause(t.Context())
 	cause := errors.New("enough")
 	cancel(cause)
-	if n, err := s.came(ctx, 1000); n != 999 || !errors.Is(err, cause) {
+	if n, err := s.came(ctx); n != 999 || !errors.Is(err, cause) || granted() != 0 {
 		t.Errorf("came %d, %v", n, err)
 	}
 	s.drop()
@@ -240,7 +241,7 @@ func TestPeerStreamWindow(t *testing.T) {
 		t.Errorf("read %d, %v", n, err)
 	}
 	s.post(make([]byte, 10))
-	if n, err := s.came(t.Context(), 1); n != 0 || !errors.Is(err, io.ErrUnexpectedEOF) {
+	if n, err := s.came(t.Context()); n != 0 || !errors.Is(err, io.ErrUnexpectedEOF) {
 		t.Errorf("beyond the end came %d, %v", n, err)
 	}
 }

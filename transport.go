@@ -62,7 +62,7 @@ func newTransport(ctx context.Context, conn net.Conn, dialled bool) (*transport,
 		streams, start = maxStreams+1, yamux.Server
 	}
 	watched := newWatchedConn(conn, streams)
-	watched.scan.framesNext = !dialled
+	watched.scan.framesNext, watched.scan.even = !dialled, dialled
 	limitUnsent(watched.raw)
 	mux, err := start(watched, yamuxConfig())
 	if err != nil {
@@ -72,6 +72,9 @@ func newTransport(ctx context.Context, conn net.Conn, dialled bool) (*transport,
 	if t.frames, err = openFrames(ctx, mux, dialled); err != nil {
 		t.close()
 		return nil, fmt.Errorf("open the stream of frames: %w", t.explain(err))
+	}
+	if s, ok := t.frames.(*yamux.Stream); ok && dialled {
+		watched.own.closed(s.StreamID()) // it is all yamux's
 	}
 	return t, nil
 }
@@ -97,6 +100,12 @@ func (t *transport) openStream() (net.Conn, error) {
 	s, err := t.session.Open()
 	if err != nil {
 		return nil, t.explain(err)
+	}
+	if s, ok := s.(*yamux.Stream); ok {
+		if own := t.conn.own.stream(s.StreamID(), s); own != nil {
+			return own, nil
+		}
+		return nil, errResetEarly
 	}
 	return s, nil
 }

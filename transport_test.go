@@ -48,6 +48,7 @@ func yamuxIsNoWayAround(t *testing.T) {
 		{"streams with data", manyStreams(yamuxTypeData, 1000), errOpened.Error()},
 		{"one stream too many", manyStreams(update, maxStreams+1), errOpened.Error()},
 		{"the same stream", yamuxFrame(update, open, 1, 0), ""},
+		{"a stream of this side", yamuxFrame(update, open, 2, 0), errOpenedOurs.Error()},
 		{"a stream twice", append(yamuxFrame(update, open, 3, 0), yamuxFrame(update, open, 3, 0)...), errOpenedTwice.Error()},
 		{"a stream again, which was reset", slices.Concat(yamuxFrame(update, open, 3, 0), yamuxFrame(update, 8, 3, 0), yamuxFrame(update, open, 3, 0)), errOpenedTwice.Error()},
 		{"another version", []byte("\x07 not yamux at all"), ""},

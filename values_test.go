@@ -5,7 +5,10 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"os"
+	"regexp"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -24,6 +27,38 @@ func init() { RegisterError("values.known", errKnown) }
 
 // overTheWire is what err arrives as.
 func overTheWire(err error) error { return values.Error(values.ErrorValue(err)) }
+
+// TestErrorNames holds PROTOCOL.md to the names that errors have, and has each arrive as itself.
+func TestErrorNames(t *testing.T) {
+	text, err := os.ReadFile("PROTOCOL.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, rest, _ := strings.Cut(string(text), "Names in use:\n")
+	list, _, _ := strings.Cut(rest, "and those given")
+	table := newSentinels()
+	var told []string
+	for _, m := range regexp.MustCompile("`([^`]+)`").FindAllStringSubmatch(list, -1) {
+		told = append(told, m[1])
+	}
+	slices.Sort(told)
+	if diff := cmp.Diff(told, slices.Sorted(maps.Keys(table.byName))); diff != "" {
+		t.Errorf("PROTOCOL.md and the names (-told +there):\n%s", diff)
+	}
+	for name, err := range table.byName {
+		if got := overTheWire(err); got != err { //nolint:errorlint // identity is the point
+			t.Errorf("%s arrives as %#v", name, got)
+		}
+	}
+	for _, err := range []error{
+		ErrTerminated, ErrTimeout, ErrClosed, ErrNotFound, ErrNotRegistered, ErrTypeNotRegistered, ErrType, ErrNoServer, ErrDisconnected,
+		ErrUnauthorized, ErrTooLarge, ErrExists, ErrRejected,
+	} {
+		if table.names[err] == "" {
+			t.Errorf("%v has no name", err)
+		}
+	}
+}
 
 func TestErrorsTravel(t *testing.T) {
 	loc := Location{Addr: "10.0.0.7", Port: 51347}

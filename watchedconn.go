@@ -16,8 +16,8 @@ import (
 )
 
 // watchedConn is the connection below yamux. It notes when bytes come, ends the connection when the peer makes yamux
-// do what it has no limits for, takes what comes on the peer's streams past yamux, and joins each yamux header with the body that is
-// written right behind it: one packet and one system call in place of two.
+// do what it has no limits for, has what comes on the peer's streams of files and what goes out on this side's pass by yamux, and joins
+// each header with its body: one packet and one system call in place of two. Who writes has the turn meanwhile.
 type watchedConn struct {
 	net.Conn
 
@@ -28,16 +28,20 @@ type watchedConn struct {
 	fault    atomic.Pointer[error] // what the peer did wrong; written by yamux's reader
 	scan     yamuxScan             // owned by yamux's reader, but for mayOpen
 	streams  peerStreams           // that the peer has opened; it has a lock of its own
-	joined   []byte                // owned by yamux's writer: a header that waits for its body, and then both
-	held     bool                  // owned by yamux's writer: joined is such a header
-	pair     net.Buffers           // owned by yamux's writer: both, in two pieces
+	own      ownStreams            // that this side has opened; so has this
+	head     [yamuxHeader]byte     // owned by yamux's writer: a header that waits for its body
+	held     bool                  // owned by yamux's writer: there is one
+	turn     chan struct{}         // capacity 1: to write; who waits gets it in order
+	joined   []byte                // owned by who has the turn: a header and its body
+	pair     [2][]byte             // owned by who has the turn: both, in two pieces
 }
 
 // newWatchedConn watches conn; the peer may open that many streams on it.
 func newWatchedConn(conn net.Conn, streams int) *watchedConn {
-	c := &watchedConn{Conn: conn, raw: conn, start: time.Now()}
-	c.streams = peerStreams{conn: conn, open: map[uint32]*inStream{}, fresh: map[uint32]*inStream{}}
-	c.scan.streams = &c.streams
+	c := &watchedConn{Conn: conn, raw: conn, start: time.Now(), turn: make(chan struct{}, 1)}
+	c.own = ownStreams{conn: c, open: map[uint32]*outStream{}}
+	c.streams = peerStreams{conn: c, open: map[uint32]*inStream{}, fresh: map[uint32]*inStream{}}
+	c.scan.streams, c.scan.own = &c.streams, &c.own
 	c.scan.mayOpen.Store(int32(streams))
 	for {
 		if below, ok := c.raw.(*wire.GatherConn); ok {
@@ -54,8 +58,14 @@ func newWatchedConn(conn net.Conn, streams int) *watchedConn {
 // Close closes the connection below TLS: TLS would first send a goodbye, and wait for seconds where nobody reads.
 func (c *watchedConn) Close() error {
 	err := c.raw.Close()
-	c.streams.end()
+	c.endStreams()
 	return err
+}
+
+// endStreams ends the streams of files of either side: the connection is at its end.
+func (c *watchedConn) endStreams() {
+	c.streams.end()
+	c.own.end()
 }
 
 // silentFor tells how long no byte has come from the peer.
@@ -85,7 +95,7 @@ func (c *watchedConn) Read(p []byte) (int, error) {
 			n, err = c.sift(p[:n+more], err)
 		}
 		if err != nil {
-			c.streams.end()
+			c.endStreams()
 		}
 		if n > 0 || err != nil {
 			return n, err
@@ -107,42 +117,71 @@ func (c *watchedConn) sift(p []byte, err error) (int, error) {
 // writes a data frame's header without its body.
 func (c *watchedConn) Write(p []byte) (int, error) {
 	switch {
-	case !c.held && isDataHeader(p):
-		c.joined, c.held = append(c.joined[:0], p...), true
+	case c.held:
+		c.held = false
+		n, err := c.writeFrame(c.head[:], p)
+		return max(0, n-yamuxHeader), err
+	case isDataHeader(p):
+		c.head, c.held = [yamuxHeader]byte(p), true
 		return len(p), nil
-	case !c.held:
-		return c.Conn.Write(p)
+	case opensStream(p):
+		c.own.opened(binary.BigEndian.Uint32(p[4:]))
 	}
-	c.held = false
-	want := int64(len(c.joined) + len(p))
-	var n int64
-	var err error
-	if tcp, ok := c.Conn.(*net.TCPConn); ok && len(p) > copyJoined {
-		c.pair = append(c.pair[:0], c.joined, p)
-		both := c.pair
-		n, err = both.WriteTo(tcp)
-	} else {
-		c.joined = append(c.joined, p...)
-		n, err = c.writeJoined()
-	}
-	if err == nil && n < want {
-		err = io.ErrShortWrite
-	}
-	return int(max(0, n-yamuxHeader)), err
+	return c.writeFrame(p, nil)
 }
 
-// writeJoined writes a header with its body, and several records of TLS at once.
-func (c *watchedConn) writeJoined() (int64, error) {
-	if c.below == nil || len(c.joined) <= tlsRecord {
-		n, err := c.Conn.Write(c.joined)
-		return int64(n), err
+// writeFrame writes a header and its body when its turn comes.
+func (c *watchedConn) writeFrame(head, body []byte) (int, error) {
+	c.turn <- struct{}{}
+	defer func() { <-c.turn }()
+	return c.writeWhole(head, body)
+}
+
+// writePast is writeFrame for a frame that is not from yamux. When it fails nobody knows how much of the frame has gone out: the
+// connection ends, as yamux ends it for its own.
+func (c *watchedConn) writePast(head, body []byte) error {
+	c.turn <- struct{}{}
+	defer func() { <-c.turn }()
+	_, err := c.writeWhole(head, body)
+	if err != nil {
+		_ = c.Close() // before another has the turn
 	}
+	return err
+}
+
+func (c *watchedConn) writeWhole(head, body []byte) (int, error) {
+	n, err := c.writeBoth(head, body)
+	if err == nil && n < len(head)+len(body) {
+		err = io.ErrShortWrite
+	}
+	return n, err
+}
+
+func (c *watchedConn) writeBoth(head, body []byte) (int, error) {
+	c.joined = append(c.joined[:0], head...)
+	if tcp, plain := c.Conn.(*net.TCPConn); plain && len(body) > copyJoined {
+		c.pair = [2][]byte{c.joined, body}
+		both := net.Buffers(c.pair[:])
+		n, err := both.WriteTo(tcp)
+		return int(n), err
+	}
+	if c.below == nil || len(head)+len(body) <= tlsRecord {
+		c.joined = append(c.joined, body...)
+		return c.Conn.Write(c.joined)
+	}
+	first := tlsRecord - len(head)
+	c.joined = append(c.joined, body[:first]...)
 	c.below.Hold()
 	n, err := c.Conn.Write(c.joined)
+	if err == nil {
+		var more int
+		more, err = c.Conn.Write(body[first:])
+		n += more
+	}
 	if flushErr := c.below.Flush(); err == nil {
 		err = flushErr
 	}
-	return int64(n), err
+	return n, err
 }
 
 // tlsRecord is the most that a record of TLS holds.
@@ -161,6 +200,9 @@ const (
 	yamuxFlagsEnd   = 4 | 8 // of one side, or of the stream
 )
 
+// opensStream reports whether a header opens a stream.
+func opensStream(h []byte) bool { return binary.BigEndian.Uint16(h[2:])&yamuxFlagOpen != 0 }
+
 // isDataHeader reports whether a body follows p.
 func isDataHeader(p []byte) bool {
 	return len(p) == yamuxHeader && p[1] == yamuxTypeData && binary.BigEndian.Uint32(p[8:]) != 0
@@ -173,14 +215,22 @@ var (
 	errOpened = fmt.Errorf("the peer has more than %d files on their way at once", maxStreams)
 )
 
+// What is not known to be whose: yamux would put one stream in the place of another.
+var (
+	errOpenedOurs = errors.New("the peer has opened a stream of yamux under a number of this side's")
+	errResetEarly = errors.New("the peer has reset a stream of yamux before it was opened")
+)
+
 // errOpenedTwice: yamux would take it for another stream where the first has been reset, and it is not known then which is which.
 var errOpenedTwice = errors.New("the peer has opened a stream of yamux twice")
 
 // yamuxScan follows the frames of yamux in the bytes that come.
 type yamuxScan struct {
 	streams    *peerStreams      // immutable
+	own        *ownStreams       // immutable
 	mayOpen    atomic.Int32      // streams that the peer may open yet
 	framesNext bool              // the next stream that the peer opens is that of frames
+	even       bool              // the peer's streams have even numbers, not odd ones
 	head       [yamuxHeader]byte // a header of which not all has come
 	have       int               // bytes of head
 	body       uint32            // bytes of a body yet to come
@@ -202,15 +252,11 @@ func (s *yamuxScan) read(n int) {
 	s.bodyCame(n)
 }
 
-// bodyCame counts bytes of a body. Who waits for them hears of it at the end of a body, and when what was posted is full: waking it is what costs.
+// bodyCame counts bytes of a body.
 func (s *yamuxScan) bodyCame(n int) {
 	s.body -= uint32(n)
-	switch {
-	case s.body > 0 || s.past == nil:
-	case s.last:
+	if s.body == 0 && s.past != nil && s.last {
 		s.streams.ended(s.past)
-	default:
-		s.past.tell()
 	}
 }
 
@@ -269,6 +315,7 @@ func (s *yamuxScan) header(h []byte) error {
 	case yamuxTypeData:
 		s.body = binary.BigEndian.Uint32(h[8:])
 	case yamuxTypeWindow:
+		s.own.mayMore(id, binary.BigEndian.Uint32(h[8:]))
 	default:
 		return nil // about no stream: yamux does not look at its flags
 	}
@@ -287,6 +334,9 @@ func (s *yamuxScan) header(h []byte) error {
 
 // opened says that the peer opens a stream.
 func (s *yamuxScan) opened(id uint32) error {
+	if s.even != (id%2 == 0) {
+		return errOpenedOurs
+	}
 	if s.mayOpen.Add(-1) < 0 {
 		return errOpened
 	}
@@ -310,7 +360,7 @@ func (s *yamuxScan) pass(h []byte, in *inStream, last bool) error {
 
 // peerStreams are the streams that the peer has opened.
 type peerStreams struct {
-	conn net.Conn // immutable: where the peer is told what it may send
+	conn *watchedConn // immutable: where the peer is told what it may send
 
 	mu    sync.Mutex           // guards following; leaf
 	open  map[uint32]*inStream // until all has come that the peer sends

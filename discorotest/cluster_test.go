@@ -125,7 +125,7 @@ func TestCutAndHeal(t *testing.T) {
 		}
 		cfg.Nodes, cfg.Servers = 2, 2
 		cluster := discorotest.New(t, cfg)
-		const pulse = 200 * time.Millisecond
+		const pulse = 400 * time.Millisecond
 		comp := cluster.Computation(t, discoro.ComputationConfig{PulseInterval: pulse})
 		co, err := comp.RunAt(t.Context(), discoro.NodeAddr(cluster.Nodes[1].Location().String()), wait.With(discoro.None{}))
 		if err != nil {

@@ -170,27 +170,30 @@ func TestNobody(t *testing.T) {
 func TestWrongArguments(t *testing.T) {
 	t.Parallel()
 	for _, tt := range []struct {
+		code int
 		says string
 		args []string
 	}{
-		{"flag provided but not defined", []string{"client1", "-nonsense"}},
-		{"too many arguments", []string{"client1", "one", "two"}},
-		{"too many arguments", []string{"client3", "one"}},
-		{"-peers", []string{"client1", "-peers", "nowhere"}},
-		{"-listen", []string{"client1", "-listen", "nowhere"}},
-		{"-node needs", []string{"client1", "-node"}},
-		{"do not go with -peers", []string{"client1", "-servers", "1", "-peers", "127.0.0.1:1"}},
-		{"-ticks", []string{"client6", "-ticks", "-1"}},
-		{"no such file", []string{"client4", "/nonexistent"}},
-		{"two programs", []string{"remote_coro", "-serve", "-find"}},
-		{"two programs", []string{"remote_channel", "-serve", "-find"}},
+		{2, "flag provided but not defined", []string{"client1", "-nonsense"}},
+		{2, "too many arguments", []string{"client1", "one", "two"}},
+		{2, "too many arguments", []string{"client3", "one"}},
+		{2, "-peers", []string{"client1", "-peers", "nowhere"}},
+		{2, "-listen", []string{"client1", "-listen", "nowhere"}},
+		{2, "-node needs", []string{"client1", "-node"}},
+		{2, "do not go with -peers", []string{"client1", "-servers", "1", "-peers", "127.0.0.1:1"}},
+		{2, "-ticks", []string{"client6", "-ticks", "-1"}},
+		{2, "-ticks", []string{"client6", "-ticks", "9223372036854775808"}},
+		{2, "-ticks", []string{"client6_channel", "-ticks", "9223372036854775807"}},
+		{1, "no such file", []string{"client4", "/nonexistent"}},
+		{1, "two programs", []string{"remote_coro", "-serve", "-find"}},
+		{1, "two programs", []string{"remote_channel", "-serve", "-find"}},
 	} {
 		t.Run(strings.Join(tt.args, " "), func(t *testing.T) {
 			t.Parallel()
 			p := start(t, tt.args[0], tt.args[1:]...)
 			code := p.Wait()
 			text := p.Err.String()
-			if code != 1 && code != 2 || strings.Count(text, "\n") != 1 || !strings.HasPrefix(text, tt.args[0]+": ") || !strings.Contains(text, tt.says) {
+			if code != tt.code || strings.Count(text, "\n") != 1 || !strings.HasPrefix(text, tt.args[0]+": ") || !strings.Contains(text, tt.says) {
 				t.Errorf("exit code %d, standard error:\n%s", code, text)
 			}
 		})

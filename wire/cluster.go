@@ -229,6 +229,23 @@ type Freed struct {
 	Job   JobID
 }
 
+// Heard tells the scheduler of how many more of the jobs that have ended, in the order in which it was told of them, the client knows
+// that they had begun.
+type Heard struct {
+	_     struct{} `cbor:",toarray"`
+	Token Token
+	Jobs  uint64
+}
+
+// Unheard tells the client of a job that has ended at a server that is lost: if it has not heard that the job began, it will not
+// hear of its end either.
+type Unheard struct {
+	_     struct{} `cbor:",toarray"`
+	Token Token
+	Job   JobID
+	Err   *Failure
+}
+
 // Status tells the client that something of its computation changed state.
 type Status struct {
 	_      struct{} `cbor:",toarray"`
@@ -293,6 +310,8 @@ var clusterFrames = map[Kind]func() Frame{
 	KindStarted:     func() Frame { return &Started{} },
 	KindDone:        func() Frame { return &Done{} },
 	KindFreed:       func() Frame { return &Freed{} },
+	KindHeard:       func() Frame { return &Heard{} },
+	KindUnheard:     func() Frame { return &Unheard{} },
 	KindStatus:      func() Frame { return &Status{} },
 	KindAvail:       func() Frame { return &Avail{} },
 	KindQueued:      func() Frame { return &Queued{} },
@@ -361,6 +380,12 @@ func (*Unstart) Kind() Kind { return KindUnstart }
 
 // Kind of a Freed.
 func (*Freed) Kind() Kind { return KindFreed }
+
+// Kind of a Heard.
+func (*Heard) Kind() Kind { return KindHeard }
+
+// Kind of an Unheard.
+func (*Unheard) Kind() Kind { return KindUnheard }
 
 // Kind of a Status.
 func (*Status) Kind() Kind { return KindStatus }

@@ -6,7 +6,7 @@ import (
 )
 
 // GatherConn is the connection below TLS. TLS writes each of its records, of 16 KiB, by itself; between Hold and Flush they are
-// gathered, and written at once. It is safe for concurrent use, as the connections above and below it are.
+// gathered, and written by many at once. It is safe for concurrent use, as the connections above and below it are.
 type GatherConn struct {
 	net.Conn
 
@@ -18,7 +18,10 @@ type GatherConn struct {
 // NetConn returns the connection below.
 func (c *GatherConn) NetConn() net.Conn { return c.Conn }
 
-// Write writes p, or keeps it until Flush.
+// gatherMost is how much is kept before it is written, about.
+const gatherMost = 128 << 10
+
+// Write writes p, or keeps it until Flush, or until there is enough of it.
 func (c *GatherConn) Write(p []byte) (int, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -26,7 +29,16 @@ func (c *GatherConn) Write(p []byte) (int, error) {
 		return c.Conn.Write(p)
 	}
 	c.buf = append(c.buf, p...)
-	return len(p), nil
+	if len(c.buf) < gatherMost {
+		return len(p), nil
+	}
+	return len(p), c.writeLocked()
+}
+
+func (c *GatherConn) writeLocked() error {
+	_, err := c.Conn.Write(c.buf)
+	c.buf = c.buf[:0]
+	return err
 }
 
 // Hold makes Write keep what it is given.
@@ -41,7 +53,8 @@ func (c *GatherConn) Flush() error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.held = false
-	_, err := c.Conn.Write(c.buf)
-	c.buf = c.buf[:0]
-	return err
+	if len(c.buf) == 0 {
+		return nil
+	}
+	return c.writeLocked()
 }

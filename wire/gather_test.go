@@ -5,6 +5,7 @@ import (
 	"io"
 	"net"
 	"slices"
+	"strings"
 	"testing"
 )
 
@@ -50,7 +51,22 @@ func TestGatherConn(t *testing.T) {
 	if c.NetConn() != below {
 		t.Error("NetConn is not the connection below")
 	}
+	below.writes = nil
+	long := strings.Repeat("x", gatherMost-1)
 	c.Hold()
+	write(long, "y", long, "z")
+	if err := c.Flush(); err != nil {
+		t.Error(err)
+	}
+	if want := []string{long + "y", long + "z"}; !slices.Equal(below.writes, want) {
+		t.Errorf("of much there were %d writes, want %d", len(below.writes), len(want))
+	}
+	c.Hold()
+	below.err, c.buf = io.ErrClosedPipe, []byte(long)
+	if _, err := c.Write([]byte("y")); !errors.Is(err, io.ErrClosedPipe) {
+		t.Errorf("a write of much: %v", err)
+	}
+	below.err = nil
 	write("f")
 	below.err = io.ErrClosedPipe
 	if err := c.Flush(); !errors.Is(err, io.ErrClosedPipe) {

@@ -52,7 +52,9 @@ const (
 	KindQueued   Kind = 41 // scheduler to client: where in the queue its computation is
 	KindNear     Kind = 42 // scheduler to node: which nodes are in your network?
 	KindUnstart  Kind = 43 // scheduler to server: the job is not to be started any more
+	KindHeard    Kind = 44 // server to scheduler: the client knows of the first jobs that have ended
 	KindTally    Kind = 45 // node to server: how many coroutines are there? answered with the number
+	KindUnheard  Kind = 46 // scheduler to client: the job has ended at a server that is lost since
 )
 
 // Frame is one unit of what peers say to each other.

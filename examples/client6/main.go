@@ -30,12 +30,12 @@ var (
 
 func main() {
 	discoro.Init() // a server process goes no further
-	var ticks uint
+	var ticks int
 	demo.Main(&demo.Program{
 		Name: "client6", Servers: 2,
-		Flags: func(fs *flag.FlagSet) { fs.UintVar(&ticks, "ticks", 500_000, "how many prices to send") },
+		Flags: func(fs *flag.FlagSet) { prices.TicksFlag(fs, &ticks) },
 		Work: func(ctx context.Context, sched *discoro.Scheduler, _ string) error {
-			return run(ctx, sched.Runtime, int(ticks))
+			return run(ctx, sched.Runtime, ticks)
 		},
 	})
 }

@@ -6,9 +6,9 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"strconv"
 	"strings"
-	"syscall"
 	"testing"
 	"time"
 
@@ -39,8 +39,8 @@ func newBed(t *testing.T) *bed {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
-		for _, pid := range b.processes() {
-			_ = syscall.Kill(pid, syscall.SIGKILL)
+		for _, p := range b.processes() {
+			_ = p.Kill()
 		}
 	})
 	return b
@@ -71,8 +71,8 @@ func (b *bed) clean() {
 	}
 }
 
-// processes are those of the program, by id.
-func (b *bed) processes() (pids []int) {
+// processes are those of the program.
+func (b *bed) processes() (all []*os.Process) {
 	links, err := filepath.Glob("/proc/[0-9]*/exe")
 	if err != nil {
 		b.Fatal(err)
@@ -80,24 +80,29 @@ func (b *bed) processes() (pids []int) {
 	for _, link := range links {
 		if exe, err := os.Readlink(link); err == nil && exe == b.exe {
 			pid, _ := strconv.Atoi(strings.Split(link, "/")[2])
-			pids = append(pids, pid)
+			if p, err := os.FindProcess(pid); err == nil {
+				all = append(all, p)
+			}
 		}
 	}
-	return pids
+	return all
 }
 
-// busyServer waits until a server process has counted for a while, and returns its id.
-func (p *program) busyServer() (pid int) {
+// busyServer waits until a server process has counted for a while, and returns it.
+func (p *program) busyServer() (server *os.Process) {
 	p.Helper()
+	if runtime.GOOS != "linux" {
+		p.Skip("which processes there are, and what they have done, is looked at on Linux alone")
+	}
 	procs.Poll(p.T, "a server at work", func() bool {
-		for _, pid = range p.processes() {
-			if pid != p.Cmd.Process.Pid && ticks(pid) >= 3 {
+		for _, server = range p.processes() {
+			if server.Pid != p.Cmd.Process.Pid && ticks(server.Pid) >= 3 {
 				return true
 			}
 		}
 		return false
 	})
-	return pid
+	return server
 }
 
 // ticks is how many hundredths of a second a process has computed.
@@ -265,7 +270,7 @@ func TestServerKilled(t *testing.T) {
 	dir, files, words := large(t)
 	b := newBed(t)
 	p := b.start(dir, "-servers", "2", ".")
-	if err := syscall.Kill(p.busyServer(), syscall.SIGKILL); err != nil {
+	if err := p.busyServer().Kill(); err != nil {
 		t.Fatal(err)
 	}
 	p.End(0)
@@ -282,8 +287,8 @@ func TestInterrupt(t *testing.T) {
 	p := b.start(dir, "-servers", "2", ".")
 	p.busyServer()
 	start := time.Now()
-	for _, pid := range b.processes() { // as a terminal does
-		_ = syscall.Kill(pid, syscall.SIGINT)
+	for _, process := range b.processes() { // as a terminal does
+		_ = process.Signal(os.Interrupt)
 	}
 	p.End(1)
 	if took := time.Since(start); took > 8*time.Second {

@@ -2,9 +2,11 @@
 package prices
 
 import (
+	"flag"
 	"fmt"
 	"math"
 	"math/rand/v2"
+	"strconv"
 
 	"github.com/discoro/discoro"
 )
@@ -38,6 +40,20 @@ func init() {
 	discoro.RegisterType[Tick]("prices.tick")
 	discoro.RegisterType[End]("prices.end")
 	discoro.RegisterType[Signal]("prices.signal")
+}
+
+// TicksFlag declares the flag -ticks, which sets ticks.
+func TicksFlag(fs *flag.FlagSet, ticks *int) {
+	const most = math.MaxInt / 2 // as each is counted at two servers
+	*ticks = 500_000
+	fs.Func("ticks", fmt.Sprintf("the `number` of prices to send (default %d)", *ticks), func(text string) error {
+		n, err := strconv.ParseUint(text, 0, strconv.IntSize)
+		if err != nil || n > most {
+			return fmt.Errorf("want a number from 0 to %d", most)
+		}
+		*ticks = int(n)
+		return nil
+	})
 }
 
 // Walk returns the next tick of a random walk that is the same in every run.

@@ -1,0 +1,260 @@
+package discoro
+
+import (
+	"bytes"
+	"context"
+	"encoding/binary"
+	"errors"
+	"io"
+	"math"
+	"math/rand/v2"
+	"net"
+	"os"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/hashicorp/yamux"
+)
+
+// ownStream returns a stream that this side has opened on c, as yamux opens one.
+func ownStream(t *testing.T, c *watchedConn, id uint32) *outStream {
+	t.Helper()
+	if _, err := c.Write(yamuxFrame(yamuxTypeWindow, yamuxFlagOpen, id, 0)); err != nil {
+		t.Fatal(err)
+	}
+	back, _ := net.Pipe()
+	return c.own.stream(id, back)
+}
+
+// TestOwnStreamWindow has more to send than the peer takes: what is sent waits for the peer, and for nothing that it says of other
+// streams; a deadline ends the wait, and so does the end of the connection.
+func TestOwnStreamWindow(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		below := &recordConn{}
+		c := newWatchedConn(below, 1)
+		s := ownStream(t, c, 3)
+		peer := func(id, n uint32) {
+			t.Helper()
+			if _, err := c.scan.sift(yamuxFrame(yamuxTypeWindow, 0, id, n)); err != nil {
+				t.Fatal(err)
+			}
+		}
+		sent := func() int {
+			synctest.Wait()
+			sum := 0
+			for _, w := range below.writes[1:] {
+				if !isDataHeader(w[:yamuxHeader]) || binary.BigEndian.Uint32(w[4:]) != 3 || int(binary.BigEndian.Uint32(w[8:])) != len(w)-yamuxHeader {
+					t.Errorf("a frame of %d bytes begins with %x", len(w), w[:yamuxHeader])
+				}
+				sum += len(w) - yamuxHeader
+			}
+			return sum
+		}
+		write := func(n int) <-chan error {
+			done := make(chan error, 1)
+			go func() {
+				_, err := s.Write(make([]byte, n))
+				done <- err
+			}()
+			return done
+		}
+		done := write(firstWindow + 100)
+		if n := sent(); n != firstWindow {
+			t.Errorf("at first %d bytes are sent", n)
+		}
+		peer(5, 50)
+		if n := sent(); n != firstWindow {
+			t.Errorf("with a window of another stream %d bytes are sent", n)
+		}
+		peer(3, 99)
+		if n := sent(); n != firstWindow+99 {
+			t.Errorf("with 99 more %d bytes are sent", n)
+		}
+		peer(3, 1)
+		if err := <-done; err != nil || sent() != firstWindow+100 {
+			t.Errorf("%d bytes are sent, %v", sent(), err)
+		}
+
+		done = write(1)
+		synctest.Wait()
+		_ = s.SetDeadline(longAgo)
+		if err := <-done; !errors.Is(err, os.ErrDeadlineExceeded) {
+			t.Errorf("with a deadline: %v", err)
+		}
+		_ = s.SetDeadline(time.Time{})
+		for range 5 { // far beyond what it can count
+			peer(3, math.MaxUint32)
+		}
+		if err := <-write(1); err != nil {
+			t.Errorf("without a deadline: %v", err)
+		}
+
+		s.window = 0
+		done = write(1)
+		synctest.Wait()
+		c.endStreams()
+		if err := <-done; !errors.Is(err, io.ErrClosedPipe) {
+			t.Errorf("at the end of the connection: %v", err)
+		}
+		s = ownStream(t, c, 5)
+		if err := <-write(1); !errors.Is(err, io.ErrClosedPipe) {
+			t.Errorf("behind the end of the connection: %v", err)
+		}
+		_ = s.Close()
+		if len(c.own.open) != 1 {
+			t.Errorf("%d streams are open, want 1", len(c.own.open))
+		}
+	})
+}
+
+// TestOwnStreamsToYamux sends over several streams at once to a side that has nothing but yamux, which counts what comes: all of
+// it comes, in order, and what goes over the stream of frames in between.
+func TestOwnStreamsToYamux(t *testing.T) {
+	t.Parallel()
+	near, far := tcpPair(t)
+	cfg := yamuxConfig()
+	mux, err := yamux.Server(far, cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer mux.Close()
+	a, err := newTransport(context.Background(), near, true)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer a.close()
+	frames, err := mux.Accept()
+	if err != nil {
+		t.Fatal(err)
+	}
+	var all sync.WaitGroup
+	all.Go(func() {
+		sendAndCompare(t, writerFunc(func(p []byte) (int, error) { return len(p), a.write(p) }), frames, 0)
+	})
+	for i := range uint64(5) {
+		out, err := a.openStream()
+		if err != nil {
+			t.Fatal(err)
+		}
+		in, err := mux.Accept()
+		if err != nil {
+			t.Fatal(err)
+		}
+		all.Go(func() {
+			defer in.Close()
+			sendAndCompare(t, out, in, i+1)
+			_ = out.Close()
+			if n, err := in.Read(make([]byte, 1)); n > 0 || !errors.Is(err, io.EOF) {
+				t.Errorf("behind the end came %d bytes, %v", n, err)
+			}
+		})
+	}
+	all.Wait()
+	if n := len(a.conn.own.open); n > 0 {
+		t.Errorf("%d streams are left", n)
+	}
+}
+
+// resetSession opens streams as yamux does those that the peer resets before they are opened: nothing says on the connection that they are.
+type resetSession struct {
+	session
+
+	own *ownStreams
+}
+
+func (s resetSession) Open() (net.Conn, error) {
+	c, err := s.session.Open()
+	if err == nil {
+		s.own.closed(c.(*yamux.Stream).StreamID())
+	}
+	return c, err
+}
+
+// TestOwnStreamResetEarly has the peer reset a stream that it knows will be opened: that is an error.
+func TestOwnStreamResetEarly(t *testing.T) {
+	t.Parallel()
+	a, _ := transports(t)
+	a.session = resetSession{a.session, &a.conn.own}
+	if s, err := a.openStream(); s != nil || !errors.Is(err, errResetEarly) {
+		t.Errorf("got %v, %v", s, err)
+	}
+}
+
+// TestOpenedOurs has the peer open a stream under the number of this side's next: yamux would put the one in the place of the other, and who
+// reads that one would never hear of the end.
+func TestOpenedOurs(t *testing.T) {
+	t.Parallel()
+	for _, tt := range []struct {
+		id   uint32
+		want error
+	}{{2, nil}, {3, errOpenedOurs}} {
+		near, far := tcpPair(t)
+		a, err := newTransport(t.Context(), near, true)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := far.Write(yamuxFrame(yamuxTypeWindow, yamuxFlagOpen, tt.id, 0)); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := a.acceptStream(); !errors.Is(err, tt.want) {
+			t.Errorf("stream %d: %v, want %v", tt.id, err, tt.want)
+		}
+		a.close()
+	}
+}
+
+// TestWritePastFails has the connection take no more in the middle of a frame that yamux does not know: nothing else is written, and
+// whoever reads hears of the end.
+func TestWritePastFails(t *testing.T) {
+	t.Parallel()
+	near, far := net.Pipe()
+	defer far.Close()
+	below := &recordConn{Conn: near, limited: true, room: yamuxHeader + 20, err: io.ErrClosedPipe}
+	c := newWatchedConn(below, 1)
+	s := ownStream(t, c, 3)
+	if _, err := s.Write(make([]byte, 100)); !errors.Is(err, io.ErrClosedPipe) {
+		t.Errorf("write: %v", err)
+	}
+	_ = far.SetReadDeadline(longAgo)
+	if _, err := far.Read(make([]byte, 1)); !errors.Is(err, io.EOF) {
+		t.Fatalf("the connection goes on: %v", err)
+	}
+	s.window = 0
+	if _, err := s.Write(make([]byte, 1)); !errors.Is(err, io.ErrClosedPipe) {
+		t.Errorf("behind it: %v", err)
+	}
+}
+
+type writerFunc func(p []byte) (int, error)
+
+func (f writerFunc) Write(p []byte) (int, error) { return f(p) }
+
+// sendAndCompare writes pieces of random sizes, and reads them at the other side.
+func sendAndCompare(t *testing.T, to io.Writer, from net.Conn, seed uint64) {
+	t.Helper()
+	random := rand.New(rand.NewPCG(seed, 0))
+	content := make([]byte, 3<<20)
+	for i := range content {
+		content[i] = byte(random.Uint32())
+	}
+	var sent sync.WaitGroup
+	defer sent.Wait()
+	sent.Go(func() {
+		for left := content; len(left) > 0; {
+			n := min(len(left), 1+random.IntN(600_000))
+			if _, err := to.Write(left[:n]); err != nil {
+				t.Error(err)
+				return
+			}
+			left = left[n:]
+		}
+	})
+	got := make([]byte, len(content))
+	if n, err := io.ReadFull(from, got); err != nil || !bytes.Equal(got, content) {
+		t.Errorf("%d bytes came, or others, %v", n, err)
+		_ = from.Close()
+	}
+}
