@@ -39,6 +39,7 @@ var goStarters = map[place]string{
 	{"main_commands.go", "operate"}:                "writes standard output, which nobody may read: ends with hush, or with the process",
 	{"main_commands.go", "readLines"}:              "reads standard input, which a Read cannot be got out of: ends with that, or with the process",
 	{"discorotest/cluster.go", "(*Cluster).close"}: "waits for its goroutines before it returns",
+	{"internal/stopwatch/stopwatch.go", "Start"}:   "ends with the stopwatch, which the test's end stops",
 	{"process.go", "serveProcess"}:                 "reads standard input, which a Read cannot be got out of: ends with the process",
 	{"wire/protect.go", "newProtection"}:           "derives a key, which ends by itself, and Ready waits for it",
 }
@@ -53,6 +54,7 @@ var ownImports = map[string][]string{
 	".":           {"wire"},
 	"httpd":       {"."},
 	"discorotest": {"."},
+	"internal":    {}, // for tests
 	"examples":    {".", "httpd", "discorotest", "examples/internal/demo", "examples/internal/prices", "examples/internal/procs"},
 }
 

@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/discoro/discoro/internal/stopwatch"
 	"github.com/discoro/discoro/wire"
 )
 
@@ -270,13 +271,11 @@ func closeDuringGreeting(t *testing.T) {
 			first, second = b, a
 		}
 		waitFor(t.Context(), time.Duration(i)*100*time.Microsecond, nil)
-		start := time.Now()
+		watch := stopwatch.Start(t)
 		if err := first.Close(); err != nil {
 			t.Error(err)
 		}
-		if took := time.Since(start); took > 3*time.Second {
-			t.Errorf("Close took %v", took)
-		}
+		watch.Within("Close", 3*time.Second)
 		if err := next(t, dialled); err != nil && !errors.Is(err, ErrClosed) && !errors.Is(err, ErrDisconnected) {
 			t.Error(err)
 		}
@@ -305,13 +304,11 @@ func TestUseAfterClose(t *testing.T) {
 		"Connect": func() error { _, err := a.Connect(ctx, b.loc.String()); return err },
 		"Locate":  func() error { _, err := a.Locate(ctx, "collect", b.loc); return err },
 	} {
-		start := time.Now()
+		watch := stopwatch.Start(t)
 		if err := do(); !errors.Is(err, ErrClosed) {
 			t.Errorf("%s: %v, want ErrClosed", verb, err)
 		}
-		if took := time.Since(start); took > time.Second {
-			t.Errorf("%s took %v", verb, took)
-		}
+		watch.Within(verb, time.Second)
 	}
 }
 

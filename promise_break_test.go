@@ -8,6 +8,8 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	"github.com/discoro/discoro/internal/stopwatch"
 )
 
 // TestPromise03BrokenLink: a broken link ends everything that was on it; a new link is a new incarnation.
@@ -69,7 +71,7 @@ func silenceEndsEverything(t *testing.T) {
 			return err
 		},
 	}
-	start := time.Now()
+	watch := stopwatch.Start(t)
 	p.Freeze()
 	for verb, do := range calls {
 		go func() { ends <- end{verb, do()} }()
@@ -84,9 +86,7 @@ func silenceEndsEverything(t *testing.T) {
 			t.Errorf("%s: %v, want ErrDisconnected", e.verb, e.err)
 		}
 	}
-	if took := time.Since(start); took > missedPulses*pulse+time.Second {
-		t.Errorf("they failed after %v", took)
-	}
+	watch.Within("failing", missedPulses*pulse+time.Second)
 	_, _ = waitEnded(t, la), waitEnded(t, lb)
 	p.Thaw()
 	p.Cut()
@@ -210,15 +210,12 @@ func TestPromise05Detection(t *testing.T) { //nolint:tparallel // so that its pa
 			}
 			ended := make(chan error, 1)
 			go func() { ended <- c.Wait(testContext(t)) }()
-			start := time.Now()
+			watch := stopwatch.Start(t)
 			harm(peer, p)
 			if err := next(t, ended); !errors.Is(err, ErrDisconnected) {
 				t.Errorf("a wait ended with %v, want ErrDisconnected", err)
 			}
-			took := time.Since(start)
-			if t.Logf("noticed after %v", took); took > missedPulses*pulse+time.Second {
-				t.Errorf("noticed after %v", took)
-			}
+			t.Logf("noticed after %v", watch.Within("noticing it", missedPulses*pulse+time.Second))
 		})
 	}
 	t.Run("slow", func(t *testing.T) {

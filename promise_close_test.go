@@ -12,6 +12,8 @@ import (
 	"time"
 
 	"go.uber.org/goleak"
+
+	"github.com/discoro/discoro/internal/stopwatch"
 )
 
 var promiseFile = Register("promise.file", func(c *Coro, _ None) (None, error) {
@@ -116,13 +118,11 @@ func closeEverything(t *testing.T, processes bool) {
 		name  string
 		close func() error
 	}{{"client", client.Close}, {"node", node.Close}, {"scheduler", sched.Close}} {
-		start := time.Now()
+		watch := stopwatch.Start(t)
 		if err := role.close(); err != nil {
 			t.Errorf("the %s: %v", role.name, err)
 		}
-		if took := time.Since(start); took > defaultGrace+closeGrace {
-			t.Errorf("closing the %s took %v", role.name, took)
-		}
+		watch.Within("closing the "+role.name, defaultGrace+closeGrace)
 		if err := role.close(); err != nil {
 			t.Errorf("the %s, again: %v", role.name, err)
 		}
@@ -160,13 +160,11 @@ func closeWithFrozenPeer(t *testing.T) {
 			t.Error(err)
 		}
 	}
-	start := time.Now()
+	watch := stopwatch.Start(t)
 	if err := rt.Close(); err != nil {
 		t.Error(err)
 	}
-	if took := time.Since(start); took > 2*time.Second+time.Second { // it waits 2 s for the peer to read
-		t.Errorf("Close took %v", took)
-	}
+	watch.Within("Close", 2*time.Second+time.Second) // it waits 2 s for the peer to read
 	for _, has := range belongings(t) {
 		if !slices.Contains(before, has) && !strings.HasPrefix(has, "child") { // its state has changed
 			t.Errorf("left behind: %s", has)
@@ -193,13 +191,11 @@ func closeWithStuckCoroutine(t *testing.T) {
 		return nil, nil
 	})
 	next(t, running)
-	start := time.Now()
+	watch := stopwatch.Start(t)
 	if err := rt.Close(); err != nil {
 		t.Error(err)
 	}
-	if took := time.Since(start); took > 5*time.Second {
-		t.Errorf("Close took %v", took)
-	}
+	watch.Within("Close", 5*time.Second)
 	for _, has := range belongings(t) {
 		if !slices.Contains(before, has) {
 			t.Errorf("left behind: %s", has)

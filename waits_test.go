@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/discoro/discoro"
+	"github.com/discoro/discoro/internal/stopwatch"
 )
 
 // TestCorosSayWhatTheyWaitFor has coroutines wait in the methods of roles and channels: the listing names each.
@@ -83,14 +84,12 @@ func TestNodeClosedByItsServers(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	start := time.Now()
+	watch := stopwatch.Start(t)
 	errs, err := discoro.Result[[]string](c.ctx, job)
 	if err != nil || len(errs) != 3 {
 		t.Errorf("%q, %v", errs, err)
 	}
-	if took := time.Since(start); took > 3*time.Second {
-		t.Errorf("it took %v", took)
-	}
+	watch.Within("it", 3*time.Second)
 	if err := comp.Close(c.ctx); err != nil {
 		t.Fatal(err)
 	}

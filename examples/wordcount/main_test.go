@@ -15,6 +15,7 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/discoro/discoro/examples/internal/procs"
+	"github.com/discoro/discoro/internal/stopwatch"
 )
 
 // built is the folder of the program, built once.
@@ -286,14 +287,12 @@ func TestInterrupt(t *testing.T) {
 	b := newBed(t)
 	p := b.start(dir, "-servers", "2", ".")
 	p.busyServer()
-	start := time.Now()
+	watch := stopwatch.Start(t)
 	for _, process := range b.processes() { // as a terminal does
 		_ = process.Signal(os.Interrupt)
 	}
 	p.End(1)
-	if took := time.Since(start); took > 8*time.Second {
-		t.Errorf("it took %v", took)
-	}
+	watch.Within("its end", 8*time.Second)
 	p.wantOneLine("wordcount: interrupted")
 	b.clean()
 }
