@@ -304,7 +304,7 @@ func (rt *Runtime) removeDest() error {
 	if !own {
 		return nil
 	}
-	return os.RemoveAll(dest)
+	return removeFolder(dest)
 }
 
 // allCoros returns the live coroutines.

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"runtime/debug"
@@ -21,8 +22,9 @@ type FileOptions struct {
 	Overwrite bool
 	// Progress is told now and then how many bytes of how many have been handed to the link, and at the end that all have. Calls
 	// come one at a time, from another goroutine than SendFile's; none begins after SendFile has returned. The transfer waits
-	// while a call lasts; a panic in one ends it with a [*PanicError], and runtime.Goexit with an error that says so; after that of the last
-	// call the whole file may be there.
+	// while a call lasts, and SendFile waits for one that is under way, also when its context has ended, unless its coroutine was
+	// terminated. A panic in one ends the transfer with a [*PanicError], and runtime.Goexit with an error that says so; after that
+	// of the last call the whole file may be there.
 	Progress func(sent, total int64)
 }
 
@@ -32,9 +34,10 @@ type FileOptions struct {
 //
 // SendFile blocks until the other side has the whole file under its name, or ctx ends; a coroutine gives up the turn
 // meanwhile. The other side checks every part that arrives, and gives the file its name when it is whole. On an error it has
-// nothing of the file, unless it was the answer that got lost: after [ErrDisconnected], or when ctx has ended, the
-// whole file may be there. What is appended to the file meanwhile is not sent; when it becomes shorter that is an error. Sixteen
-// files at a time go to one runtime; more wait for their turn. Memory that a transfer takes does not depend on the file's size.
+// nothing of the file, or has not as soon as it notices, unless it was the answer that got lost: after [ErrDisconnected], or when
+// ctx has ended, the whole file may be there. What is appended to the file meanwhile is not sent, what is changed in it may be, and
+// when it becomes shorter that is an error. Sixteen files at a time go to one runtime; more wait for their turn. Memory that a
+// transfer takes does not depend on the file's size.
 //
 // [ErrTooLarge]: it is larger than the other side's Config.MaxFileSize. [ErrExists]: a file of that name is there.
 // [ErrRejected]: a name that may not be used, no regular file, one that does not say how large it is, as those in /proc, or a
@@ -90,6 +93,9 @@ func (op *fileOp) do(ctx context.Context) error {
 	if err := checkFileNames(op.head.Dir, op.head.Name); err != nil {
 		return err
 	}
+	if err := ctx.Err(); err != nil { // or the file could be on its way before anybody looks
+		return err
+	}
 	work, stop := context.WithCancelCause(op.rt.ctx)
 	defer stop(nil)
 	k := &call{why: op.why}
@@ -142,13 +148,21 @@ func (op *fileOp) prepare() error {
 		}
 	}
 	if err == nil && !info.Mode().IsRegular() {
-		err = &textError{text: "it is no regular file", is: []error{ErrRejected}}
+		err = errNoFile(info)
 	}
 	if err != nil {
 		return err
 	}
 	op.head.Size, op.head.Mode = info.Size(), uint32(info.Mode().Perm())
 	return op.checkEmpty()
+}
+
+func errNoFile(info fs.FileInfo) error {
+	text := "it is no regular file"
+	if info.IsDir() {
+		text = "it is a folder, no regular file: send what is in it, with FileOptions.Dir"
+	}
+	return &textError{text: text, is: []error{ErrRejected}}
 }
 
 // checkEmpty refuses a file that claims to be empty and is not, as those in /proc: it would arrive without its content.

@@ -5,6 +5,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"syscall"
 	"testing"
@@ -92,4 +93,61 @@ func TestFilePermission(t *testing.T) {
 	if err := a.SendFile(testContext(t), b.Location(), path); !errors.Is(err, fs.ErrPermission) || strings.Contains(err.Error(), dest) {
 		t.Errorf("SendFile returned %v", err)
 	}
+}
+
+// TestRemoveFolder removes what a function may have left in its folder: folders that cannot be written, searched or read, as a cache
+// of Go modules has them, and the folder itself likewise; and nothing of what a link leads to.
+func TestRemoveFolder(t *testing.T) {
+	t.Parallel()
+	failed := make(chan error)
+	go func() {
+		runtime.LockOSThread() // which ends with this goroutine
+		if err := syscall.Setfsuid(nobody); err != nil {
+			failed <- err
+			return
+		}
+		failed <- removeLocked(t)
+	}()
+	if err := <-failed; err != nil {
+		t.Error(err)
+	}
+}
+
+// nobody is a user without rights; who is no other user already can become it.
+const nobody = 65534
+
+func removeLocked(t *testing.T) (err error) {
+	t.Helper()
+	base, err := os.MkdirTemp("", "remove-") // t.TempDir is in a folder of root's alone
+	if err != nil {
+		return err
+	}
+	outside := filepath.Join(base, "outside")
+	folder := filepath.Join(base, "folder")
+	deep := filepath.Join(folder, "a", "b")
+	defer func() {
+		for _, name := range []string{folder, filepath.Dir(deep), deep} {
+			_ = os.Chmod(name, 0o700) // where they are left
+		}
+		err = errors.Join(err, os.RemoveAll(base))
+	}()
+	if err := errors.Join(
+		os.MkdirAll(deep, 0o700),
+		os.WriteFile(filepath.Join(deep, "file"), nil, 0o400),
+		os.Mkdir(outside, 0o500),
+		os.Symlink(outside, filepath.Join(deep, "link")),
+		os.Chmod(deep, 0o500), os.Chmod(filepath.Dir(deep), 0), os.Chmod(folder, 0o500),
+	); err != nil {
+		return err
+	}
+	if err := removeFolder(folder); err != nil {
+		t.Error(err)
+	}
+	if _, err := os.Lstat(folder); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("the folder is there: %v", err)
+	}
+	if info, err := os.Stat(outside); err != nil || info.Mode().Perm() != 0o500 {
+		t.Errorf("the folder outside: %v, %v", info, err)
+	}
+	return removeFolder(folder) // that it is gone is no error
 }

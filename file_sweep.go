@@ -1,6 +1,7 @@
 package discoro
 
 import (
+	"errors"
 	"io/fs"
 	"log/slog"
 	"os"
@@ -53,4 +54,26 @@ func (rt *Runtime) sweepOnce() (more bool) {
 		return nil
 	})
 	return more
+}
+
+// removeFolder removes a folder with all that is in it. A function may have left folders there that cannot be written or read, as a
+// cache of Go modules has them.
+func removeFolder(path string) error {
+	err := os.RemoveAll(path)
+	if !errors.Is(err, fs.ErrPermission) {
+		return err
+	}
+	if info, e := os.Lstat(path); e == nil && info.IsDir() {
+		_ = os.Chmod(path, 0o700) // what fails here fails below, too
+	}
+	if root, e := os.OpenRoot(path); e == nil {
+		_ = fs.WalkDir(root.FS(), ".", func(name string, d fs.DirEntry, err error) error {
+			if err == nil && d.IsDir() {
+				_ = root.Chmod(name, 0o700) // before it is read
+			}
+			return nil
+		})
+		_ = root.Close()
+	}
+	return os.RemoveAll(path)
 }

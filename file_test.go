@@ -212,6 +212,12 @@ func TestSendFileErrors(t *testing.T) {
 	if err := a.SendFile(ctx, nobody, path); !errors.Is(err, context.Canceled) {
 		t.Errorf("a context that has ended: %v", err)
 	}
+	for range 100 { // nothing is begun
+		if err := a.SendFile(ctx, a.Location(), path); !errors.Is(err, context.Canceled) {
+			t.Fatalf("a context that has ended, and the runtime itself: %v", err)
+		}
+	}
+	wantFiles(t, a.DestPath())
 	c := testRuntime(t, Config{Name: "c"})
 	c.Close()
 	if err := c.SendFile(testContext(t), b.Location(), path); !errors.Is(err, ErrClosed) {

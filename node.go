@@ -146,7 +146,7 @@ func (n *Node) Close() error {
 		if e := n.loop.await(ctx, waitClose, func(l *nodeLoop, done func()) { l.shutdown(done) }); e != nil {
 			n.rt.log.Warn("servers did not close in time", slog.Any("err", e))
 		}
-		err = errors.Join(n.rt.Close(), os.RemoveAll(n.loop.folder))
+		err = errors.Join(n.rt.Close(), removeFolder(n.loop.folder))
 	})
 	<-n.ended
 	return err

@@ -88,9 +88,9 @@ func (s *Server) Close() error {
 		defer close(s.ended)
 		err = s.rt.Close()
 		if s.loop.owned {
-			err = errors.Join(err, os.RemoveAll(s.rt.DestPath()))
+			err = errors.Join(err, removeFolder(s.rt.DestPath()))
 		} else if dir := s.loop.dir.Load(); dir != nil {
-			err = errors.Join(err, os.RemoveAll(*dir))
+			err = errors.Join(err, removeFolder(*dir))
 		}
 	})
 	<-s.ended
@@ -466,7 +466,7 @@ func (l *serverLoop) closedIfIdle() {
 	l.rt.resetVars()
 	l.rt.start(func() {
 		l.rt.files.awaitIdle()
-		if err := os.RemoveAll(c.dir); err != nil {
+		if err := removeFolder(c.dir); err != nil {
 			l.rt.log.Warn("cannot remove a computation's folder", slog.Any("err", err))
 		}
 		l.node.tell(&wire.ServerDone{Token: c.token})
