@@ -29,13 +29,15 @@ type board struct {
 
 type node struct {
 	state   discoro.StatusKind
+	why     string // it is not used, or no longer
 	avail   discoro.NodeAvail
 	servers map[discoro.Location]*server
 }
 
 type server struct {
 	state   discoro.StatusKind
-	running map[*discoro.Coro]discoro.CoroInfo
+	why     string
+	running map[*discoro.Coro]discoro.CoroInfo // Terminate of one of these handles would end it
 	done    int
 }
 
@@ -94,13 +96,14 @@ func (b *board) handle(msg any) (over bool, err error) {
 func (b *board) status(s discoro.Status) {
 	switch s.Kind {
 	case discoro.NodeDiscovered, discoro.NodeInitialized, discoro.NodeClosed, discoro.NodeIgnore, discoro.NodeDisconnected:
-		b.nodeAt(s.Node).state = s.Kind
+		n := b.nodeAt(s.Node)
+		n.state, n.why = s.Kind, s.Reason
 	case discoro.ServerDiscovered, discoro.ServerInitialized, discoro.ServerClosed, discoro.ServerIgnore, discoro.ServerDisconnected:
 		n := b.nodeAt(s.Node)
 		if n.servers[s.Server] == nil {
 			n.servers[s.Server] = &server{running: map[*discoro.Coro]discoro.CoroInfo{}}
 		}
-		n.servers[s.Server].state = s.Kind
+		n.servers[s.Server].state, n.servers[s.Server].why = s.Kind, s.Reason
 	case discoro.CoroCreated:
 		b.serverAt(s.Server).running[s.Coro.Coro] = s.Coro
 		b.created++
@@ -137,14 +140,14 @@ func (b *board) draw() {
 
 func (b *board) text() string {
 	var t strings.Builder
-	fmt.Fprintf(&t, "coroutines: %d created, %d done, %d failed\n", b.created, b.done, b.failed)
+	fmt.Fprintf(&t, "coroutines: %d created, %d running, %d done, %d failed\n", b.created, b.created-b.done, b.done, b.failed)
 	for _, addr := range slices.Sorted(maps.Keys(b.nodes)) {
 		n := b.nodes[addr]
 		fmt.Fprintf(&t, "node   %-21s %-18v", addr, n.state)
 		if a := n.avail; a.Node != "" {
 			fmt.Fprintf(&t, " CPU %3.0f%% free, memory %d MB, disk %d GB, swap %3.0f%%", a.CPU, a.Memory>>20, a.Disk>>30, a.Swap)
 		}
-		t.WriteByte('\n')
+		t.WriteString(because(n.why))
 		byPort := func(a, b discoro.Location) int { return cmp.Or(strings.Compare(a.Addr, b.Addr), a.Port-b.Port) }
 		for _, at := range slices.SortedFunc(maps.Keys(n.servers), byPort) {
 			s := n.servers[at]
@@ -152,8 +155,16 @@ func (b *board) text() string {
 			for _, info := range s.running {
 				fmt.Fprintf(&t, "  %s(%v) since %s", info.Func, info.Arg, info.Start.Format("15:04:05.0"))
 			}
-			t.WriteByte('\n')
+			t.WriteString(because(s.why))
 		}
 	}
 	return t.String()
+}
+
+// because ends a line with the reason, where there is one.
+func because(why string) string {
+	if why == "" {
+		return "\n"
+	}
+	return ": " + why + "\n"
 }

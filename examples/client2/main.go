@@ -1,7 +1,7 @@
 // Command client2 watches a computation: a status coroutine of its own keeps a board of the nodes with what they have to
-// spare, the servers, and the coroutines there, and passes every status on to the RemoteCoroScheduler that runs the work. That
-// is all a dashboard needs. The work is to count the primes below ten million, by trial division. It answers to
-// asyncoro's discoro_client2.py.
+// spare, the servers, and the coroutines there, with the reason where a node or server is not used, and passes every status on to
+// the RemoteCoroScheduler that runs the work. That is all a dashboard needs. The work is to count the primes below ten
+// million, by trial division. It answers to asyncoro's discoro_client2.py.
 //
 //	go run ./examples/client2                          # two servers on this machine
 //

@@ -54,6 +54,12 @@ func main() {
 		Flags: func(fs *flag.FlagSet) {
 			fs.StringVar(&extAddr, "ext-addr", "", "the `HOST` by which others reach the client")
 		},
+		Check: func(opt *demo.Options) error {
+			if cfg := opt.Config(); len(cfg.Peers) == 0 && (cfg.Addr != "" || cfg.TCPPort != 0 || extAddr != "") {
+				return errors.New("-listen and -ext-addr need -peers: without, all is played on this machine")
+			}
+			return nil
+		},
 		Run: func(ctx context.Context, opt *demo.Options) error {
 			cfg := opt.Config()
 			if cfg.ExtAddr = extAddr; len(cfg.Peers) > 0 {

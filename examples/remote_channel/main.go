@@ -47,10 +47,14 @@ func main() {
 			fs.BoolVar(&find, "find", false, "find one that runs already, and start none")
 			fs.StringVar(&name, "name", "news", "the name to register and to find")
 		},
+		Check: func(*demo.Options) error {
+			if serve && find {
+				return errors.New("-serve and -find are two programs")
+			}
+			return nil
+		},
 		Run: func(ctx context.Context, opt *demo.Options) error {
 			switch {
-			case serve && find:
-				return errors.New("-serve and -find are two programs")
 			case serve:
 				return send(ctx, opt, name)
 			case find:

@@ -291,7 +291,7 @@ func TestInterrupt(t *testing.T) {
 	for _, process := range b.processes() { // as a terminal does
 		_ = process.Signal(os.Interrupt)
 	}
-	p.End(1)
+	p.End(130)
 	watch.Within("its end", 8*time.Second)
 	p.wantOneLine("wordcount: interrupted")
 	b.clean()

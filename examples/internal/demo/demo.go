@@ -10,6 +10,7 @@ import (
 	"io"
 	"os"
 	"os/signal"
+	"slices"
 	"strings"
 	"syscall"
 	"time"
@@ -27,6 +28,8 @@ type Program struct {
 	Timeout time.Duration
 	// Flags adds flags of the example's own.
 	Flags func(fs *flag.FlagSet)
+	// Check finds what else is wrong with the flags.
+	Check func(opt *Options) error
 	// Work is the client of a private scheduler. Its servers are processes of a node in this program, or are at nodes
 	// elsewhere, as the flags say. All is closed when it returns.
 	Work func(ctx context.Context, sched *discoro.Scheduler, arg string) error
@@ -34,8 +37,8 @@ type Program struct {
 	Run func(ctx context.Context, opt *Options) error
 }
 
-// Main runs the program and ends the process: 0 when all went well, 2 when the flags were wrong, else 1, with one line that
-// says why. discoro.Init must have been called before.
+// Main runs the program and ends the process: 0 when all went well, 2 when the flags were wrong, 130 after Ctrl-C, else 1, with
+// one line that says why. discoro.Init must have been called before.
 func Main(p *Program) {
 	opt, err := p.parse(os.Args[1:])
 	switch {
@@ -50,14 +53,21 @@ func Main(p *Program) {
 	switch {
 	case err == nil:
 	case ctx.Err() != nil:
-		p.fail(1, errors.New("interrupted"))
+		p.fail(130, errors.New("interrupted"))
+	case errors.Is(err, discoro.ErrNotRegistered):
+		p.fail(1, fmt.Errorf("%w\nthe nodes must be of this program: %s -node -listen HOST:PORT", err, p.Name))
 	default:
 		p.fail(1, err)
 	}
 }
 
+// fail tells the first and the last of many errors.
 func (p *Program) fail(code int, err error) {
-	fmt.Fprintf(os.Stderr, "%s: %s\n", p.Name, strings.ReplaceAll(err.Error(), "\n", "; "))
+	lines := strings.Split(err.Error(), "\n")
+	if more := len(lines) - 3; more > 1 {
+		lines = slices.Replace(lines, 2, len(lines)-1, fmt.Sprintf("and %d more", more))
+	}
+	fmt.Fprintf(os.Stderr, "%s: %s\n", p.Name, strings.Join(lines, "; "))
 	os.Exit(code)
 }
 
@@ -71,6 +81,9 @@ func (p *Program) parse(args []string) (*Options, error) {
 	}
 	if err == nil {
 		err = opt.check(p, fs)
+	}
+	if err == nil && p.Check != nil {
+		err = p.Check(opt)
 	}
 	return opt, err
 }
