@@ -5,6 +5,46 @@
 // [Computation.Run] starts that at a server and returns a [*Coro], and [Result] waits for what it returns.
 // [RemoteCoroScheduler] runs many calls, one at a server at a time: [MapResults], [AsCompleted], [Execute].
 //
+// # A first program
+//
+// Without what is to be done with errors, which the example of this package has:
+//
+//	package main
+//
+//	import (
+//		"context"
+//		"fmt"
+//		"slices"
+//		"strings"
+//
+//		"github.com/discoro/discoro"
+//	)
+//
+//	// words runs at servers: every program that is built with this variable has the function.
+//	var words = discoro.Register("words", func(_ *discoro.Coro, text string) (int, error) {
+//		return len(strings.Fields(text)), nil
+//	})
+//
+//	func main() {
+//		ctx := context.Background()
+//		sched, _ := discoro.NewScheduler() // a private one, in this program
+//		defer sched.Close()
+//		node, _ := discoro.NewNode(discoro.NodeConfig{ // its servers do the work, one a CPU; others may be elsewhere
+//			Config: discoro.Config{Peers: []string{sched.Location().String()}},
+//		})
+//		defer node.Close()
+//
+//		comp, _ := discoro.NewComputation(sched.Runtime) // the client
+//		rcs, _ := discoro.NewRemoteCoroScheduler(comp)
+//		counts, err := discoro.MapResults(ctx, rcs, words, slices.Values([]string{"to be", "or not to be"}))
+//		fmt.Println(counts, err)
+//		_ = rcs.Finish(ctx, true)
+//	}
+//
+// It prints [2 4] <nil>. The examples of the types and functions answer a question each. They call three functions of their own,
+// so as to be short, which are in example_test.go: on starts a scheduler and a node with so many servers, in also schedules a computation
+// there, and greet is a registered function. The folder examples has whole programs.
+//
 // # Roles
 //
 // A [Runtime] is one participant: it listens at a [Location], has links to other runtimes, and runs coroutines. The roles

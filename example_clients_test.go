@@ -5,6 +5,10 @@ import (
 	"errors"
 	"fmt"
 	"iter"
+	"os"
+	"slices"
+	"sync"
+	"time"
 
 	"github.com/discoro/discoro"
 )
@@ -147,4 +151,165 @@ func ExampleAsCompleted_first() {
 		return rcs.Finish(ctx, true)
 	})
 	// Output: the root of 1024 is 32
+}
+
+// processID tells which process runs it.
+var processID = discoro.Register("example.pid", func(*discoro.Coro, discoro.None) (int, error) { return os.Getpid(), nil })
+
+// How does each server get a process of its own, and so a CPU?
+func ExampleNodeConfig_processes() {
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	defer cancel()
+	err := func() (err error) {
+		sched, err := discoro.NewScheduler()
+		if err != nil {
+			return err
+		}
+		defer func() { err = errors.Join(err, sched.Close()) }()
+		node, err := discoro.NewNode(discoro.NodeConfig{
+			Config:    discoro.Config{Peers: []string{sched.Location().String()}},
+			Servers:   2,
+			Processes: true, // this program, executed anew: its main, or TestMain, calls discoro.Init first
+		})
+		if err != nil {
+			return err
+		}
+		defer func() { err = errors.Join(err, node.Close()) }()
+		comp, err := discoro.NewComputation(sched.Runtime)
+		if err == nil {
+			err = errors.Join(comp.Schedule(ctx), comp.WaitServers(ctx, 2))
+		}
+		if err != nil {
+			return err
+		}
+		coros, err := comp.RunServers(ctx, processID.With(discoro.None{}))
+		if err != nil {
+			return err
+		}
+		processes := map[int]bool{os.Getpid(): true}
+		for _, coro := range coros {
+			pid, err := discoro.Result[int](ctx, coro)
+			if err != nil {
+				return err
+			}
+			processes[pid] = true
+		}
+		fmt.Println(len(processes), "processes, with this one")
+		return comp.Close(ctx)
+	}()
+	if err != nil {
+		fmt.Println("error:", err)
+	}
+	// Output: 3 processes, with this one
+}
+
+// What becomes of a computation when there is nobody to do the work?
+func ExampleComputation_WaitServers() {
+	sched, err := discoro.NewScheduler() // and no node
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), 50*time.Millisecond)
+	defer cancel()
+	comp, err := discoro.NewComputation(sched.Runtime)
+	if err == nil {
+		err = comp.Schedule(ctx)
+	}
+	if err == nil {
+		err = comp.WaitServers(ctx, 1) // Run waits likewise; both log why after two seconds, and then again
+	}
+	fmt.Println(errors.Is(err, discoro.ErrNoServer), errors.Is(err, context.DeadlineExceeded)) // err tells what is known of every node
+	fmt.Println(sched.Close())
+	// Output:
+	// true true
+	// <nil>
+}
+
+// How does a client follow what becomes of its nodes, servers and runs?
+func ExampleComputationConfig_status() {
+	on(1, func(ctx context.Context, sched *discoro.Scheduler, _ *discoro.Node) error {
+		status := sched.Spawn("status", func(c *discoro.Coro) (any, error) {
+			for {
+				msg, err := c.Receive()
+				if err != nil {
+					return nil, err
+				}
+				switch m := msg.(type) {
+				case discoro.Status: // with the node, the server or the coroutine, and the reason where there is one
+					fmt.Println(m.Kind)
+					if m.Kind == discoro.ComputationClosed {
+						return nil, nil
+					}
+				case discoro.Exit:
+					fmt.Println("Exit:", m.Err)
+				case discoro.NodeAvail: // at first, and then at every pulse: what the node has to spare
+				}
+			}
+		})
+		comp, err := discoro.NewComputation(sched.Runtime, discoro.ComputationConfig{Status: status})
+		if err == nil {
+			err = comp.Schedule(ctx)
+		}
+		if err != nil {
+			return err
+		}
+		run, err := comp.Run(ctx, greet.With("status"))
+		if err != nil {
+			return err
+		}
+		return errors.Join(run.Wait(ctx), comp.Close(ctx), status.Wait(ctx))
+	})
+	// Output:
+	// ComputationScheduled
+	// NodeDiscovered
+	// ServerDiscovered
+	// NodeInitialized
+	// ServerInitialized
+	// CoroCreated
+	// Exit: <nil>
+	// ServerClosed
+	// NodeClosed
+	// ComputationClosed
+}
+
+// busy counts the coroutines of a server that poll at the moment.
+var busy discoro.Var[int]
+
+// poll waits for something, and returns how many did so when it began.
+var poll = discoro.Register("example.poll", func(c *discoro.Coro, _ discoro.None) (int, error) {
+	n, _ := busy.Get(c)
+	busy.Set(c, n+1)
+	err := c.Sleep(time.Millisecond) // without the turn, as whatever waits
+	m, _ := busy.Get(c)
+	busy.Set(c, m-1)
+	return n + 1, err
+})
+
+// How do several run at each server, but only so many at a time?
+func ExampleRemoteCoroScheduler_Submit_limit() {
+	in(1, func(ctx context.Context, _ *discoro.Runtime, comp *discoro.Computation) error {
+		rcs, err := discoro.NewRemoteCoroScheduler(comp)
+		if err != nil {
+			return err
+		}
+		const limit, tasks = 3, 20
+		counts, errs := make([]int, tasks), make([]error, tasks)
+		turns := make(chan struct{}, limit)
+		var wg sync.WaitGroup
+		for i := range tasks {
+			turns <- struct{}{}
+			wg.Go(func() {
+				defer func() { <-turns }()
+				var run *discoro.Coro
+				if run, errs[i] = rcs.Submit(ctx, poll.With(discoro.None{})); errs[i] == nil {
+					counts[i], errs[i] = discoro.Result[int](ctx, run)
+				}
+			})
+		}
+		wg.Wait()
+		fmt.Println("more than the limit:", slices.Max(counts) > limit)
+		return errors.Join(errors.Join(errs...), rcs.Finish(ctx, true))
+	})
+	// Output: more than the limit: false
 }

@@ -4,6 +4,8 @@ import (
 	"context"
 	"fmt"
 	"log"
+	"os/exec"
+	"strings"
 	"time"
 
 	"github.com/discoro/discoro"
@@ -61,4 +63,29 @@ func ExampleCoro_Sleep() {
 	// true
 	// terminated
 	// <nil>
+}
+
+// sortLines has the program sort do the work, which must be at every server's machine.
+var sortLines = discoro.Register("example.sort", func(c *discoro.Coro, lines []string) (sorted []string, err error) {
+	err = c.Blocking(func() error { // other coroutines of the server run meanwhile
+		cmd := exec.CommandContext(c, "sort") // killed when the coroutine is terminated
+		cmd.Stdin = strings.NewReader(strings.Join(lines, "\n") + "\n")
+		out, err := cmd.Output()
+		sorted = strings.Fields(string(out))
+		return err
+	})
+	return sorted, err
+})
+
+// How does a server run an external program? The example client5 talks to one while it runs.
+func ExampleCoro_Blocking_program() {
+	in(1, func(ctx context.Context, _ *discoro.Runtime, comp *discoro.Computation) error {
+		coro, err := comp.Run(ctx, sortLines.With([]string{"pear", "apple", "fig"}))
+		if err != nil {
+			return err
+		}
+		fmt.Println(discoro.Result[[]string](ctx, coro))
+		return nil
+	})
+	// Output: [apple fig pear] <nil>
 }

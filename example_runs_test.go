@@ -120,6 +120,70 @@ func ExampleExecute() {
 	// true
 }
 
+var errBusy = errors.New("busy")
+
+func init() { discoro.RegisterError("example.busy", errBusy) }
+
+// moody works at the third attempt.
+var moody = discoro.Register("example.moody", func(_ *discoro.Coro, attempt int) (string, error) {
+	if attempt < 3 {
+		return "", fmt.Errorf("attempt %d: %w", attempt, errBusy)
+	}
+	return "at last", nil
+})
+
+// How is something tried again that has failed? RCSConfig.Retries does so where servers are lost, and nowhere else.
+func ExampleExecute_again() {
+	in(1, func(ctx context.Context, _ *discoro.Runtime, comp *discoro.Computation) error {
+		rcs, err := discoro.NewRemoteCoroScheduler(comp)
+		if err != nil {
+			return err
+		}
+		for attempt := 1; attempt <= 5; attempt++ {
+			text, err := discoro.Execute(ctx, rcs, moody.With(attempt))
+			fmt.Println(text, errors.Is(err, errBusy))
+			if !errors.Is(err, errBusy) { // another error would come again
+				break
+			}
+		}
+		return rcs.Finish(ctx, true)
+	})
+	// Output:
+	//  true
+	//  true
+	// at last false
+}
+
+// How is a coroutine started again whenever it breaks?
+func ExampleCoro_Monitor_restart() {
+	in(1, func(ctx context.Context, rt *discoro.Runtime, comp *discoro.Computation) error {
+		keeper := rt.Spawn("keeper", func(c *discoro.Coro) (any, error) {
+			for numbers := []int(nil); ; numbers = append(numbers, 7) { // the first one panics
+				run, err := comp.Run(c, first.With(numbers))
+				if err == nil {
+					err = run.Monitor(c, c)
+				}
+				if err != nil {
+					return nil, err
+				}
+				exit, err := discoro.ReceiveAs[discoro.Exit](c) // whatever becomes of it, or of its server
+				if err != nil {
+					return nil, err
+				}
+				if exit.Err == nil {
+					return discoro.ExitResult[int](exit)
+				}
+				fmt.Println("again")
+			}
+		})
+		fmt.Println(discoro.Result[int](ctx, keeper))
+		return nil
+	})
+	// Output:
+	// again
+	// 7 <nil>
+}
+
 // careful tells the client where it runs, and goes on when it is told to.
 var careful = discoro.Register("example.careful", func(c *discoro.Coro, client *discoro.Coro) (string, error) {
 	if err := client.Send(c); err != nil {
@@ -264,7 +328,7 @@ func ExampleNodeFilter() {
 		})
 		comp, err := discoro.NewComputation(sched.Runtime, discoro.ComputationConfig{
 			Status:      ignored,
-			NodeFilters: []discoro.NodeFilter{{Platform: "linux|darwin|windows", CPUs: 100_000}},
+			NodeFilters: []discoro.NodeFilter{{Platform: "linux|darwin|windows", CPUs: 2, Memory: 1 << 50}}, // bytes available
 		})
 		if err != nil {
 			return err

@@ -7,6 +7,8 @@ import (
 	"go/parser"
 	"go/token"
 	"os"
+	"os/exec"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -37,6 +39,48 @@ func TestReadmeProgram(t *testing.T) {
 		if w := want[name]; !slices.Equal(strings.Fields(w), strings.Fields(got)) { // blank lines are where comments were
 			t.Errorf("%s in README.md:\n%s\nin example_test.go:\n%s", name, got, w)
 		}
+	}
+}
+
+// TestPrintedPrograms builds and runs the program in README, and the one in the comment of the package, as they stand.
+func TestPrintedPrograms(t *testing.T) {
+	t.Parallel()
+	for name, tt := range map[string]struct{ begin, end, margin, want string }{
+		"README.md": {begin: "```go\n", end: "```\n", want: "[6 4] <nil>\n"},
+		"doc.go":    {begin: "\n//\n//\tpackage", end: "\n//\n// ", margin: "//\t", want: "[2 4] <nil>\n"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			text, err := os.ReadFile(name)
+			if err != nil {
+				t.Fatal(err)
+			}
+			_, rest, _ := strings.Cut(string(text), tt.begin)
+			rest, _, found := strings.Cut(rest, tt.end)
+			if !found {
+				t.Fatalf("no program between %q and %q", tt.begin, tt.end)
+			}
+			var program strings.Builder
+			if tt.margin != "" {
+				program.WriteString("package")
+			}
+			for line := range strings.Lines(rest) {
+				if line == "//\n" {
+					line = "\n"
+				}
+				program.WriteString(strings.TrimPrefix(line, tt.margin))
+			}
+			file := filepath.Join(t.TempDir(), "main.go")
+			if err := os.WriteFile(file, []byte(program.String()), 0o600); err != nil {
+				t.Fatal(err)
+			}
+			var out, log strings.Builder
+			cmd := exec.CommandContext(t.Context(), "go", "run", file)
+			cmd.Stdout, cmd.Stderr = &out, &log
+			if err := cmd.Run(); err != nil || out.String() != tt.want {
+				t.Errorf("it prints %q, want %q: %v\n%s\n%s", out.String(), tt.want, err, log.String(), program.String())
+			}
+		})
 	}
 }
 
