@@ -465,7 +465,7 @@ func (c *hostCluster) killHalf() {
 	if i := slices.IndexFunc(seen, func(n int) bool { return n != 1 }); i >= 0 {
 		c.Errorf("item %d came %d times", i, seen[i])
 	}
-	if c.Logf("%d items in %d attempts", done, attempts); attempts != items+held/2 {
+	if c.Logf("%d items in %d attempts", done, attempts); attempts < items+held/2 { // more where some had been sent ahead
 		c.Errorf("%d items ran again, of %d that were lost", attempts-items, held/2)
 	}
 	c.poll(func() error { // a server that was idle when it was killed may be noticed later
