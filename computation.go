@@ -78,7 +78,8 @@ const (
 	compOver
 )
 
-// NewComputation returns a computation of the client rt. It does nothing before Schedule.
+// NewComputation returns a computation of the client rt. It does nothing before Schedule. An error names the field of cfg that is
+// wrong.
 func NewComputation(rt *Runtime, cfg ...ComputationConfig) (*Computation, error) {
 	c, err := one(cfg)
 	if err != nil {

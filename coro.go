@@ -58,6 +58,8 @@ func (c *Coro) String() string {
 // here: one that cannot travel is an error here (ErrTypeNotRegistered, ErrTooLarge). Send waits only while the link's
 // queue is full, or the mailbox of a coroutine of the same runtime (Config.MaxMailbox), at most Config.MsgTimeout; then the
 // error is ErrTimeout and the message was not sent. ErrRejected: a coroutine sends to itself and its mailbox is full.
+// ErrNotFound: a coroutine of the same runtime has ended; to one elsewhere that has, a message is lost without a word, as is what
+// is on a link that breaks. Where that matters use Deliver, Ask or Monitor. ErrDisconnected: the link broke while Send waited.
 func (c *Coro) Send(msg any) error {
 	var err error
 	switch {
@@ -131,8 +133,9 @@ func (c *Coro) Monitor(ctx context.Context, watcher *Coro) error {
 }
 
 // Terminate ends the coroutine: from now on each of its yield points returns ErrTerminated at once, and so does whatever
-// else of discoro it waits for, with whichever context. It does not wait; see Wait. A function that has neither yielded nor returned after the grace period is abandoned. Terminating a
-// coroutine that has ended does nothing.
+// else of discoro it waits for, with whichever context. It does not wait; see Wait. A function that has neither yielded nor
+// returned after the grace period of five seconds is abandoned. Terminating a coroutine that has ended does nothing.
+// ErrDisconnected: it runs elsewhere and the link broke; a link that breaks later is no error here.
 func (c *Coro) Terminate() error {
 	if c.local != nil {
 		c.local.terminate()
@@ -142,7 +145,8 @@ func (c *Coro) Terminate() error {
 }
 
 // Wait blocks until the coroutine has ended, or ctx ends, and returns the coroutine's error. It does not end the
-// coroutine when ctx ends. ErrNotFound: it had ended before, and its end is no longer known.
+// coroutine when ctx ends. The errors are those of [Exit], and ctx's. ErrNotFound: it had ended before, and its end is no longer
+// known. ErrDisconnected: the link to it broke; it may still run.
 func (c *Coro) Wait(ctx context.Context) error {
 	out, err := c.outcome(ctx)
 	if err != nil {
@@ -151,8 +155,8 @@ func (c *Coro) Wait(ctx context.Context) error {
 	return out.err
 }
 
-// Result blocks until the coroutine has ended, or ctx ends, and returns the coroutine's result, or its error. ErrType:
-// the result is not an R.
+// Result blocks until the coroutine has ended, or ctx ends, and returns the coroutine's result, or its error; see [Coro.Wait] for
+// the errors. ErrType: the result is not an R.
 func Result[R any](ctx context.Context, c *Coro) (R, error) {
 	out, err := c.outcome(ctx)
 	if err != nil {
@@ -178,8 +182,9 @@ func (c *Coro) outcome(ctx context.Context) (out outcome, err error) {
 	return out, nil
 }
 
-// Register makes Locate find the coroutine under name, until it ends or Unregister. ErrExists: the name is another
-// coroutine's in this runtime. Only a coroutine of this runtime can be registered.
+// Register makes Locate find the coroutine under name, until it ends or Unregister. It may have several names. ErrExists: the
+// name is another coroutine's in this runtime. ErrNotFound: it has ended, or runs at another runtime. ErrRejected: the name is
+// empty, or longer than 256 bytes.
 func (c *Coro) Register(name string) error {
 	if c.local == nil {
 		return fmt.Errorf("discoro: register %v as %q: it runs at another runtime: %w", c, name, ErrNotFound)

@@ -55,7 +55,8 @@ func (rt *Runtime) unregisterName(l *localCoro, name string) error {
 // Locate finds a coroutine by the name that it was registered with: at the given locations, or, without any, here, then at
 // all the peers, which are asked at once, and then on the local network, unless that is turned off: runtimes there that
 // have the name are connected to. It blocks until the first has answered that it has it, all have answered, or ctx ends;
-// on the local network answers are waited for for 0.4 s. ErrNotFound: none has it.
+// on the local network answers are waited for for 0.4 s. ErrNotFound: none of those that were reached has it; the errors of those
+// that were not, such as ErrDisconnected, are joined to it.
 func (rt *Runtime) Locate(ctx context.Context, name string, at ...Location) (*Coro, error) {
 	if len(at) == 0 {
 		if c := rt.named(name); c != nil {

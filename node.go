@@ -22,7 +22,8 @@ type Node struct {
 	close sync.Once
 }
 
-// NewNode returns a running node whose servers are starting; it does not wait for them. Close ends it.
+// NewNode returns a running node whose servers are starting; it does not wait for them. Close ends it. The errors are those of
+// [NewRuntime], for the fields of NodeConfig as well; with Processes also that main has not called [Init].
 func NewNode(cfg ...NodeConfig) (*Node, error) {
 	c, err := one(cfg)
 	if err != nil {
@@ -105,7 +106,7 @@ func (n *Node) KillServer(loc Location) error {
 
 // CloseComputation ends the computation that the node serves, if any, as far as this node is concerned: what runs here
 // is terminated, the computation goes on without this node, and the node is free for the next. It blocks until its servers
-// have closed, or ctx ends.
+// have closed, or ctx ends. Where none is served it does nothing.
 func (n *Node) CloseComputation(ctx context.Context) error {
 	return n.loop.await(ctx, waitClose, func(l *nodeLoop, done func()) {
 		l.onFree(done)

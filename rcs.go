@@ -26,8 +26,8 @@ type RCSConfig struct {
 	Retries int
 }
 
-// RemoteCoroScheduler runs CPU-bound functions: at most one at a server at a time. In asyncoro it has the same
-// name. Its methods are safe for concurrent use.
+// RemoteCoroScheduler runs CPU-bound functions: at most one at a server at a time. The verbs that return typed results are functions:
+// [Execute], [ExecuteAt], [MapResults], [AsCompleted]. In asyncoro it has the same name. Its methods are safe for concurrent use.
 type RemoteCoroScheduler struct {
 	rt     *Runtime     // immutable
 	comp   *Computation // immutable
@@ -381,8 +381,9 @@ func (s *RemoteCoroScheduler) submit(ctx context.Context, run func() (*Coro, err
 	return c, nil
 }
 
-// Execute is Schedule that waits for the result. When the server is lost the task is run again as RCSConfig.Retries allows;
-// then, and with the last attempt, the error is a *ServerLostError. When ctx ends the coroutine is terminated.
+// Execute is Schedule that waits for the result. When the server is lost the task is run again as RCSConfig.Retries allows; when
+// they are used up the error is a *ServerLostError. What the function returns or panics with is a [*RemoteError] or
+// [*PanicError], and is not tried again. When ctx ends the coroutine is terminated.
 func Execute[R any](ctx context.Context, s *RemoteCoroScheduler, t Call[R]) (R, error) {
 	var zero R
 	for attempt := 0; ; attempt++ {
@@ -428,7 +429,9 @@ func resultOrTerminate[R any](ctx context.Context, c *Coro) (R, error) {
 }
 
 // Finish waits until every task that was run with this scheduler has ended, or ctx ends. With close it then runs the
-// ProcClose hooks while the servers can still be used, closes the computation, and runs the hooks again.
+// ProcClose hooks while the servers can still be used, closes the computation, and runs the hooks again; from then on the verbs
+// return ErrClosed. Without close the scheduler can be used on. The error is ctx's, or that of [Computation.Close], and nothing of
+// the tasks; a Finish that failed may be called again.
 func (s *RemoteCoroScheduler) Finish(ctx context.Context, close bool) error {
 	if err := s.awaitIdle(ctx); err != nil {
 		return err

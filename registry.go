@@ -298,7 +298,7 @@ func decodeDynamic[A any](rt *Runtime, call *wire.FuncCall, arg *A) error {
 	return nil
 }
 
-// RegisterType gives T a name on the wire: a T inside any (a message, an any-typed field) then arrives as a T. Every
+// RegisterType gives T a name on the wire: a T inside any (a message, an any-typed field) then arrives as a T, and a *T as a *T. Every
 // program that sends or receives it must register it with the same name. RegisterType panics when the name or the
 // type is taken, and when T cannot travel.
 func RegisterType[T any](name string) {

@@ -390,6 +390,7 @@ func (p *Computation) runEach(ctx context.Context, where []wire.Where, t Task) (
 }
 
 // Nodes returns the nodes that serve the computation now: those with an initialized server, sorted. It does not block.
+// ErrClosed: the computation is not scheduled, or over.
 func (p *Computation) Nodes(ctx context.Context) ([]string, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, err
@@ -402,7 +403,8 @@ func (p *Computation) Nodes(ctx context.Context) ([]string, error) {
 	return slices.Compact(slices.Sorted(maps.Values(p.servers))), nil
 }
 
-// Servers returns the servers that can be used now, sorted. It does not block.
+// Servers returns the servers that can be used now, sorted. It does not block; see WaitServers. ErrClosed: the computation is not
+// scheduled, or over.
 func (p *Computation) Servers(ctx context.Context) ([]Location, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, err

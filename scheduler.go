@@ -40,7 +40,7 @@ type Scheduler struct {
 
 // NewScheduler returns a running scheduler in this process. Nodes come to it that have its Location among their Peers; it
 // goes to those of SchedulerConfig.Nodes, and to those that it discovers. Close ends it, and with it what it runs; nodes are
-// then free for others.
+// then free for others. The errors are those of [NewRuntime], for the fields of SchedulerConfig as well.
 func NewScheduler(cfg ...SchedulerConfig) (*Scheduler, error) {
 	c, err := one(cfg)
 	if err != nil {
