@@ -46,6 +46,7 @@ type link struct {
 	announced time.Duration // how often the peer was told that this side pulses
 	messages  []ownMessage  // owned by the reader: to be used
 	suspect   bool          // it has been silent for too long, at the last look
+	heard     time.Time     // when it was heard last, or later by as long as this process has stood still since
 	err       error         // why it ended
 }
 

@@ -33,6 +33,8 @@ func isolation(t *testing.T, secret string) {
 		deaf   = 5_000    // messages for the coroutine that does not receive
 		others = 2        // coroutines that large messages are for
 	)
+	var bulk sync.WaitGroup
+	t.Cleanup(bulk.Wait) // behind the runtimes' Close, which ends what a test that failed has left
 	cfg := Config{Name: "b", Addr: "127.0.0.1", Secret: secret, MsgTimeout: time.Minute, pulse: pulse}
 	b := testRuntime(t, cfg)
 	cfg.Name = "a"
@@ -48,7 +50,6 @@ func isolation(t *testing.T, secret string) {
 		t.Fatal(err)
 	}
 	var whole atomic.Int64 // large messages that have come
-	var bulk sync.WaitGroup
 	large := make([]byte, isolationLarge)
 	l := upLink(t, a, b)
 	for range others {

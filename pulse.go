@@ -119,12 +119,25 @@ func (rt *Runtime) pulses() {
 			return
 		}
 		now := time.Now()
+		if late := now.Sub(due); late > rt.beat.step() {
+			rt.stoodStill(late)
+			due = now
+		}
 		next := now.Add(rt.checkPulses(links, now))
 		if fresh && due.Before(next) {
 			continue // the timer is set to that
 		}
 		due = next
 		timer.Reset(time.Until(due))
+	}
+}
+
+// stoodStill keeps peers from being blamed for what they may have said while this process did not run: they have as much longer to be heard.
+func (rt *Runtime) stoodStill(d time.Duration) {
+	for _, l := range rt.allLinks() {
+		l.mu.Lock()
+		l.heard = l.heard.Add(d)
+		l.mu.Unlock()
 	}
 }
 
@@ -157,7 +170,7 @@ func (l *link) announcePulse() {
 }
 
 // checkPulse does for one link what pulses does for all, and returns when it is to be looked at again. A silence must have been
-// there at two looks: after this process itself has stood still, its reader comes first.
+// there at two looks: when this process is busy, its reader comes first.
 func (l *link) checkPulse(now time.Time) time.Duration {
 	l.mu.Lock()
 	up, t, theirs, every := l.state == linkUp, l.t, l.peer.Pulse, l.rt.beat.now()
@@ -172,7 +185,7 @@ func (l *link) checkPulse(now time.Time) time.Duration {
 	if !up {
 		return maxPulse
 	}
-	silent := t.silentFor(now)
+	silent := l.silentFor(now, t)
 	suspect := silent > missedPulses*theirs
 	if suspect && suspected {
 		l.fail(fmt.Errorf("no sign of life for %v, %d pulses", silent.Round(time.Millisecond), missedPulses))
@@ -191,6 +204,17 @@ func (l *link) checkPulse(now time.Time) time.Duration {
 		return 0
 	}
 	return min(wait, missedPulses*theirs-silent+1)
+}
+
+// silentFor tells how long nothing has come from the peer while this process ran.
+func (l *link) silentFor(now time.Time, t *transport) time.Duration {
+	heard := now.Add(-t.silentFor(now))
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if heard.After(l.heard) {
+		l.heard = heard
+	}
+	return now.Sub(l.heard)
 }
 
 // heardPulse takes the peer's word on how often it will pulse.

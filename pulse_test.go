@@ -2,6 +2,10 @@ package discoro
 
 import (
 	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"runtime"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -43,6 +47,30 @@ func frozenPeerIsNoticed(t *testing.T) {
 		}
 	}
 	watch.Within("noticing it", missedPulses*pulse+time.Second)
+}
+
+// TestStandingStill has both ends' processes stand still for longer than five pulses, and the other one for a while more: neither takes the
+// other for dead. It is not parallel: nothing else here goes on either.
+func TestStandingStill(t *testing.T) {
+	if runtime.GOOS == "windows" {
+		t.Skip("there are no such signals")
+	}
+	const pulse = 400 * time.Millisecond
+	peer := StartPeer(t, pulse)
+	a := testRuntime(t, Config{Name: "a", pulse: pulse})
+	echo, err := a.Locate(testContext(t), "echo", peer.Loc)
+	if err != nil {
+		t.Fatal(err)
+	}
+	l := a.allLinks()[0]
+	stop := fmt.Sprintf("kill -STOP %[1]d %[2]d; sleep %[3]g; kill -CONT %[2]d; sleep %[4]g; kill -CONT %[1]d",
+		peer.cmd.Process.Pid, os.Getpid(), (2 * missedPulses * pulse).Seconds(), pulse.Seconds())
+	if out, err := exec.Command("sh", "-c", stop).CombinedOutput(); err != nil {
+		t.Fatalf("%v: %s", err, out)
+	}
+	if n, err := Ask[int](testContext(t), echo, 7); n != 7 || err != nil || l.cause() != nil {
+		t.Errorf("asked after both stood still: %d, %v; the link ended with %v", n, err, l.cause())
+	}
 }
 
 // TestSilenceIsSeenInTime cuts a silent link at any time of its pulses, also after these have changed while pulses slept: both sides end it

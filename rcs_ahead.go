@@ -24,9 +24,10 @@ const (
 // mapLine is what one server has of a mapping: the first item runs, or is about to, the others wait behind it.
 type mapLine[R any] struct {
 	items  []*item[R]
-	ahead  int      // how many may wait
-	listed bool     // in the mapping's room
-	last   *item[R] // was the first when the server was lost: the only one that is known to have run then
+	ahead  int        // how many may wait
+	listed bool       // in the mapping's room
+	last   *item[R]   // was the first when the server was lost: the only one that is known to have run then
+	behind []*item[R] // waited behind that one
 }
 
 // enter books that an item is sent to a server.
@@ -49,7 +50,7 @@ func (m *mapping[A, R]) exit(it *item[R], lost bool) (begun bool) {
 	delete(m.under, it.index)
 	l := it.line
 	if lost && l.last == nil {
-		l.last = l.items[0]
+		l.last, l.behind = l.items[0], slices.Clone(l.items[1:])
 	}
 	first := l.items[0] == it
 	l.items = slices.DeleteFunc(l.items, func(o *item[R]) bool { return o == it })
@@ -60,6 +61,8 @@ func (m *mapping[A, R]) exit(it *item[R], lost bool) (begun bool) {
 	case lost:
 		delete(m.lines, it.at)
 		return l.last == it
+	case l.last == it: // word of its end came behind that of the loss: so the next one may have run
+		m.nextLost(l)
 	case first && it.took < shortItem && m.s.cfg.Retries > 0:
 		l.ahead = min(2*l.ahead+1, maxAhead)
 		m.list(it.at, l)
@@ -67,6 +70,18 @@ func (m *mapping[A, R]) exit(it *item[R], lost bool) (begun bool) {
 		l.ahead = 0
 	}
 	return true
+}
+
+// nextLost has the item behind the one that ran last at a server that is lost be that one, as that has ended before.
+func (m *mapping[A, R]) nextLost(l *mapLine[R]) {
+	l.last = nil
+	if len(l.behind) == 0 {
+		return
+	}
+	l.last, l.behind = l.behind[0], l.behind[1:]
+	if !slices.Contains(l.items, l.last) { // it is booked as lost, and as not begun
+		l.last.attempts++
+	}
 }
 
 // list notes that a line may have room.
