@@ -104,7 +104,7 @@ func TestChannelFullMailboxElsewhere(t *testing.T) {
 			if msg != fmt.Sprint(i) {
 				t.Fatalf("%v came, not %d", msg, i)
 			}
-		case <-time.After(time.Second):
+		case <-time.After(patience):
 			t.Fatalf("message %d never came", i)
 		}
 	}

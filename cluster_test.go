@@ -25,7 +25,7 @@ type cluster struct {
 // newCluster starts a scheduler and a node of so many servers; both are closed when the test ends.
 func newCluster(t *testing.T, cfg discoro.NodeConfig) *cluster {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), 3*time.Minute)
 	t.Cleanup(cancel)
 	sched, err := discoro.NewScheduler(discoro.SchedulerConfig{Config: cfg.Config})
 	if err != nil {

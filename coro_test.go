@@ -35,7 +35,7 @@ func newRT(tb testing.TB) *discoro.Runtime {
 // soon bounds what a test waits for: a hang is a failure that says where.
 func soon(tb testing.TB) context.Context {
 	tb.Helper()
-	ctx, cancel := context.WithTimeout(tb.Context(), time.Minute)
+	ctx, cancel := context.WithTimeout(tb.Context(), 3*time.Minute)
 	tb.Cleanup(cancel)
 	return ctx
 }

@@ -10,6 +10,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/discoro/discoro/internal/stopwatch"
 )
 
 // stateOf returns what c does.
@@ -125,8 +127,10 @@ func TestCorosSince(t *testing.T) {
 			parked = time.Now()
 			return c.Receive()
 		})
+		watch := stopwatch.Start(t)
 		s := inState(t, c, "Receive")
-		if d := parked.Sub(s.Since).Abs(); d > 600*time.Millisecond {
+		_, late := watch.Stop()
+		if d := parked.Sub(s.Since).Abs(); d > 600*time.Millisecond+late {
 			t.Errorf("it waits since %v; it says %v", parked, d)
 		}
 		if err := c.Send(1); err != nil {

@@ -16,7 +16,7 @@ import (
 )
 
 // patience bounds what a test waits for when something is broken.
-const patience = 30 * time.Second
+const patience = 2 * time.Minute
 
 // logBuffer is what a runtime said.
 type logBuffer struct {

@@ -30,7 +30,7 @@ type mainBed struct {
 
 func newMainBed(t *testing.T, cfg discoro.Config) *mainBed {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), 3*time.Minute)
 	t.Cleanup(cancel)
 	sched, err := discoro.NewScheduler(discoro.SchedulerConfig{Config: cfg})
 	if err != nil {

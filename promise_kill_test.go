@@ -139,7 +139,7 @@ func killNode(t *testing.T) {
 func killHalfTheNodes(t *testing.T) {
 	t.Parallel()
 	c, nodes := farCluster(t, 4, 1)
-	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute) // it is a lot where others test, too
+	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute) // it is a lot where others test, too
 	defer cancel()
 	c.ctx = ctx
 	s := c.rcs(discoro.RCSConfig{Retries: 3})

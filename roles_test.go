@@ -60,7 +60,7 @@ func serveRole(role string) error {
 
 // serveClient runs items for ever, and says so when some have ended.
 func serveClient(cfg discoro.Config, scheduler string) error {
-	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Minute)
 	defer cancel()
 	rt, err := discoro.NewRuntime(cfg)
 	if err != nil {
@@ -144,7 +144,7 @@ func (p *roleProcess) kill() {
 func (p *roleProcess) end() {
 	p.once.Do(func() {
 		_ = p.stdin.Close()
-		timer := time.AfterFunc(20*time.Second, func() { _ = p.cmd.Process.Kill() })
+		timer := time.AfterFunc(time.Minute, func() { _ = p.cmd.Process.Kill() })
 		defer timer.Stop()
 		_ = p.cmd.Wait()
 	})

@@ -14,6 +14,8 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+
+	"github.com/discoro/discoro/internal/stopwatch"
 )
 
 func TestGreetingTellsEachTheOther(t *testing.T) {
@@ -308,7 +310,7 @@ func TestSlowPeerEndsAtTheDeadline(t *testing.T) {
 				}
 			}
 		}()
-		start := time.Now()
+		watch := stopwatch.Start(t)
 		err := (<-done).err
 		if !refusing && !strings.Contains(err.Error(), "peer did not finish within ") {
 			t.Errorf("error is %v", err)
@@ -316,9 +318,7 @@ func TestSlowPeerEndsAtTheDeadline(t *testing.T) {
 		if late := errors.Is(err, os.ErrDeadlineExceeded); err == nil || late == refusing {
 			t.Errorf("error is %v", err)
 		}
-		if d := time.Since(start); d > 3*time.Second {
-			t.Errorf("it took %v", d)
-		}
+		watch.Within("it", 3*time.Second)
 	}
 }
 

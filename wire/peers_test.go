@@ -21,7 +21,7 @@ import (
 )
 
 // greetingPatience bounds what a test waits for when something is broken.
-const greetingPatience = 20 * time.Second
+const greetingPatience = time.Minute
 
 // tcpPair returns both ends of a connection over loopback, closed at the test's end.
 func tcpPair(tb testing.TB) (dialer, listener net.Conn) {

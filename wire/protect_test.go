@@ -234,7 +234,6 @@ func TestSecretPrintsNothing(t *testing.T) {
 func TestKeyIsComputedOnceAndLater(t *testing.T) {
 	t.Parallel()
 	secret := Secret(NewID().String())
-	start := time.Now()
 	a, err := NewProtection(secret, nil)
 	if err != nil {
 		t.Fatal(err)
@@ -243,10 +242,9 @@ func TestKeyIsComputedOnceAndLater(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	quick := time.Since(start)
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	if err := a.Ready(ctx); !errors.Is(err, context.Canceled) {
+	if err := a.Ready(ctx); !errors.Is(err, context.Canceled) { // that there is a key would come first
 		t.Errorf("Ready says %v", err)
 	}
 	dc, lc := tcpPair(t)
@@ -257,16 +255,11 @@ func TestKeyIsComputedOnceAndLater(t *testing.T) {
 	if err := errors.Join(a.Ready(t.Context()), b.Ready(t.Context()), a.Ready(ctx)); err != nil {
 		t.Errorf("Ready says %v", err)
 	}
-	slow := time.Since(start)
-	if quick > slow/2 {
-		t.Errorf("NewProtection took %v of %v", quick, slow)
-	}
 	ka, _ := a.key()
 	kb, _ := b.key()
 	if &ka[0] != &kb[0] {
 		t.Error("two keys of one secret")
 	}
-	t.Logf("key after %v", slow)
 }
 
 func TestNewProtectionSaysWhatToSet(t *testing.T) {

@@ -42,7 +42,7 @@ func quit(t *testing.T, p *procs.Program, input io.Writer) {
 // secret from a file.
 func TestCluster(t *testing.T) {
 	t.Parallel()
-	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), 3*time.Minute)
 	defer cancel()
 	dir := t.TempDir()
 	if out, err := exec.CommandContext(ctx, "go", "build", "-o", dir, ".", "../scheduler").CombinedOutput(); err != nil {

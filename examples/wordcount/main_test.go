@@ -230,7 +230,7 @@ func TestJoin(t *testing.T) {
 			dir := small(t)
 			b, other := newBed(t), newBed(t)
 			b.env, other.env = env, env
-			p := b.start(dir, "-listen", "127.0.0.1:0", "-no-servers", "-timeout", "50s", ".")
+			p := b.start(dir, "-listen", "127.0.0.1:0", "-no-servers", "-timeout", "150s", ".")
 			node := other.start(dir, "-node", "-servers", "2", "-peers", p.Location())
 			p.End(0)
 			if got := p.lastLine(); got != "files=4 words=8 servers=1" {
@@ -251,7 +251,7 @@ func TestNodeKilled(t *testing.T) {
 	t.Parallel()
 	dir, files, words := large(t)
 	b, other := newBed(t), newBed(t)
-	p := b.start(dir, "-listen", "127.0.0.1:0", "-servers", "1", "-timeout", "50s", ".")
+	p := b.start(dir, "-listen", "127.0.0.1:0", "-servers", "1", "-timeout", "150s", ".")
 	node := other.start(dir, "-node", "-servers", "2", "-peers", p.Location())
 	node.busyServer()
 	if err := node.Cmd.Process.Kill(); err != nil {

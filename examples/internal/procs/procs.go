@@ -69,7 +69,7 @@ type Program struct {
 	kill *time.Timer
 }
 
-// Start starts a program. One that still runs after 80 seconds is told to show where it is, and to end; at the end of the
+// Start starts a program. One that still runs after 3 minutes is told to show where it is, and to end; at the end of the
 // test none runs.
 func Start(tb testing.TB, cmd *exec.Cmd) *Program {
 	tb.Helper()
@@ -78,7 +78,7 @@ func Start(tb testing.TB, cmd *exec.Cmd) *Program {
 	if err := cmd.Start(); err != nil {
 		tb.Fatal(err)
 	}
-	p.kill = time.AfterFunc(80*time.Second, func() { _ = cmd.Process.Signal(syscall.SIGQUIT) })
+	p.kill = time.AfterFunc(3*time.Minute, func() { _ = cmd.Process.Signal(syscall.SIGQUIT) })
 	tb.Cleanup(func() {
 		if cmd.ProcessState == nil { // the test failed
 			_ = cmd.Process.Kill()
@@ -136,7 +136,7 @@ func (p *Program) Says(out *Output, pattern *regexp.Regexp) (group string) {
 // Poll waits for what the system does not tell of.
 func Poll(tb testing.TB, what string, ok func() bool) {
 	tb.Helper()
-	deadline := time.NewTimer(time.Minute)
+	deadline := time.NewTimer(3 * time.Minute)
 	defer deadline.Stop()
 	tick := time.NewTicker(5 * time.Millisecond)
 	defer tick.Stop()
