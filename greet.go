@@ -144,6 +144,7 @@ func (rt *Runtime) greet(g *greeting) {
 	var c *claim
 	conn, peer, err := wire.Accept(rt.ctx, g.raw, rt.cfg.protect, rt.hello, func(peer wire.Hello) (refusal *wire.Refusal) {
 		l, c, refusal = rt.admit(peer)
+		rt.greetings.remove(g) // it has proven itself, and makes room for nobody
 		return refusal
 	})
 	var t *transport

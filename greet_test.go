@@ -368,6 +368,24 @@ func silentConnections(t *testing.T, secret string) {
 	})
 }
 
+// TestProvenMakesNoRoom has a peer prove itself, and its link not be up yet: it is no stranger any more, whose connection might be closed to make
+// room for another.
+func TestProvenMakesNoRoom(t *testing.T) {
+	t.Parallel()
+	rt := testRuntime(t, Config{})
+	h := newHostile(t, rt, true)
+	eventually(t, "the link is being made", func() bool { return rt.linkIf(h.id) != nil })
+	l := rt.linkIf(h.id)
+	eventually(t, "it is no stranger", func() bool {
+		rt.greetings.mu.Lock()
+		defer rt.greetings.mu.Unlock()
+		return len(rt.greetings.list) == 0
+	})
+	if err := l.cause(); err != nil {
+		t.Errorf("its link has ended: %v", err)
+	}
+}
+
 // TestManyHonestPeersAtOnce shows that the bounds keep nobody out who tries again.
 func TestManyHonestPeersAtOnce(t *testing.T) {
 	t.Parallel()

@@ -56,6 +56,7 @@ func newServer(c ServerConfig) (*Server, error) {
 	if err != nil {
 		return nil, err
 	}
+	rt.cfg.awaitKey() // may take longer than a dial
 	ctx, cancel := context.WithTimeout(context.Background(), rt.cfg.MsgTimeout)
 	defer cancel()
 	l, err := rt.linkAt(ctx, node)
