@@ -1,7 +1,9 @@
 package discoro
 
 import (
+	"cmp"
 	"encoding/binary"
+	"errors"
 	"io"
 	"net"
 	"os"
@@ -23,7 +25,7 @@ type outStream struct {
 	mu     sync.Mutex // guards following; leaf
 	window int64      // bytes that may be sent yet
 	late   bool       // a deadline has passed
-	over   bool       // the connection is at its end
+	over   error      // why nothing more can be sent: the connection is at its end, or the peer has reset the stream
 }
 
 const (
@@ -33,7 +35,8 @@ const (
 	maxWindow = 1 << 40
 )
 
-// Write implements [io.Writer]. It waits until the peer takes what it writes. [os.ErrDeadlineExceeded]: SetDeadline has ended it.
+// Write implements [io.Writer]. It waits until the peer takes what it writes. [os.ErrDeadlineExceeded]: SetDeadline has ended it;
+// errReset: the peer has; [io.ErrClosedPipe]: the connection is at its end.
 func (s *outStream) Write(p []byte) (int, error) {
 	head := [yamuxHeader]byte{1: yamuxTypeData}
 	binary.BigEndian.PutUint32(head[4:], s.id)
@@ -67,8 +70,8 @@ func (s *outStream) taken(n int) (int, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	switch {
-	case s.over:
-		return 0, io.ErrClosedPipe
+	case s.over != nil:
+		return 0, s.over
 	case s.late:
 		return 0, os.ErrDeadlineExceeded
 	}
@@ -85,11 +88,11 @@ func (s *outStream) mayMore(n uint32) {
 	s.tell()
 }
 
-// end says that the connection is at its end.
-func (s *outStream) end() {
+// end says that nothing more can be sent, and why.
+func (s *outStream) end(why error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.over = true
+	s.over = cmp.Or(s.over, why)
 	s.tell()
 }
 
@@ -148,7 +151,7 @@ func (o *ownStreams) stream(id uint32, yamux net.Conn) *outStream {
 	}
 	s.Conn = yamux
 	if o.over {
-		s.end()
+		s.end(io.ErrClosedPipe)
 	}
 	return s
 }
@@ -159,6 +162,18 @@ func (o *ownStreams) mayMore(id, n uint32) {
 	defer o.mu.Unlock()
 	if s := o.open[id]; s != nil {
 		s.mayMore(n)
+	}
+}
+
+// errReset: no peer of ours resets streams; it says how an operation went.
+var errReset = errors.New("the peer has reset a stream of yamux")
+
+// reset says that the peer has reset a stream, if that is one of these.
+func (o *ownStreams) reset(id uint32) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if s := o.open[id]; s != nil {
+		s.end(errReset)
 	}
 }
 
@@ -175,6 +190,6 @@ func (o *ownStreams) end() {
 	defer o.mu.Unlock()
 	o.over = true
 	for _, s := range o.open {
-		s.end()
+		s.end(io.ErrClosedPipe)
 	}
 }

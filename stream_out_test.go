@@ -110,6 +110,51 @@ func TestOwnStreamWindow(t *testing.T) {
 	})
 }
 
+// TestOwnStreamReset has the peer reset a stream on which somebody waits to send: that one hears of it, and nobody else does.
+func TestOwnStreamReset(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		c := newWatchedConn(&recordConn{}, 1)
+		s, other := ownStream(t, c, 3), ownStream(t, c, 5)
+		write := func(s *outStream) <-chan error {
+			done := make(chan error, 1)
+			go func() {
+				_, err := s.Write(make([]byte, firstWindow+1))
+				done <- err
+			}()
+			synctest.Wait()
+			return done
+		}
+		done, goesOn := write(s), write(other)
+		for _, id := range []uint32{3, 7} {
+			if _, err := c.scan.sift(yamuxFrame(yamuxTypeWindow, yamuxFlagReset, id, 0)); err != nil {
+				t.Fatal(err)
+			}
+		}
+		synctest.Wait()
+		select {
+		case err := <-done:
+			if !errors.Is(err, errReset) {
+				t.Errorf("the one that was reset: %v", err)
+			}
+		default:
+			t.Error("the one that was reset waits on")
+		}
+		select {
+		case err := <-goesOn:
+			t.Errorf("the other: %v", err)
+		default:
+		}
+		c.endStreams()
+		if err := <-goesOn; !errors.Is(err, io.ErrClosedPipe) {
+			t.Errorf("the other at the end of the connection: %v", err)
+		}
+		if _, err := s.Write([]byte{1}); !errors.Is(err, errReset) {
+			t.Errorf("behind the end of the connection: %v", err)
+		}
+	})
+}
+
 // TestOwnStreamsToYamux sends over several streams at once to a side that has nothing but yamux, which counts what comes: all of
 // it comes, in order, and what goes over the stream of frames in between.
 func TestOwnStreamsToYamux(t *testing.T) {

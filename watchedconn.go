@@ -197,7 +197,8 @@ const (
 	yamuxTypeWindow = 1
 	yamuxTypePing   = 2
 	yamuxFlagOpen   = 1
-	yamuxFlagsEnd   = 4 | 8 // of one side, or of the stream
+	yamuxFlagReset  = 8
+	yamuxFlagsEnd   = 4 | yamuxFlagReset // of one side, or of the stream
 )
 
 // opensStream reports whether a header opens a stream.
@@ -323,6 +324,9 @@ func (s *yamuxScan) header(h []byte) error {
 		if err := s.opened(id); err != nil {
 			return err
 		}
+	}
+	if flags&yamuxFlagReset != 0 {
+		s.own.reset(id)
 	}
 	if last := flags&yamuxFlagsEnd != 0; s.body > 0 || last {
 		if in := s.streams.find(id); in != nil {
