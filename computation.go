@@ -305,10 +305,13 @@ func noServer(what, report string, cause error) error {
 }
 
 // report asks the scheduler what the computation waits for.
-func (p *Computation) report(l *link) string {
+func (p *Computation) report(l *link) string { return p.reportOf(l, wire.JobID{}) }
+
+// reportOf is report of what one of the computation's runs waits for.
+func (p *Computation) reportOf(l *link, job wire.JobID) string {
 	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
 	defer cancel()
-	out, err := l.request(ctx, waitReport, func(call uint64) wire.Frame { return &wire.Report{Call: call, Token: p.token} })
+	out, err := l.request(ctx, waitReport, func(call uint64) wire.Frame { return &wire.Report{Call: call, Token: p.token, Job: job} })
 	if err == nil {
 		err = out.err
 	}

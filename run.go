@@ -28,6 +28,7 @@ type job struct {
 	id   wire.JobID   // immutable
 	comp *Computation // immutable
 	fn   string       // immutable
+	size int          // immutable: bytes of the argument
 	arg  any          // immutable: for CoroInfo
 
 	started future // its value is the *Coro
@@ -92,7 +93,7 @@ func (p *Computation) post(where wire.Where, turn uint64, t Task) (*job, error) 
 // newJob enters a job in the runtime's table.
 func (p *Computation) newJob(s *callSpec) *job {
 	rt := p.rt
-	j := &job{id: wire.JobID{Client: rt.id, Seq: rt.lastJob.Add(1)}, comp: p, fn: s.fn, arg: s.arg}
+	j := &job{id: wire.JobID{Client: rt.id, Seq: rt.lastJob.Add(1)}, comp: p, fn: s.fn, size: len(s.encoded), arg: s.arg}
 	rt.mu.Lock()
 	rt.jobs[j.id.Seq] = j
 	rt.mu.Unlock()
@@ -105,7 +106,7 @@ func (p *Computation) awaitStart(ctx context.Context, j *job) (*Coro, error) {
 	stop := j.started.onDone(k.finish)
 	out, ok := k.result()
 	if !ok {
-		stopTelling := p.explain("run "+j.fn, func() string { return p.report(p.sched) })
+		stopTelling := p.explain(j.what(), func() string { return p.reportOf(p.sched, j.id) })
 		var err error
 		out, err = p.rt.wait(ctx, k)
 		stopTelling()
@@ -124,7 +125,7 @@ func (p *Computation) awaitStart(ctx context.Context, j *job) (*Coro, error) {
 // unrun gives up a job whose start was waited for until ctx ended. Should it start all the same, it is terminated.
 func (p *Computation) unrun(j *job, cause error) error {
 	p.sched.tell(&wire.Unrun{Token: p.token, Job: j.id})
-	report := p.report(p.sched) // asked behind the Unrun: by now a job that had no server has ended
+	report := p.reportOf(p.sched, j.id) // asked behind the Unrun: by now a job that had no server has ended
 	waited := j.done.isDone()
 	j.started.onDone(func(out outcome) {
 		if c, ok := out.val.(*Coro); ok {
@@ -132,9 +133,17 @@ func (p *Computation) unrun(j *job, cause error) error {
 		}
 	})
 	if !waited {
-		return fmt.Errorf("discoro: run %s: it was sent to a server, which has not started it: %w", j.fn, cause)
+		return fmt.Errorf("discoro: %s: %s: %w", j.what(), report, cause)
 	}
-	return noServer("run "+j.fn, report, cause)
+	return noServer("run "+j.fn, p.report(p.sched), cause)
+}
+
+// what says what is waited for until j has started. A large argument may be why.
+func (j *job) what() string {
+	if j.size < largeFrame {
+		return "run " + j.fn
+	}
+	return fmt.Sprintf("run %s with an argument of %d bytes", j.fn, j.size)
 }
 
 // finish ends the job at the client; only the first end counts.

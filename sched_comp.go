@@ -159,8 +159,8 @@ func (s *schedState) intervals() (pulse, ping time.Duration) {
 	return time.Duration(s.active.submit.Pulse), time.Duration(s.active.submit.Ping)
 }
 
-// report says in words what a computation waits for: its turn, or servers.
-func (s *schedState) report(token wire.Token) string {
+// report says in words what a computation waits for: its turn, or servers; or what one of its runs does, unless job is zero.
+func (s *schedState) report(token wire.Token, job wire.JobID) string {
 	c := s.active
 	if c == nil || c.submit.Token != token {
 		i := slices.IndexFunc(s.queue, func(c *schedComp) bool { return c.submit.Token == token })
@@ -168,6 +168,12 @@ func (s *schedState) report(token wire.Token) string {
 			return "the scheduler does not know the computation"
 		}
 		return fmt.Sprintf("it is number %d in the scheduler's queue, behind a computation of %s", i+1, c.name())
+	}
+	if j := s.jobs[job]; j != nil {
+		return fmt.Sprintf("it was sent to server %v, which has not said yet that it has started", peerLocation(j.server.info.Peer))
+	}
+	if job != (wire.JobID{}) && !c.waiting.has(job) {
+		return fmt.Sprintf("it has not come to the scheduler at %v yet", s.at)
 	}
 	if len(s.known) == 0 {
 		return fmt.Sprintf("no node is known to the scheduler at %v: start one with that among its Peers", s.at)

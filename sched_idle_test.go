@@ -111,7 +111,7 @@ func TestSchedIdleNode(t *testing.T) {
 	reason := ": nothing ran there for 1m0s: the node's zombie period"
 	b.on(schedNodePeer(1), &wire.Released{Token: schedToken(1)}, "c1: ServerClosed node 1001 server 2001"+reason, "c1: NodeClosed node 1001"+reason)
 	b.on(schedNodePeer(1), offer(time.Minute)) // it does not come back to this one
-	if got := b.state.report(schedToken(1)); !strings.Contains(got, "node h:1001: not used"+reason) {
+	if got := b.state.report(schedToken(1), wire.JobID{}); !strings.Contains(got, "node h:1001: not used"+reason) {
 		t.Errorf("report %q", got)
 	}
 	b.gone(schedNodePeer(3), "c1: ServerDisconnected node 1003 server 2003: its node is gone: cut", "c1: NodeDisconnected node 1003: cut")

@@ -137,7 +137,7 @@ func TestSchedManyWait(t *testing.T) {
 	if len(ended) != back || s.active.waiting.len() != runs {
 		t.Errorf("%d of %d runs ended that were taken back; %d wait, want %d", len(ended), back, s.active.waiting.len(), runs)
 	}
-	text := s.report(schedToken(1))
+	text := s.report(schedToken(1), wire.JobID{})
 	if want := "250 nodes, h:1 among them: reserved, its servers are starting"; text != want {
 		t.Errorf("the report is %.200q, want %q", text, want)
 	}
@@ -165,7 +165,7 @@ func TestSchedManyWait(t *testing.T) {
 		t.Errorf("%d of %d runs have started, %d wait", next, runs, s.active.waiting.len())
 	}
 	s.down(node(5).ID, "killed")
-	if text, want := s.report(schedToken(1)), "249 nodes, h:1 among them: 8 of 8 servers ready"; text != want {
+	if text, want := s.report(schedToken(1), wire.JobID{}), "249 nodes, h:1 among them: 8 of 8 servers ready"; text != want {
 		t.Errorf("the report is %.200q, want %q", text, want)
 	}
 }

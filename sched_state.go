@@ -192,7 +192,7 @@ func (s *schedState) frame(from wire.Peer, f wire.Frame) {
 	case *wire.Unrun:
 		s.unrun(from, f)
 	case *wire.Report:
-		s.reply(from, f.Call, outcome{val: s.report(f.Token)})
+		s.reply(from, f.Call, outcome{val: s.report(f.Token, f.Job)})
 	case *wire.Avail:
 		s.availed(from, f)
 	case *wire.Freed:

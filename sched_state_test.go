@@ -332,7 +332,7 @@ func TestSchedStateQueue(t *testing.T) {
 	b.on(schedClientPeer(4), &wire.Submit{Call: 1, Token: schedToken(4)}, "c4: queued 3")
 	b.on(schedClientPeer(4), &wire.CloseJob{Call: 2, Token: schedToken(4)}, "c4: ComputationClosed", "c4: reply 1 error", "c4: reply 2")
 	b.gone(schedClientPeer(2), "c3: queued 1")
-	if got, want := b.state.report(schedToken(3)), "it is number 1 in the scheduler's queue, behind a computation of h:3001"; got != want {
+	if got, want := b.state.report(schedToken(3), wire.JobID{}), "it is number 1 in the scheduler's queue, behind a computation of h:3001"; got != want {
 		t.Errorf("report %q, want %q", got, want)
 	}
 	b.run(1, wire.Where{}, "s1: start 1")
@@ -359,7 +359,7 @@ func TestSchedStateNodesThatDoNotServe(t *testing.T) {
 		"c1: ServerClosed node 1002 server 2001: closed at the node", "c1: NodeClosed node 1002: closed at the node")
 	b.on(schedNodePeer(2), schedOffer("b")) // it does not want this computation, but the next
 	want := `node h:1001: not used: its program (prog) has not registered function "b"; node h:1002: not used: closed at the node`
-	if got := b.state.report(schedToken(1)); got != want {
+	if got := b.state.report(schedToken(1), wire.JobID{}); got != want {
 		t.Errorf("report %q, want %q", got, want)
 	}
 	b.on(schedClientPeer(1), &wire.CloseJob{Token: schedToken(1)}, "c1: ComputationClosed")
@@ -429,7 +429,7 @@ func TestSchedStateTrustsLinks(t *testing.T) {
 	b.on(schedServerPeer(9), &wire.Ready{Token: schedToken(1), Node: schedNodePeer(1).ID, Info: schedServerInfo(1)})
 	b.on(schedNodePeer(2), &wire.Offer{Node: schedNodePeer(1), Free: true}, "c1: NodeDiscovered node 1002", "n2: reserve")
 	b.gone(schedNodePeer(2), "c1: NodeDisconnected node 1002: cut")
-	if got, want := b.state.report(schedToken(1)), "node h:1001: 1 of 1 servers ready"; got != want {
+	if got, want := b.state.report(schedToken(1), wire.JobID{}), "node h:1001: 1 of 1 servers ready"; got != want {
 		t.Errorf("report %q, want %q", got, want)
 	}
 }
@@ -439,7 +439,7 @@ func TestSchedStateReport(t *testing.T) {
 	b := newSchedBed(t)
 	report := func(want string) {
 		t.Helper()
-		if got := b.state.report(schedToken(1)); got != want {
+		if got := b.state.report(schedToken(1), wire.JobID{}); got != want {
 			t.Errorf("report %q, want %q", got, want)
 		}
 	}

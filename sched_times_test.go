@@ -1,6 +1,7 @@
 package discoro
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -28,7 +29,7 @@ func inMemory(t *testing.T, nodes int, cfg SchedulerConfig, node NodeConfig, tes
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		c := &memCluster{T: t, net: NewMemNetwork(), ctx: t.Context()}
-		cfg.TestHost, cfg.Logger = c.net.Host("sched"), discard
+		cfg.TestHost, cfg.Logger = c.net.Host("sched"), cmp.Or(cfg.Logger, discard)
 		sched, err := NewScheduler(cfg)
 		if err != nil {
 			t.Fatal(err)

@@ -188,11 +188,12 @@ type Tally struct {
 	Call uint64
 }
 
-// Report asks why no server is used; answered in words.
+// Report asks what a computation waits for, or one of its runs; answered in words.
 type Report struct {
 	_     struct{} `cbor:",toarray"`
 	Call  uint64
 	Token Token
+	Job   JobID // zero: the computation
 }
 
 // Start starts a job at a server.
