@@ -139,7 +139,7 @@ func (ch *Channel) Send(msg any) error {
 
 // Deliver waits until there are n subscribers, sends msg to all of them, and waits until it is in their mailboxes. n <= 0: to those
 // there are. It returns how many mailboxes it reached, which may be fewer than n when some end meanwhile. When ctx ends the
-// error is its, and the count is of what had been reached by then, known at the owner only. ErrClosed: the channel is closed, or was
+// error wraps its and says what is missing, and the count is of what had been reached by then; both are known at the owner only. ErrClosed: the channel is closed, or was
 // closed meanwhile; ErrDisconnected: the link to the owner broke, and msg may have reached any; ErrTimeout as with Send; ErrRejected: too
 // much from this runtime waits there already.
 func (ch *Channel) Deliver(ctx context.Context, msg any, n int) (int, error) {
@@ -160,7 +160,8 @@ func (ch *Channel) deliver(ctx context.Context, msg any, n int) (int, error) {
 	ch.hub.publish(p)
 	out, err := ch.rt.wait(ctx, k)
 	if err != nil {
-		return p.cancel(), err
+		reached, missing := p.cancel()
+		return reached, fmt.Errorf("%s: %w", missing, err)
 	}
 	reached, _ := out.val.(int)
 	return reached, out.err

@@ -358,19 +358,24 @@ func (p *publication) refuse(err error) {
 	}
 }
 
-// cancel lets go of p, for which nobody waits any longer. What is on its way arrives. It returns how many mailboxes it is
-// in.
-func (p *publication) cancel() int {
+// cancel lets go of p, for which nobody waits any longer. What is on its way arrives. It returns how many mailboxes p is in, and what
+// is missing.
+func (p *publication) cancel() (reached int, missing string) {
 	h := p.hub
 	h.mu.Lock()
+	there, waits := len(h.order), len(h.waits)
 	h.waits = slices.DeleteFunc(h.waits, func(other *publication) bool { return other == p })
+	waited := len(h.waits) < waits
 	h.mu.Unlock()
 	if p.end() {
 		h.release(p)
 	}
+	if waited {
+		return 0, fmt.Sprintf("there are %d of %d subscribers", there, p.atLeast)
+	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	return p.n
+	return p.n, fmt.Sprintf("%d of %d subscribers have it", p.n, p.n+p.left)
 }
 
 // end reports whether p was not over yet, which it is now.

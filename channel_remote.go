@@ -126,11 +126,13 @@ func (ch *Channel) deliverAway(ctx context.Context, msg any, n int) (int, error)
 	out, err := ch.owner().request(ctx, waitDeliver, func(call uint64) wire.Frame {
 		return &wire.PublishDeliver{Call: call, Channel: ch.key, N: n, Body: body}
 	})
-	if err == nil {
-		err = out.err
-	}
-	if err != nil {
+	switch {
+	case err != nil && ctx.Err() != nil && n > 0:
+		return 0, fmt.Errorf("how many of %d subscribers there are, and have it, is known to the owner only: %w", n, err)
+	case err != nil:
 		return 0, err
+	case out.err != nil:
+		return 0, out.err
 	}
 	return resultAs[int](ch.rt, out, ch.name)
 }
