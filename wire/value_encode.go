@@ -162,7 +162,7 @@ func (e *valueEncoder) float64(v float64) {
 
 func (e *valueEncoder) text(s string) error {
 	if !utf8.ValidString(s) {
-		return ErrValueText
+		return fmt.Errorf("%w: send []byte", ErrValueText)
 	}
 	e.head(majorText, uint64(len(s)))
 	e.out = append(e.out, s...)

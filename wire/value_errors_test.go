@@ -140,10 +140,10 @@ func TestEncodeErrors(t *testing.T) {
 		{[]any{map[string]any{"k": &stranger{}}}, ErrTypeUnknown, `encode any[0]["k"]: `},
 		{rich{Shape: shapeError{}}, ErrTypeUnknown, ".Shape: "},
 		{[2]int{}, ErrTypeUnknown, "[2]int"},
-		{"a\xff", ErrValueText, "encode any: string is not valid UTF-8"},
+		{"a\xff", ErrValueText, "encode any: string is not valid UTF-8: send []byte"},
 		{[]string{"", "\xff"}, ErrValueText, "[1]: "},
 		{map[string]int{"\xff": 1}, ErrValueText, `["\xff"]: `},
-		{order{Name: "\xff"}, ErrValueText, "encode any.(test.order).Name: string is not valid UTF-8"},
+		{order{Name: "\xff"}, ErrValueText, "encode any.(test.order).Name: string is not valid UTF-8: send []byte"},
 		{map[any]any{&order{}: 1, &order{ID: 0}: 2}, ErrValueKey, "duplicate map key"},
 	} {
 		b, err := c.AppendAny([]byte("x"), test.v, nil)
