@@ -92,8 +92,8 @@ func TestNodeFilters(t *testing.T) {
 		t.Errorf("a node that fits: %v", err)
 	}
 	for says, f := range map[string]discoro.NodeFilter{
-		"it has 1 servers, filter 1 wants 2": {CPUs: 2},
-		"bytes of disk free":                 {Disk: 1 << 62},
+		"it has 1 server, filter 1 wants 2": {CPUs: 2},
+		"bytes of disk free":                {Disk: 1 << 62},
 	} {
 		if err := run(f); !errors.Is(err, discoro.ErrNoServer) || !strings.Contains(err.Error(), says) {
 			t.Errorf("%v, want ErrNoServer with %q", err, says)

@@ -47,7 +47,7 @@ func (rt *Runtime) NewChannel(name string) (*Channel, error) {
 	rt.mu.Unlock()
 	ch := &Channel{rt: rt, home: rt.id, loc: rt.loc, name: name}
 	if closing || !rt.channels.own(ch) {
-		return nil, fmt.Errorf("discoro: new channel %s: the runtime is closed: %w", name, ErrClosed)
+		return nil, fmt.Errorf("discoro: new channel %s: %w", name, errRuntimeClosed)
 	}
 	return ch, nil
 }
@@ -78,7 +78,7 @@ func (ch *Channel) Unsubscribe(ctx context.Context, c *Coro) error {
 }
 
 func (ch *Channel) enroll(ctx context.Context, c *Coro, verb string, off bool) error {
-	fail := func(err error) error { return fmt.Errorf("discoro: %s %v, channel %v: %w", verb, c, ch, err) }
+	fail := func(err error) error { return because(err, "%s %v, channel %v", verb, c, ch) }
 	if c == nil || c.rt == nil {
 		return fmt.Errorf("discoro: %s, channel %v: there is no coroutine: %w", verb, ch, ErrRejected)
 	}
@@ -132,7 +132,7 @@ func (ch *Channel) Send(msg any) error {
 		err = out.err
 	}
 	if err != nil {
-		return fmt.Errorf("discoro: send to channel %v: %w", ch, err)
+		return because(err, "send to channel %v", ch)
 	}
 	return nil
 }
@@ -145,7 +145,7 @@ func (ch *Channel) Send(msg any) error {
 func (ch *Channel) Deliver(ctx context.Context, msg any, n int) (int, error) {
 	reached, err := ch.deliver(ctx, msg, max(n, 0))
 	if err != nil {
-		return reached, fmt.Errorf("discoro: deliver to channel %v: %w", ch, err)
+		return reached, because(err, "deliver to channel %v", ch)
 	}
 	return reached, nil
 }
@@ -181,7 +181,7 @@ func (ch *Channel) Close() error {
 		return nil
 	}
 	if err := ch.closeAway(); err != nil {
-		return fmt.Errorf("discoro: close channel %v: %w", ch, err)
+		return because(err, "close channel %v", ch)
 	}
 	return nil
 }
@@ -200,7 +200,7 @@ func (ch *Channel) Register(name string) error {
 		err = ch.rt.channels.register(ch, name)
 	}
 	if err != nil {
-		return fmt.Errorf("discoro: register channel %v as %q: %w", ch, name, err)
+		return because(err, "register channel %v as %q", ch, name)
 	}
 	return nil
 }
@@ -223,7 +223,7 @@ func (rt *Runtime) LocateChannel(ctx context.Context, name string, at ...Locatio
 	}
 	ch, err := locateName(ctx, rt, name, at, rt.locateChannelAt)
 	if err != nil {
-		return nil, fmt.Errorf("discoro: locate channel %q: %w", name, err)
+		return nil, because(err, "locate channel %q", name)
 	}
 	return ch, nil
 }

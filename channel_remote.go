@@ -32,7 +32,7 @@ func (f *flow) enter(size int) (wait *call, ask int, err error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if err, f.failed = f.failed, nil; err != nil {
-		return nil, 0, fmt.Errorf("not sent, as an earlier message was not, or not to all: %w", err)
+		return nil, 0, because(err, "not sent, as an earlier message was not, or not to all")
 	}
 	if f.asked > 0 && f.out+size > flowWindow {
 		wait = &call{why: waitSend}
@@ -75,7 +75,7 @@ func (f *flow) fail(err error) {
 func (ch *Channel) sendAway(msg any) error {
 	body, err := ch.rt.encodeMessage(msg)
 	if err != nil {
-		return err
+		return because(err, "send to channel %v", ch)
 	}
 	ctx, cancel := context.WithTimeoutCause(context.Background(), ch.rt.cfg.MsgTimeout, ErrTimeout)
 	defer cancel()
@@ -83,7 +83,7 @@ func (ch *Channel) sendAway(msg any) error {
 		if errors.Is(err, context.DeadlineExceeded) {
 			err = fmt.Errorf("not sent, the channel's subscribers have left no room for %v: %w", ch.rt.cfg.MsgTimeout, ErrTimeout)
 		}
-		return fmt.Errorf("discoro: send to channel %v: %w", ch, err)
+		return because(err, "send to channel %v", ch)
 	}
 	return nil
 }

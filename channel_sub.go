@@ -136,7 +136,7 @@ func (s *subscriber) flushAll(full *call, first queued) {
 		if err != nil {
 			l.dropRoom(full)
 			if rt.ctx.Err() != nil {
-				s.drop(fmt.Errorf("the runtime is closed: %w", ErrClosed))
+				s.drop(errRuntimeClosed)
 				s.flush(nil)
 				return
 			}

@@ -98,7 +98,7 @@ func NewComputation(rt *Runtime, cfg ...ComputationConfig) (*Computation, error)
 		return nil, err
 	}
 	if c.Files, err = settleFiles(c.Files); err != nil {
-		return nil, fmt.Errorf("discoro: ComputationConfig.Files: %w", err)
+		return nil, because(err, "ComputationConfig.Files")
 	}
 	p := &Computation{rt: rt, cfg: c, status: c.Status, timeout: c.Timeout, servers: map[Location]string{}, known: map[Location]string{}}
 	if p.timeout == 0 {
@@ -140,11 +140,11 @@ func (cfg *ComputationConfig) checkTimes() error {
 func (p *Computation) Schedule(ctx context.Context, at ...Location) error {
 	l, err := p.findScheduler(ctx, at)
 	if err != nil {
-		return fmt.Errorf("discoro: schedule: %w", err)
+		return because(err, "schedule")
 	}
 	turn, err := p.enqueue(l)
 	if err != nil {
-		return fmt.Errorf("discoro: schedule: %w", err)
+		return because(err, "schedule")
 	}
 	return p.awaitTurn(ctx, l, turn)
 }
@@ -185,7 +185,9 @@ func (p *Computation) submission(call uint64) wire.Frame {
 // awaitTurn waits for the turn of a computation that is queued.
 func (p *Computation) awaitTurn(ctx context.Context, l *link, turn *call) error {
 	stop := p.explain("the computation's turn at the scheduler", func() string { return p.report(l) })
+	forget := p.begun.onDone(turn.finish) // also when the scheduler of its own runtime closes, which answers nobody
 	out, err := p.rt.wait(ctx, turn)
+	forget()
 	stop()
 	switch {
 	case err == nil:
@@ -196,7 +198,7 @@ func (p *Computation) awaitTurn(ctx context.Context, l *link, turn *call) error 
 	if err != nil {
 		l.tell(&wire.CloseJob{Token: p.token})
 		p.end(err)
-		return fmt.Errorf("discoro: schedule at %v: %w", l.location(), err)
+		return because(err, "schedule at %v", l.location())
 	}
 	p.begin()
 	return nil
@@ -221,7 +223,7 @@ func (p *Computation) begin() {
 // scheduler tells of changes, and the log has each. ErrClosed: the computation is not scheduled, or over.
 func (p *Computation) Position(ctx context.Context) (int, error) {
 	if err := ctx.Err(); err != nil {
-		return 0, err
+		return 0, because(err, "position")
 	}
 	p.mu.Lock()
 	place, queued := p.place, p.state == compQueued
@@ -256,7 +258,7 @@ func (p *Computation) active(verb string) (*link, error) {
 	case compClosing, compOver:
 	}
 	if p.why != nil {
-		return nil, fmt.Errorf("discoro: %s: the computation is over: %w", verb, p.why)
+		return nil, because(p.why, "%s: the computation is over", verb)
 	}
 	return nil, fmt.Errorf("discoro: %s: the computation is closed: %w", verb, ErrClosed)
 }
@@ -268,7 +270,7 @@ func (p *Computation) WaitServers(ctx context.Context, n int) error {
 	p.mu.Lock()
 	l := p.sched
 	p.mu.Unlock()
-	what := fmt.Sprintf("wait for %d servers", n)
+	what := "wait for " + number(n, "server")
 	if l == nil {
 		_, err := p.active(what)
 		return err
@@ -383,7 +385,7 @@ func (p *Computation) Close(ctx context.Context) error {
 	_, err := p.over.wait(ctx, p.rt, waitClose, nil)
 	stopTelling()
 	if err != nil {
-		return fmt.Errorf("discoro: close: not all servers have closed: %s: %w", p.report(l), err)
+		return because(err, "close: not all servers have closed: %s", p.report(l))
 	}
 	return nil
 }
@@ -460,7 +462,7 @@ func (p *Computation) endWith(why error, last Status) {
 	}
 	p.rt.mu.Unlock()
 	for _, j := range jobs {
-		j.finish(outcome{err: fmt.Errorf("discoro: run %s: the computation is over: %w", j.fn, why)})
+		j.finish(outcome{err: because(why, "run %s: the computation is over", j.fn)})
 	}
 	p.mu.Lock()
 	clear(p.servers)

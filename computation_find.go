@@ -71,7 +71,7 @@ func (rt *Runtime) lookForScheduler(ctx context.Context) error {
 		all.Wait()
 		k.finish(outcome{})
 	}) {
-		return fmt.Errorf("the runtime is closed: %w", ErrClosed)
+		return errRuntimeClosed
 	}
 	_, err := rt.wait(ctx, k)
 	return err

@@ -115,7 +115,7 @@ func one[T any](cfg []T) (T, error) {
 	case 1:
 		return cfg[0], nil
 	}
-	return c, fmt.Errorf("discoro: %d configurations given, at most one is allowed", len(cfg))
+	return c, fmt.Errorf("discoro: %d %T given, at most one is allowed", len(cfg), c)
 }
 
 // settled is a Config with every default filled in and everything checked.
@@ -151,7 +151,7 @@ func (cfg Config) settle() (settled, error) {
 	}
 	// Last: it starts to compute the secret's key.
 	if s.protect, err = wire.NewProtection(wire.Secret(s.Secret), certs); err != nil {
-		return settled{}, fmt.Errorf("discoro: Config: %w", err)
+		return settled{}, because(err, "Config")
 	}
 	return s, nil
 }
@@ -258,7 +258,7 @@ func (s *settled) open() (net.Listener, int, error) {
 	}
 	ln, err := net.Listen("tcp", net.JoinHostPort(s.listen, strconv.Itoa(s.TCPPort)))
 	if err != nil {
-		return nil, 0, fmt.Errorf("discoro: listen: %w", err)
+		return nil, 0, because(err, "listen")
 	}
 	addr, ok := ln.Addr().(*net.TCPAddr)
 	switch {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"reflect"
 	"strconv"
 	"sync/atomic"
 	"time"
@@ -89,7 +90,7 @@ func (c *Coro) Deliver(ctx context.Context, msg any) error {
 	}
 	body, err := c.rt.encodeMessage(msg)
 	if err != nil {
-		return err
+		return because(err, "deliver to %v", c)
 	}
 	out, err := c.rt.linkOf(c).requestOf(ctx, waitDeliver, c, func(call uint64) wire.Frame {
 		return &wire.Deliver{Call: call, To: c.key, Body: body}
@@ -98,7 +99,7 @@ func (c *Coro) Deliver(ctx context.Context, msg any) error {
 		err = out.err
 	}
 	if err != nil {
-		return fmt.Errorf("discoro: deliver to %v: %w", c, err)
+		return because(err, "deliver to %v", c)
 	}
 	c.rt.countSent()
 	return nil
@@ -126,10 +127,13 @@ func (c *Coro) Monitor(ctx context.Context, watcher *Coro) error {
 		_, err = l.ask(answerFunc(func(out outcome) { c.rt.sendExit(watcher, c, out) }), wait)
 	}
 	if errors.Is(err, ErrDisconnected) {
-		c.rt.sendExit(watcher, c, outcome{err: err})
+		c.rt.sendExit(watcher, c, outcome{err: because(err, "monitor %v", c)})
 		return nil
 	}
-	return err
+	if err != nil {
+		return because(err, "monitor %v", c)
+	}
+	return nil
 }
 
 // Terminate ends the coroutine: from now on each of its yield points returns ErrTerminated at once, and so does whatever
@@ -141,7 +145,10 @@ func (c *Coro) Terminate() error {
 		c.local.terminate()
 		return nil
 	}
-	return c.rt.linkOf(c).post(&wire.Terminate{Of: c.key})
+	if err := c.rt.linkOf(c).post(&wire.Terminate{Of: c.key}); err != nil {
+		return because(err, "terminate %v", c)
+	}
+	return nil
 }
 
 // Wait blocks until the coroutine has ended, or ctx ends, and returns the coroutine's error. It does not end the
@@ -177,7 +184,7 @@ func (c *Coro) outcome(ctx context.Context) (out outcome, err error) {
 		out, err = c.rt.linkOf(c).requestOf(ctx, waitEnd, c, func(call uint64) wire.Frame { return &wire.Wait{Call: call, Of: c.key} })
 	}
 	if err != nil {
-		return outcome{}, fmt.Errorf("discoro: wait for %v: %w", c, err)
+		return outcome{}, because(err, "wait for %v", c)
 	}
 	return out, nil
 }
@@ -238,7 +245,7 @@ func ReceiveAs[T any](c *Coro) (T, error) {
 	t, ok := msg.(T)
 	if !ok {
 		l.box.untake(msg)
-		return zero, fmt.Errorf("discoro: receive: the next message is a %T, not a %T: %w", msg, zero, ErrType)
+		return zero, fmt.Errorf("discoro: receive: the next message is of type %T, not %v: %w", msg, reflect.TypeFor[T](), ErrType)
 	}
 	return t, nil
 }

@@ -25,7 +25,7 @@ func (rt *Runtime) linkTo(id wire.ID, loc Location) *link {
 	l, fresh := rt.linkFor(id, loc)
 	switch {
 	case l == nil:
-		return rt.deadLink(id, loc, fmt.Errorf("the runtime is closed: %w", ErrClosed))
+		return rt.deadLink(id, loc, errRuntimeClosed)
 	case fresh && !rt.start(func() { rt.dialLink(l, loc) }):
 		l.endDial(ErrClosed)
 	}
@@ -91,7 +91,7 @@ func (rt *Runtime) linkAt(ctx context.Context, loc Location) (*link, error) {
 		l, err = rt.dial(dctx, loc, nil)
 		k.finish(outcome{})
 	}) {
-		return nil, fmt.Errorf("connect to %v: the runtime is closed: %w", loc, ErrClosed)
+		return nil, fmt.Errorf("connect to %v: %w", loc, errRuntimeClosed)
 	}
 	if _, err := rt.wait(ctx, k); err != nil {
 		return nil, fmt.Errorf("connect to %v: %w", loc, err)

@@ -196,7 +196,7 @@ func (rt *Runtime) spawn(name string, body func(c *Coro) (any, error), init func
 	}
 	rt.mu.Unlock()
 	if closing {
-		l.finish(outcome{err: fmt.Errorf("discoro: spawn %s: the runtime is closed: %w", name, ErrClosed)})
+		l.finish(outcome{err: fmt.Errorf("discoro: spawn %s: %w", name, errRuntimeClosed)})
 		return &l.Coro
 	}
 	rt.turn.put(l)

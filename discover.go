@@ -134,11 +134,11 @@ func (rt *Runtime) Discover(ctx context.Context) error {
 		}
 		k.finish(outcome{err: err})
 	}) {
-		return fmt.Errorf("discoro: discover: the runtime is closed: %w", ErrClosed)
+		return fmt.Errorf("discoro: discover: %w", errRuntimeClosed)
 	}
 	out, err := rt.wait(ctx, k)
 	if err = errors.Join(err, out.err); err != nil {
-		return fmt.Errorf("discoro: discover: %w", err)
+		return because(err, "discover")
 	}
 	return nil
 }
@@ -177,7 +177,7 @@ func locateNear[T any](ctx context.Context, d *discovery, name string, ask locat
 		}
 		k.finish(outcome{err: &textError{text: err.Error(), is: []error{ErrNotFound, err}}})
 	}) {
-		return found, fmt.Errorf("the runtime is closed: %w", ErrClosed)
+		return found, errRuntimeClosed
 	}
 	out, err := d.rt.wait(ctx, k)
 	if err != nil {

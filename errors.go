@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 
 	"github.com/discoro/discoro/wire"
 )
@@ -107,14 +108,46 @@ type ServerLostError struct {
 
 // Error tells which server was lost, what it was running, and how the loss showed.
 func (e *ServerLostError) Error() string {
-	return fmt.Sprintf("%s: server %v lost: %v", e.Func, e.Server, e.Cause)
+	return fmt.Sprintf("discoro: run %s: server %v lost: %s", e.Func, e.Server, bare(e.Cause))
 }
 
 // Unwrap gives the cause.
 func (e *ServerLostError) Unwrap() error { return e.Cause }
 
+// errRuntimeClosed is why nothing can be done any more with a runtime.
+var errRuntimeClosed error = &textError{text: "the runtime is closed", is: []error{ErrClosed}}
+
 // errGoexit is how a coroutine ends whose function called runtime.Goexit (testing's FailNow does).
 var errGoexit = errors.New("the function ended by runtime.Goexit")
+
+// prefix is how the text of an error of this package begins, once.
+const prefix = "discoro: "
+
+// because is err with what was tried when it came, under one prefix: what came from further below, or from another runtime, may have
+// one already.
+func because(err error, format string, args ...any) error {
+	return &causedError{prefix + fmt.Sprintf(format, args...) + ": " + bare(err), err}
+}
+
+// bare is the text of err without a prefix.
+func bare(err error) string { return strings.TrimPrefix(fmt.Sprint(err), prefix) }
+
+// causedError is an error whose text has been made, with what it wraps.
+type causedError struct {
+	text string
+	err  error
+}
+
+func (e *causedError) Error() string { return e.text }
+func (e *causedError) Unwrap() error { return e.err }
+
+// number is a count with what it counts.
+func number(n int, what string) string {
+	if n == 1 {
+		return "1 " + what
+	}
+	return fmt.Sprintf("%d %ss", n, what)
+}
 
 // textError is an error whose text has been made, with what errors.Is should find in it.
 type textError struct {

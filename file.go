@@ -48,11 +48,14 @@ func (rt *Runtime) SendFile(ctx context.Context, to Location, path string, opt .
 	if err != nil {
 		return err
 	}
+	if path == "" {
+		return fmt.Errorf("discoro: send file to %v: the path is empty: %w", to, ErrRejected)
+	}
 	op := &fileOp{rt: rt, to: to, path: path, tell: o.Progress, why: waitSendFile, head: wire.FileHead{
 		Op: wire.FileSend, Dir: o.Dir, Name: filepath.Base(path), Overwrite: o.Overwrite,
 	}}
 	if err := op.do(ctx); err != nil {
-		return fmt.Errorf("discoro: send file %s to %v: %w", path, to, err)
+		return because(err, "send file %s to %v", path, to)
 	}
 	return nil
 }
@@ -64,10 +67,13 @@ func (rt *Runtime) SendFile(ctx context.Context, to Location, path string, opt .
 // [ErrNotFound]: there is none of that name. [ErrRejected]: a name that may not be used, no regular file, or a server of another
 // computation. [ErrDisconnected]: the link broke; the file may have been deleted.
 func (rt *Runtime) DeleteFile(ctx context.Context, at Location, name string) error {
+	if name == "" {
+		return fmt.Errorf("discoro: delete file at %v: the name is empty: %w", at, ErrRejected)
+	}
 	op := &fileOp{rt: rt, to: at, why: waitDelFile, head: wire.FileHead{Op: wire.FileDelete}}
 	op.head.Dir, op.head.Name = splitFilePath(name)
 	if err := op.do(ctx); err != nil {
-		return fmt.Errorf("discoro: delete file %s at %v: %w", name, at, err)
+		return because(err, "delete file %s at %v", name, at)
 	}
 	return nil
 }
@@ -100,7 +106,7 @@ func (op *fileOp) do(ctx context.Context) error {
 	defer stop(nil)
 	k := &call{why: op.why}
 	if !op.rt.start(func() { op.work(work, k) }) {
-		return fmt.Errorf("the runtime is closed: %w", ErrClosed)
+		return errRuntimeClosed
 	}
 	out, err := op.rt.wait(ctx, k)
 	op.stopTelling()
@@ -254,7 +260,7 @@ func (op *fileOp) here(ctx context.Context) error {
 		if u.ctx.Err() != nil {
 			return u.over()
 		}
-		if ctx.Err() != nil {
+		if ctx.Err() != nil || op.rt.ctx.Err() != nil { // ctx ends a moment after the runtime's
 			return op.rt.errOver(ctx)
 		}
 		block, _ := buf.block(op.head.Size - at)

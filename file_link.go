@@ -117,7 +117,7 @@ func (x *fileExchange) run(ctx context.Context) error {
 	}
 	x.sending = x.l.rt.start(x.send)
 	if !x.sending {
-		return fmt.Errorf("the runtime is closed: %w", ErrClosed)
+		return errRuntimeClosed
 	}
 	if a, err = wire.ReadFileAnswer(x.s); err != nil {
 		err = x.lost(ctx, err)

@@ -193,7 +193,7 @@ func (l *link) sendMessage(to *Coro, msg any) error {
 	}
 	if err != nil {
 		putBuffer(buf)
-		return err
+		return because(err, "not sent to %v", to)
 	}
 	key, large := laneKey{kind: laneCoro, num: to.key}, len(b) >= largeFrame
 	wait, err := l.give(key, b, buf)
@@ -204,7 +204,7 @@ func (l *link) sendMessage(to *Coro, msg any) error {
 		putBuffer(buf)
 	}
 	if err != nil {
-		return fmt.Errorf("discoro: not sent to %v: %w", l.location(), err)
+		return because(err, "not sent to %v", to)
 	}
 	return nil
 }

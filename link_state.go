@@ -160,6 +160,9 @@ func (l *link) fail(cause error) { l.failWhen(cause, func() bool { return true }
 
 // failWhen is fail if the link has not ended yet and when, which is called with the lock held, says so.
 func (l *link) failWhen(cause error, when func() bool) {
+	if l.rt.isClosing() {
+		cause = &textError{text: fmt.Sprintf("%v (%s)", errRuntimeClosed, bare(cause)), is: []error{ErrClosed, cause}}
+	}
 	l.mu.Lock()
 	if l.state == linkDown || !when() {
 		l.mu.Unlock()
@@ -185,11 +188,12 @@ func (l *link) failWhen(cause error, when func() bool) {
 	if t != nil {
 		t.close()
 	}
+	told := outcome{err: &textError{text: prefix + err.Error(), is: []error{err}}} // some are told of nothing else
 	for _, k := range room {
-		k.finish(outcome{err: err})
+		k.finish(told)
 	}
 	for _, k := range calls {
-		k.finish(outcome{err: err})
+		k.finish(told)
 	}
 	for _, stop := range served {
 		stop()

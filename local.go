@@ -432,7 +432,7 @@ func (l *localCoro) wait(ctx context.Context) (outcome, error) {
 	out, err := l.rt.wait(ctx, k)
 	if err != nil {
 		l.unwatch(w)
-		return outcome{}, fmt.Errorf("discoro: wait for %v: %w", &l.Coro, err)
+		return outcome{}, because(err, "wait for %v", &l.Coro)
 	}
 	return out, nil
 }

@@ -51,7 +51,7 @@ func (l *localCoro) roomLocked() *mailRoom {
 
 // errFull is the error of what finds no room.
 func (l *localCoro) errFull(why error) error {
-	return fmt.Errorf("discoro: not sent to %v: its mailbox is full (Config.MaxMailbox is %d): %w", &l.Coro, l.rt.cfg.MaxMailbox, why)
+	return because(why, "not sent to %v: its mailbox is full (Config.MaxMailbox is %d)", &l.Coro, l.rt.cfg.MaxMailbox)
 }
 
 // putOrWait puts w's message into the mailbox. When that is full, w waits until there is room or the coroutine ends, and

@@ -114,7 +114,7 @@ func readOptions(cfg any, base *Config, common *commonOptions, args []string, ab
 		return nil, err
 	case common.Save != "":
 		if err := p.save(common.Save); err != nil {
-			return nil, fmt.Errorf("discoro: --save_config: %w", err)
+			return nil, because(err, "--save_config")
 		}
 		_, err := fmt.Fprintf(os.Stdout, "saved to %s\n", common.Save)
 		return nil, err

@@ -65,7 +65,7 @@ func (rt *Runtime) Locate(ctx context.Context, name string, at ...Location) (*Co
 	}
 	c, err := locateName(ctx, rt, name, at, rt.locateAt)
 	if err != nil {
-		return nil, fmt.Errorf("discoro: locate %q: %w", name, err)
+		return nil, because(err, "locate %q", name)
 	}
 	return c, nil
 }
@@ -79,7 +79,7 @@ func locateName[T any](ctx context.Context, rt *Runtime, name string, at []Locat
 		return locateAmong(ctx, rt, name, at, ask)
 	}
 	if rt.ctx.Err() != nil {
-		return found, fmt.Errorf("the runtime is closed: %w", ErrClosed)
+		return found, errRuntimeClosed
 	}
 	failed := fmt.Errorf("not here, and there are no peers: %w", ErrNotFound)
 	if at := rt.Peers(); len(at) > 0 {
@@ -114,7 +114,7 @@ func locateAmong[T any](ctx context.Context, rt *Runtime, name string, at []Loca
 				found.finish(outcome{err: all})
 			}
 		}) {
-			return first, fmt.Errorf("the runtime is closed: %w", ErrClosed)
+			return first, errRuntimeClosed
 		}
 	}
 	out, err := rt.wait(ctx, found)

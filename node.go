@@ -39,7 +39,7 @@ func NewNode(cfg ...NodeConfig) (*Node, error) {
 	}
 	folder, err := privateFolder(c.DestPath)
 	if err != nil {
-		return nil, errors.Join(fmt.Errorf("discoro: node: no folder for its servers: %w", err), rt.Close())
+		return nil, errors.Join(because(err, "node: no folder for its servers"), rt.Close())
 	}
 	n := &Node{rt: rt, ended: make(chan struct{})}
 	n.loop = newNodeLoop(rt, s, folder)
@@ -127,7 +127,7 @@ func (n *Node) Drain(ctx context.Context) error {
 		l.onFree(done)
 	})
 	if err != nil {
-		return fmt.Errorf("discoro: drain: %w", err)
+		return because(err, "drain")
 	}
 	return n.Close()
 }

@@ -48,7 +48,7 @@ func (l *nodeLoop) answerNear(err error) {
 	}
 	for _, c := range l.nearby {
 		if err != nil {
-			c.from.reply(c.call, outcome{err: fmt.Errorf("discoro: discover: %w", err)})
+			c.from.reply(c.call, outcome{err: because(err, "discover")})
 			continue
 		}
 		c.from.reply(c.call, outcome{val: nodes})

@@ -36,6 +36,9 @@ func (rt *Runtime) Connect(ctx context.Context, addr string) (Location, error) {
 // are dialled again. It blocks until what is queued has been sent, at most a second. ErrNotFound: there is no link to loc.
 func (rt *Runtime) Disconnect(loc Location) error {
 	links := slices.DeleteFunc(rt.allLinks(), func(l *link) bool { return l.location() != loc })
+	if len(links) == 0 && rt.isClosing() {
+		return fmt.Errorf("discoro: disconnect %v: %w", loc, errRuntimeClosed)
+	}
 	if len(links) == 0 {
 		return fmt.Errorf("discoro: disconnect %v: no link to it: %w", loc, ErrNotFound)
 	}

@@ -82,7 +82,7 @@ func NewRemoteCoroScheduler(comp *Computation, cfg ...RCSConfig) (*RemoteCoroSch
 	if err != nil {
 		comp.detach(s.status)
 		_ = s.status.Terminate()
-		return nil, fmt.Errorf("discoro: schedule: %w", err)
+		return nil, because(err, "schedule")
 	}
 	s.rt.start(func() { _ = comp.awaitTurn(s.rt.ctx, l, turn) }) // its error ends the computation, too
 	return s, nil
@@ -273,7 +273,7 @@ func (s *RemoteCoroScheduler) awaitReady(ctx context.Context) error {
 		err = out.err
 	}
 	if err != nil {
-		return fmt.Errorf("discoro: the computation is not scheduled: %w", err)
+		return because(err, "the computation is not scheduled")
 	}
 	return nil
 }
@@ -330,7 +330,7 @@ func (s *RemoteCoroScheduler) Schedule(ctx context.Context, t Task) (*Coro, erro
 		return nil, err
 	}
 	if err := ctx.Err(); err != nil { // with a server that is free it could have started before anybody looks
-		return nil, fmt.Errorf("discoro: run %s: %w", spec.fn, err)
+		return nil, because(err, "run %s", spec.fn)
 	}
 	for {
 		sv, err := s.awaitServer(ctx, spec.fn)
@@ -407,7 +407,7 @@ func attempts(err error, n int) error {
 	if n == 1 {
 		return err
 	}
-	return fmt.Errorf("given up after %d attempts, each of which lost its server: %w", n, err)
+	return because(err, "given up after %d attempts, each of which lost its server", n)
 }
 
 // ExecuteAt is SubmitAt that waits for the result, without retries. When ctx ends the coroutine is terminated.
@@ -443,7 +443,7 @@ func (s *RemoteCoroScheduler) Finish(ctx context.Context, close bool) error {
 	hooks := s.spawnClose(ServerInitialized, servers...)
 	for _, c := range hooks {
 		if err := c.Wait(ctx); ctx.Err() != nil {
-			return fmt.Errorf("discoro: finish: ProcClose: %w", err)
+			return because(err, "finish: ProcClose")
 		}
 	}
 	err := s.comp.Close(ctx)
@@ -467,7 +467,7 @@ func (s *RemoteCoroScheduler) awaitIdle(ctx context.Context) error {
 		s.mu.Lock()
 		defer s.mu.Unlock()
 		s.idle = slices.DeleteFunc(s.idle, func(o *call) bool { return o == k })
-		return fmt.Errorf("discoro: finish: %d tasks still run: %w", s.running, err)
+		return because(err, "finish: still running: %s", number(s.running, "task"))
 	}
 	return nil
 }

@@ -3,7 +3,6 @@ package discoro
 import (
 	"context"
 	"errors"
-	"fmt"
 	"iter"
 	"sync"
 	"time"
@@ -36,7 +35,7 @@ func MapResults[A, R any](ctx context.Context, s *RemoteCoroScheduler, f Func[A,
 		}
 		results[out.Index] = out.Value
 		if out.Err != nil {
-			errs = append(errs, fmt.Errorf("item %d: %w", out.Index, out.Err))
+			errs = append(errs, because(out.Err, "item %d", out.Index))
 		}
 	}
 	return results, errors.Join(errs...)
@@ -357,7 +356,7 @@ func (m *mapping[A, R]) abort(err error, unread bool) {
 		return
 	}
 	if unread {
-		m.tell(Outcome[R]{Index: -1, Err: fmt.Errorf("discoro: map %s: not all arguments were read: %w", m.f.name, err)})
+		m.tell(Outcome[R]{Index: -1, Err: because(err, "map %s: not all arguments were read", m.f.name)})
 	}
 }
 

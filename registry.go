@@ -195,7 +195,7 @@ func (f Func[A, R]) With(arg A) Call[R] {
 	}
 	s.encoded, s.err = encodeAs(reflect.TypeFor[A](), arg, nil)
 	if s.err != nil {
-		s.err = fmt.Errorf("discoro: argument of %s: %w", f.name, s.err)
+		s.err = because(s.err, "argument of %s", f.name)
 	}
 	return Call[R]{s}
 }
@@ -225,7 +225,8 @@ func Named(name string, arg any) Call[any] {
 	s := &callSpec{fn: name, arg: arg, strict: true}
 	switch {
 	case name == "" || len(name) > maxName:
-		s.err = fmt.Errorf("discoro: call by name: a name has 1 to %d bytes", maxName)
+		s.err = fmt.Errorf("discoro: call by name: a name has 1 to %d bytes, not %d: %w", maxName, len(name), ErrRejected)
+		return Call[any]{s}
 	case arg == nil:
 		s.encoded, s.err = encodeAs(reflect.TypeFor[None](), None{}, nil)
 	default:
@@ -233,7 +234,7 @@ func Named(name string, arg any) Call[any] {
 		s.encoded, s.err = encodeAs(reflect.TypeOf(arg), arg, nil)
 	}
 	if s.err != nil {
-		s.err = fmt.Errorf("discoro: argument of %s: %w", name, s.err)
+		s.err = because(s.err, "argument of %s", name)
 	}
 	return Call[any]{s}
 }
@@ -248,7 +249,7 @@ func specOf(rt *Runtime, t Task) (*callSpec, error) {
 		return nil, s.err
 	}
 	if len(s.encoded) > rt.cfg.MaxMessage {
-		return nil, fmt.Errorf("discoro: argument of %s: %d bytes, Config.MaxMessage is %d: %w", s.fn, len(s.encoded), rt.cfg.MaxMessage, ErrTooLarge)
+		return nil, fmt.Errorf("discoro: argument of %s: it has %d bytes, and Config.MaxMessage is %d: %w", s.fn, len(s.encoded), rt.cfg.MaxMessage, ErrTooLarge)
 	}
 	return s, nil
 }
@@ -266,7 +267,10 @@ func decodeArg[A any](rt *Runtime, call *wire.FuncCall, arg *A) error {
 		err = decodeDynamic(rt, call, arg)
 	case call.Strict:
 		if want := values.TypeName(takes); call.Type != "" && want != "" && call.Type != want {
-			return fmt.Errorf("discoro: function %s takes %s, it was called with %s: %w", call.Func, takes, call.Type, ErrType)
+			return &textError{
+				text: fmt.Sprintf("discoro: function %s takes %s, it was called with %s: %v", call.Func, takes, call.Type, ErrType),
+				is:   []error{ErrType},
+			}
 		}
 		err = values.DecodeStrict(call.Arg, arg, rt)
 	default:

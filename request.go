@@ -38,7 +38,7 @@ func Ask[R any](ctx context.Context, to *Coro, msg any) (R, error) {
 		err = out.err
 	}
 	if err != nil {
-		return zero, fmt.Errorf("discoro: ask %v: %w", to, err)
+		return zero, because(err, "ask %v", to)
 	}
 	return resultAs[R](to.rt, out, to.name)
 }
@@ -96,7 +96,7 @@ func (r *Request) Reply(v any) error {
 		// Encode before it counts as answered, so that a value that cannot travel is known here.
 		o, err := encodeOutcome(r.from.rt, out)
 		if err != nil {
-			return err
+			return because(err, "reply")
 		}
 		out = outcome{remote: o}
 	}

@@ -85,7 +85,7 @@ func (p *Computation) post(where wire.Where, turn uint64, t Task) (*job, error) 
 	}
 	if err := l.post(&wire.Run{Token: p.token, Job: j.id, Where: where, Turn: turn, Call: s.wire()}); err != nil {
 		j.finish(outcome{err: err})
-		return nil, fmt.Errorf("discoro: run %s: %w", s.fn, err)
+		return nil, because(err, "run %s", s.fn)
 	}
 	return j, nil
 }
@@ -133,7 +133,7 @@ func (p *Computation) unrun(j *job, cause error) error {
 		}
 	})
 	if !waited {
-		return fmt.Errorf("discoro: %s: %s: %w", j.what(), report, cause)
+		return because(cause, "%s: %s", j.what(), report)
 	}
 	return noServer("run "+j.fn, p.report(p.sched), cause)
 }
@@ -151,7 +151,11 @@ func (j *job) finish(out outcome) {
 	rt, p := j.comp.rt, j.comp
 	rt.mu.Lock()
 	delete(rt.jobs, j.id.Seq)
+	closing := rt.closing
 	rt.mu.Unlock()
+	if closing {
+		out.err = lostByClose(out.err)
+	}
 	p.mu.Lock()
 	if j.ended {
 		p.mu.Unlock()
@@ -173,6 +177,16 @@ func (j *job) finish(out outcome) {
 		j.started.set(out)
 	}
 	j.done.set(out)
+}
+
+// lostByClose is the error of a job that ends while its client closes: with the links to them go the servers.
+func lostByClose(err error) error {
+	var lost *ServerLostError
+	if !errors.As(err, &lost) || errors.Is(err, ErrClosed) {
+		return err
+	}
+	cause := &textError{text: fmt.Sprintf("%v (%s)", errRuntimeClosed, bare(lost.Cause)), is: []error{ErrClosed, lost.Cause}}
+	return &ServerLostError{Server: lost.Server, Func: lost.Func, Cause: cause}
 }
 
 // startedAs returns the job's coroutine, nil when it has not started.
@@ -402,7 +416,7 @@ func (p *Computation) runEach(ctx context.Context, where []wire.Where, t Task) (
 // ErrClosed: the computation is not scheduled, or over.
 func (p *Computation) Nodes(ctx context.Context) ([]string, error) {
 	if err := ctx.Err(); err != nil {
-		return nil, err
+		return nil, because(err, "nodes")
 	}
 	if _, err := p.active("nodes"); err != nil {
 		return nil, err
@@ -416,7 +430,7 @@ func (p *Computation) Nodes(ctx context.Context) ([]string, error) {
 // scheduled, or over.
 func (p *Computation) Servers(ctx context.Context) ([]Location, error) {
 	if err := ctx.Err(); err != nil {
-		return nil, err
+		return nil, because(err, "servers")
 	}
 	if _, err := p.active("servers"); err != nil {
 		return nil, err

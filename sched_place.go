@@ -95,7 +95,7 @@ func (s *schedState) refuse(f *wire.Run, err error) { s.tell(s.active, refused(f
 
 // refused is how a run ends that never starts.
 func refused(f *wire.Run, err error) *wire.Done {
-	return &wire.Done{Token: f.Token, Job: f.Job, Outcome: *failed(fmt.Errorf("discoro: run %s: %w", f.Call.Func, err))}
+	return &wire.Done{Token: f.Token, Job: f.Job, Outcome: *failed(because(err, "run %s", f.Call.Func))}
 }
 
 // pick chooses the server for a run; nil when it has to wait.

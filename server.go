@@ -49,7 +49,7 @@ func NewServer(cfg ...ServerConfig) (*Server, error) {
 func newServer(c ServerConfig) (*Server, error) {
 	node, err := parseLocation(c.Node)
 	if err != nil {
-		return nil, fmt.Errorf("discoro: ServerConfig.Node: %w", err)
+		return nil, because(err, "ServerConfig.Node")
 	}
 	c.deaf, c.DiscoverPeers = true, false // it is found through its node
 	rt, err := newRuntime(c.Config, roleServer)
@@ -61,7 +61,7 @@ func newServer(c ServerConfig) (*Server, error) {
 	defer cancel()
 	l, err := rt.linkAt(ctx, node)
 	if err != nil {
-		return nil, errors.Join(fmt.Errorf("discoro: server of node %v: %w", node, err), rt.Close())
+		return nil, errors.Join(because(err, "server of node %v", node), rt.Close())
 	}
 	s := &Server{rt: rt, ended: make(chan struct{})}
 	s.loop = &serverLoop{rt: rt, node: l, owned: c.index >= 0, over: make(chan struct{})}
@@ -378,7 +378,7 @@ func (l *serverLoop) jobEnded(c *servedComp, id wire.JobID, co *localCoro) {
 	}
 	o, err := encodeOutcome(l.rt, out)
 	if err != nil {
-		o = failed(fmt.Errorf("discoro: result of %s: %w", co.job.fn, err))
+		o = failed(&textError{text: because(err, "result of %s at %v", co.job.fn, l.rt.loc).Error(), is: []error{err}})
 		out.err, failure = err, true
 	}
 	nameRun(o.Err, out.err, co.job.fn, l.rt.loc)

@@ -42,7 +42,7 @@ var (
 func lockState(ctx context.Context, signals <-chan os.Signal, name string, phoenix bool, log *slog.Logger) (*stateLock, error) {
 	dir, err := stateFolder()
 	if err != nil {
-		return nil, fmt.Errorf("discoro: no folder for the state of node %s: %w", name, err)
+		return nil, because(err, "no folder for the state of node %s", name)
 	}
 	path := filepath.Join(dir, stateFile(name))
 	l, err := openLock(path)
@@ -53,9 +53,9 @@ func lockState(ctx context.Context, signals <-chan os.Signal, name string, phoen
 	case err == nil:
 		return l, nil
 	case !errors.Is(err, errHeld):
-		return nil, fmt.Errorf("discoro: lock %s: %w", path, err)
+		return nil, because(err, "lock %s", path)
 	case phoenix:
-		return nil, fmt.Errorf("discoro: node %s, %s, cannot be ended: %w", name, heldBy(path), err)
+		return nil, because(err, "node %s, %s, cannot be ended", name, heldBy(path))
 	}
 	return nil, fmt.Errorf("discoro: node %s runs on this machine already, %s: give this one another --name, or end that one, which --phoenix does: %w",
 		name, heldBy(path), ErrExists)

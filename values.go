@@ -65,10 +65,10 @@ func (rt *Runtime) appendMessage(dst []byte, msg any) ([]byte, error) {
 	start := len(dst)
 	dst, err := values.AppendAny(dst, msg, rt)
 	if err != nil {
-		return dst, fmt.Errorf("discoro: message: %w", err)
+		return dst, fmt.Errorf("the message cannot travel: %w", err)
 	}
 	if n := len(dst) - start; n > rt.cfg.MaxMessage {
-		return dst[:start], fmt.Errorf("discoro: message of %d bytes, Config.MaxMessage is %d: %w", n, rt.cfg.MaxMessage, ErrTooLarge)
+		return dst[:start], fmt.Errorf("the message has %d bytes, and Config.MaxMessage is %d: %w", n, rt.cfg.MaxMessage, ErrTooLarge)
 	}
 	return dst, nil
 }
@@ -88,7 +88,7 @@ func (rt *Runtime) decodeOwn(body []byte) (any, error) {
 
 func decoded(msg any, err error) (any, error) {
 	if err != nil {
-		return nil, fmt.Errorf("discoro: receive: a message was lost that this program cannot decode: %w", err)
+		return nil, because(err, "receive: a message was lost that this program cannot decode")
 	}
 	return msg, nil
 }
@@ -132,7 +132,7 @@ func encodeOutcome(rt *Runtime, out outcome) (*wire.Outcome, error) {
 		return nil, err
 	}
 	if len(body) > rt.cfg.MaxMessage {
-		return nil, fmt.Errorf("discoro: result of %d bytes, Config.MaxMessage is %d: %w", len(body), rt.cfg.MaxMessage, ErrTooLarge)
+		return nil, fmt.Errorf("it has %d bytes, and Config.MaxMessage is %d: %w", len(body), rt.cfg.MaxMessage, ErrTooLarge)
 	}
 	return &wire.Outcome{Type: values.TypeName(t), Body: body}, nil
 }
@@ -181,7 +181,7 @@ func resultAs[R any](rt *Runtime, out outcome, name string) (R, error) {
 		return r, out.err
 	}
 	wrong := func(got any) (R, error) {
-		return r, fmt.Errorf("discoro: result of %s is a %v, not a %v: %w", name, got, reflect.TypeFor[R](), ErrType)
+		return r, fmt.Errorf("discoro: result of %s is of type %v, not %v: %w", name, got, reflect.TypeFor[R](), ErrType)
 	}
 	if out.remote == nil {
 		if out.val == nil {
@@ -234,7 +234,7 @@ func decodeResult[R any](rt *Runtime, o *wire.Outcome, name string, wrong func(a
 	}
 	v, err := values.DecodeNamed(o.Type, o.Body, rt)
 	if err != nil {
-		return r, fmt.Errorf("discoro: result of %s: %w", name, err)
+		return r, because(err, "result of %s", name)
 	}
 	r, ok := v.(R)
 	if !ok && v != nil {
