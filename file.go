@@ -147,9 +147,9 @@ func (op *fileOp) prepare() error {
 	if op.head.Op != wire.FileSend {
 		return nil
 	}
-	info, err := os.Stat(op.path) // before it is opened: that of a pipe would wait
+	info, err := os.Stat(op.path) // before it is opened, which does something to some devices
 	if err == nil && info.Mode().IsRegular() {
-		if op.f, err = os.Open(op.path); err == nil {
+		if op.f, err = openSource(op.path); err == nil {
 			info, err = op.f.Stat()
 		}
 	}
@@ -183,6 +183,9 @@ func (op *fileOp) checkEmpty() error {
 	}
 	return err
 }
+
+// openSource opens a file to be sent. It never waits, though there may be a pipe by now where a file was.
+func openSource(path string) (*os.File, error) { return os.OpenFile(path, os.O_RDONLY|openNonblock, 0) }
 
 // errProgressExit is how a transfer ends whose Progress called runtime.Goexit.
 var errProgressExit = fmt.Errorf("FileOptions.Progress: %w", errGoexit)
