@@ -38,8 +38,8 @@ type ComputationConfig struct {
 	// computation is active: for those that were started late, or whose answers were lost. At least MinPulseInterval;
 	// 0: as SchedulerConfig.PingInterval says.
 	PingInterval time.Duration
-	// ZombiePeriod is how long the computation may be idle, with nothing running at its servers, no server being set up and
-	// nothing submitted, before the scheduler closes it. Messages and files are nothing that it sees. 0: as SchedulerConfig.ZombiePeriod says, which is none for a private scheduler.
+	// ZombiePeriod is how long the computation may be idle, with nothing running at its servers, no server being set up, nothing submitted
+	// and no file on its way to a server, before the scheduler closes it. Messages are nothing that it sees. 0: as SchedulerConfig.ZombiePeriod says, which is none for a private scheduler.
 	ZombiePeriod time.Duration
 
 	leastPing time.Duration // of PingInterval; 0: MinPulseInterval; tests set it

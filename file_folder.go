@@ -14,6 +14,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"time"
 
 	"github.com/discoro/discoro/wire"
 )
@@ -25,6 +26,8 @@ type fileFolder struct {
 	token  wire.Token // of the computation that is served
 	served string     // its folder; empty: none is
 	uses   map[*folderUse]struct{}
+	stir   func()        // tells the scheduler that files come; it never blocks
+	told   time.Time     // when it was called last
 	idle   chan struct{} // made by awaitIdle; closed when uses is empty
 }
 
@@ -36,17 +39,37 @@ type folderUse struct {
 	stop context.CancelCauseFunc // of ctx
 }
 
-// serve opens a computation's folder to who has its token.
-func (f *fileFolder) serve(token wire.Token, folder string) {
+// serve opens a computation's folder to who has its token. stir is called now and then while files come.
+func (f *fileFolder) serve(token wire.Token, folder string, stir func()) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	f.token, f.served = token, folder
+	f.token, f.served, f.stir = token, folder, stir
+}
+
+// stirPause is how long nothing is said of files that come, when something was.
+const stirPause = time.Second
+
+// stirs notes that something has come into the folder, or is asked for there.
+func (f *fileFolder) stirs() {
+	now := time.Now()
+	f.mu.Lock()
+	stir := f.stir
+	if stir != nil && now.Sub(f.told) < stirPause {
+		stir = nil
+	}
+	if stir != nil {
+		f.told = now
+	}
+	f.mu.Unlock()
+	if stir != nil {
+		stir()
+	}
 }
 
 // close ends what is under way in the computation's folder, and lets nothing more begin.
 func (f *fileFolder) close() {
 	f.mu.Lock()
-	f.token, f.served = wire.Token{}, ""
+	f.token, f.served, f.stir = wire.Token{}, "", nil
 	var stops []context.CancelCauseFunc
 	for u := range f.uses {
 		stops = append(stops, u.stop)
@@ -103,6 +126,7 @@ func (rt *Runtime) openFolder(h *wire.FileHead) (*folderUse, error) {
 		u.stop(nil)
 		return nil, fmt.Errorf("the server serves another computation, or none: %w", ErrRejected)
 	}
+	f.stirs()
 	var err error
 	if !server && rt.cfg.DestPath != "" { // others are there
 		err = os.MkdirAll(folder, 0o700)
@@ -263,6 +287,7 @@ func (l *landing) write(b []byte) error {
 	if _, err := l.f.Write(b); err != nil {
 		return inWords("write "+filepath.ToSlash(l.target), err)
 	}
+	l.u.of.stirs()
 	return nil
 }
 

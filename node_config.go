@@ -26,7 +26,7 @@ type NodeConfig struct {
 	// 0: the constants [MinPulseInterval] and [MaxPulseInterval].
 	MinPulseInterval time.Duration `json:"min_pulse_interval"`
 	MaxPulseInterval time.Duration `json:"max_pulse_interval"`
-	// ZombiePeriod is how long a computation may run nothing here before the node closes it, so that another may use
+	// ZombiePeriod is how long a computation may run nothing here, and send no file, before the node closes it, so that another may use
 	// the node; 0: for ever.
 	ZombiePeriod time.Duration `json:"zombie_period"`
 	// Serve is how many computations the node serves before it drains and closes: [Node.Wait] then returns. 0 or less:

@@ -189,9 +189,12 @@ func (s *schedState) freed(server wire.ID, id wire.JobID, heard bool) {
 // maxUnheard bounds the jobs that are kept of one server because the client may not know of them.
 const maxUnheard = 1 << 20
 
-// heard takes a server's word of how many more jobs that have ended there the client knows.
+// heard takes a server's word of how many more jobs that have ended there the client knows; of none: that files come.
 func (s *schedState) heard(server wire.ID, f *wire.Heard) {
 	if sv := s.servers[server]; sv != nil && s.active != nil && s.active.submit.Token == f.Token {
+		if f.Jobs == 0 {
+			s.stir(sv.node)
+		}
 		sv.ended = slices.Delete(sv.ended, 0, int(min(f.Jobs, uint64(len(sv.ended)))))
 	}
 }

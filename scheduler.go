@@ -16,8 +16,8 @@ type SchedulerConfig struct {
 	// another network one is enough where discovery works there: each is asked for the other nodes of its local network,
 	// when it is reached and at every PingInterval, and those are connected to as well.
 	Nodes []string `json:"node"`
-	// ZombiePeriod is how long a computation may be idle, with nothing running at its servers, none of them being set up and nothing
-	// submitted by its client: then it is closed, with that reason, and the next of the queue has its turn. 0: [DefaultZombiePeriod] for
+	// ZombiePeriod is how long a computation may be idle, with nothing running at its servers, none of them being set up, no file on its way to one and
+	// nothing submitted by its client: then it is closed, with that reason, and the next of the queue has its turn. 0: [DefaultZombiePeriod] for
 	// computations of clients in other runtimes, and for those of this runtime, a private scheduler's, none. Less than 0: none.
 	// A client may ask for less with ComputationConfig.ZombiePeriod.
 	ZombiePeriod time.Duration `json:"zombie_period"`

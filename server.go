@@ -205,7 +205,7 @@ func (l *serverLoop) setUp(from *link, f *wire.Setup) {
 		l.tellReady(fmt.Errorf("no folder for the computation's files: %w", err))
 		return
 	}
-	l.rt.files.serve(c.token, c.dir)
+	l.rt.files.serve(c.token, c.dir, func() { c.scheduler.tell(&wire.Heard{Token: c.token}) })
 	for _, link := range []*link{c.client, c.scheduler} {
 		if _, up := link.isUp(); !up {
 			l.rt.start(func() {

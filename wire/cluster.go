@@ -231,7 +231,7 @@ type Freed struct {
 }
 
 // Heard tells the scheduler of how many more of the jobs that have ended, in the order in which it was told of them, the client knows
-// that they had begun.
+// that they had begun. Of none of them: files come to the server, which is not idle.
 type Heard struct {
 	_     struct{} `cbor:",toarray"`
 	Token Token
