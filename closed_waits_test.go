@@ -16,6 +16,7 @@ var closedNap = Register("closed.nap", func(c *Coro, d time.Duration) (int, erro
 // TestOwnCloseEndsWaits closes a client's runtime while it waits for everything that can be waited for, and then asks for it again: all of
 // it is ErrClosed, whatever else it is.
 func TestOwnCloseEndsWaits(t *testing.T) {
+	t.Parallel()
 	for _, private := range []bool{false, true} {
 		t.Run(fmt.Sprintf("its own scheduler=%v", private), func(t *testing.T) {
 			inMemory(t, 1, SchedulerConfig{}, NodeConfig{Servers: 1}, func(c *memCluster) { testOwnClose(c, private) })

@@ -18,7 +18,7 @@ type shapeUnknown struct{ N int }
 var (
 	shapeBytes = Register("shape.bytes", func(_ *Coro, n int) ([]byte, error) { return make([]byte, n), nil })
 	shapeFails = Register("shape.fails", func(_ *Coro, text string) (None, error) { return None{}, errors.New(text) })
-	shapeAny   = Register("shape.any", func(_ *Coro, v any) (any, error) { return shapeUnknown{1}, nil })
+	shapeAny   = Register("shape.any", func(_ *Coro, _ any) (any, error) { return shapeUnknown{1}, nil })
 	shapeNap   = Register("shape.nap", func(c *Coro, d time.Duration) (None, error) { return None{}, c.Sleep(d) })
 )
 
