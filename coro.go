@@ -182,6 +182,9 @@ func (c *Coro) outcome(ctx context.Context) (out outcome, err error) {
 		out, err = c.job.done.wait(ctx, c.rt, waitEnd, c)
 	default:
 		out, err = c.rt.linkOf(c).requestOf(ctx, waitEnd, c, func(call uint64) wire.Frame { return &wire.Wait{Call: call, Of: c.key} })
+		if errors.Is(out.err, ErrDisconnected) && !errors.As(out.err, new(*RemoteError)) { // the link's error, not its own
+			err = out.err
+		}
 	}
 	if err != nil {
 		return outcome{}, because(err, "wait for %v", c)

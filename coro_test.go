@@ -669,6 +669,23 @@ func handleAtEnded(t *testing.T, rt *discoro.Runtime) *discoro.Coro {
 	return h
 }
 
+// TestLostIsNamed shows that the error of a link tells which coroutine is behind it: whoever waits for many sees only that.
+func TestLostIsNamed(t *testing.T) {
+	rt := newRT(t)
+	c := rt.Spawn("lost", func(c *discoro.Coro) (any, error) { return c.Receive() })
+	h := handleAt(t, newRT(t), c)
+	if err := rt.Close(); err != nil {
+		t.Fatal(err)
+	}
+	_, result := discoro.Result[int](soon(t), h)
+	_, ask := discoro.Ask[int](soon(t), h, 1)
+	for verb, err := range map[string]error{"Wait": h.Wait(soon(t)), "Result": result, "Ask": ask, "Deliver": h.Deliver(soon(t), 1)} {
+		if !errors.Is(err, discoro.ErrDisconnected) || !strings.HasPrefix(err.Error(), "discoro: ") || !strings.Contains(err.Error(), h.String()) {
+			t.Errorf("%s: %v", verb, err)
+		}
+	}
+}
+
 // TestWaitForItself fails where it would wait for ever.
 func TestWaitForItself(t *testing.T) {
 	inside(t, func(c *discoro.Coro) error {

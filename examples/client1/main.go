@@ -1,5 +1,6 @@
 // Command client1 is the usual client: work for the CPU, one piece a server at a time, and the results in the order of the
-// pieces. It prints the SHA-256 of every file below a folder, in the form that sha256sum -c reads. It answers to asyncoro's
+// pieces. It prints the SHA-256 of every file below a folder, in the form that sha256sum -c reads. A file has to fit into
+// an argument, which is 64 MiB unless Config.MaxMessage says otherwise; client4 sends files as such. It answers to asyncoro's
 // discoro_client1.py.
 //
 //	go run ./examples/client1                          # two servers on this machine, the current folder

@@ -16,6 +16,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"maps"
 	"os"
 	"path/filepath"
@@ -81,9 +82,12 @@ func (n *Counted) read(path string) (map[string]int, error) {
 			words[strings.ToLower(word)]++
 			n.Words++
 		}
-		if err != nil { // the end
+		if errors.Is(err, io.EOF) {
 			n.Different = len(words)
 			return words, nil
+		}
+		if err != nil {
+			return nil, err
 		}
 	}
 }
