@@ -99,7 +99,7 @@ func (e *PanicError) Unwrap() []error {
 	return e.chain
 }
 
-// ServerLostError is how a job ends whose server died, was cut off, or was replaced.
+// ServerLostError is how a job ends whose server died, was cut off, or was replaced, or has closed without its client having heard of the job.
 type ServerLostError struct {
 	Server Location
 	Func   string

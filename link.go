@@ -79,7 +79,10 @@ func (rt *Runtime) newLink(id wire.ID, loc Location, state linkState) *link {
 func (l *link) isSelf() bool { return l.id == l.rt.id }
 
 // post sends a frame of discoro's own. It never blocks.
-func (l *link) post(f wire.Frame) error {
+func (l *link) post(f wire.Frame) error { return l.postAs(keyOf(f), f) }
+
+// postAs is post of a frame that keeps its order with those of key.
+func (l *link) postAs(key laneKey, f wire.Frame) error {
 	if l.isSelf() {
 		return l.rt.dispatch(l, f)
 	}
@@ -90,7 +93,7 @@ func (l *link) post(f wire.Frame) error {
 	if err != nil {
 		return err
 	}
-	return l.enqueue(keyOf(f), head, body)
+	return l.enqueue(key, head, body)
 }
 
 // tell is post for frames whose loss shows in the link's end.

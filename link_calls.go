@@ -43,6 +43,17 @@ func (l *link) requestOf(ctx context.Context, why string, of *Coro, build func(c
 
 // ask sends the frame that build makes for a call number; the answer goes to k.
 func (l *link) ask(k answerer, build func(call uint64) wire.Frame) (uint64, error) {
+	return l.askBy(k, func(call uint64) error { return l.post(build(call)) })
+}
+
+// askLast asks what is answered once the other side has read all that was posted before, large frames included.
+func (l *link) askLast(k answerer) error {
+	_, err := l.askBy(k, func(call uint64) error { return l.postAs(laneKey{kind: laneLast}, &wire.Locate{Call: call}) })
+	return err
+}
+
+// askBy has post send a question; the answer goes to k.
+func (l *link) askBy(k answerer, post func(call uint64) error) (uint64, error) {
 	l.mu.Lock()
 	if l.state == linkDown {
 		err := l.err
@@ -53,7 +64,7 @@ func (l *link) ask(k answerer, build func(call uint64) wire.Frame) (uint64, erro
 	id := l.nextCall
 	l.calls[id] = k
 	l.mu.Unlock()
-	if err := l.post(build(id)); err != nil && l.takeCall(id) != nil {
+	if err := post(id); err != nil && l.takeCall(id) != nil {
 		return 0, err
 	}
 	return id, nil

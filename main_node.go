@@ -51,7 +51,7 @@ func (r *nodeRole) left() <-chan struct{} { return r.loop.over }
 func (r *nodeRole) closeActive(closed func()) {
 	r.loop.do(func(l *nodeLoop) {
 		l.onFree(closed)
-		l.release("closed at the node")
+		l.release("closed at the node", true)
 	})
 }
 

@@ -110,12 +110,14 @@ func (n *Node) KillServer(loc Location) error {
 func (n *Node) CloseComputation(ctx context.Context) error {
 	return n.loop.await(ctx, waitClose, func(l *nodeLoop, done func()) {
 		l.onFree(done)
-		l.release("closed at the node")
+		l.release("closed at the node", true)
 	})
 }
 
 // Drain takes no new computation, and no new jobs of the one that is served; it waits until those that run here have
-// ended, leaves the computation to other nodes, and closes the node. What jobs spawned here and left running is terminated.
+// ended, leaves the computation to other nodes, and closes the node. What jobs spawned here and left running is terminated. The client
+// has the results before the servers close, unless its link to them has ended, or it has answered nothing for five of the computation's pulses
+// and a minute; runs of which it has then not heard end with a [ServerLostError].
 // In asyncoro: discoronode's quit. It blocks until then, or until ctx ends: the node then goes on draining, and [Node.Wait]
 // closes it.
 func (n *Node) Drain(ctx context.Context) error {

@@ -54,7 +54,7 @@ func (l *nodeLoop) lookAtClock() {
 	l.phase = p
 	l.rt.log.Info("hours of service", slog.Bool("open", p == hoursOpen), slog.Bool("ended", p == hoursClosed))
 	if p == hoursClosed {
-		l.release("its hours of service have ended")
+		l.release("its hours of service have ended", false)
 	}
 	l.offer()
 }

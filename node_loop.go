@@ -48,6 +48,7 @@ type service struct {
 	scheduler *link
 	pulse     time.Duration // between signs of life, and NodeAvails; 0: as usual
 	releasing bool          // its servers are closing
+	over      bool          // and do not wait for the client
 	reason    string        // why, when not because the scheduler said so
 }
 
@@ -170,7 +171,7 @@ func (l *nodeLoop) step(e roleEvent) {
 		}
 	case *wire.Release:
 		if l.serving != nil && l.serving.reserve.Token == f.Token {
-			l.release("")
+			l.release("", f.Over)
 		}
 	case *wire.ServerUp:
 		if !ghost(e) {
@@ -200,7 +201,7 @@ func (l *nodeLoop) linkChanged(e roleEvent) {
 		delete(l.schedulers, e.link.id)
 	}
 	if l.serving != nil && l.serving.scheduler == e.link {
-		l.release("the scheduler is gone")
+		l.release("the scheduler is gone", true)
 	}
 	if i := slices.IndexFunc(l.slots, func(s *serverSlot) bool { return s.link == e.link }); i >= 0 {
 		l.serverGone(l.slots[i], e.down.Error())
@@ -276,16 +277,19 @@ func (l *nodeLoop) setUp(s *serverSlot) {
 	s.link.tell(&wire.Setup{Token: r.Token, Node: l.rt.peer(), Client: r.Client, Scheduler: r.Scheduler, Pulse: int64(l.serving.pulse)})
 }
 
-// release ends the service: each server that has the computation ends it.
-func (l *nodeLoop) release(reason string) {
+// release ends the service: each server that has the computation ends it; with over it does not wait for the client.
+func (l *nodeLoop) release(reason string, over bool) {
 	v := l.serving
-	if v == nil || v.releasing {
+	if v == nil || v.releasing && (v.over || !over) {
 		return
 	}
-	v.releasing, v.reason = true, reason
+	if !v.releasing {
+		v.releasing, v.reason = true, reason
+	}
+	v.over = over
 	for _, s := range l.slots {
 		if s.setUp && s.isUp() {
-			s.link.tell(&wire.CloseServer{Token: v.reserve.Token})
+			s.link.tell(&wire.CloseServer{Token: v.reserve.Token, Over: over})
 		}
 	}
 	l.releasedIfClosed()

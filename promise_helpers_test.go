@@ -125,6 +125,13 @@ func slowProxy(t *testing.T, target Location, perSecond int) Location {
 	if err != nil {
 		t.Fatal(err)
 	}
+	slowProxyAt(t, ln, target, perSecond)
+	return loc
+}
+
+// slowProxyAt is slowProxy at a listener, which it owns.
+func slowProxyAt(t *testing.T, ln net.Listener, target Location, perSecond int) {
+	t.Helper()
 	var wg sync.WaitGroup
 	over := make(chan struct{})
 	forward := func(from, to net.Conn) {
@@ -174,5 +181,4 @@ func slowProxy(t *testing.T, target Location, perSecond int) Location {
 		close(over)
 		wg.Wait()
 	})
-	return loc
 }

@@ -277,7 +277,7 @@ func (rt *Runtime) jobDone(f *wire.Done) {
 	j.finish(out)
 }
 
-// jobUnheard takes the scheduler's word that a job has ended at a server that is lost. Whose start came here ends by word of the
+// jobUnheard takes the scheduler's word that a job has ended at a server that is lost or has closed. Whose start came here ends by word of the
 // server, or with the link to it.
 func (rt *Runtime) jobUnheard(f *wire.Unheard) {
 	j := rt.jobOf(f.Job, f.Token)

@@ -115,8 +115,12 @@ func (s *schedState) closeActive(reason string) {
 	}
 	c.waiting = runQueue{}
 	for _, n := range s.known {
-		if n.state == nodeReserved {
+		switch n.state {
+		case nodeIdle:
+		case nodeReserved:
 			s.release(n)
+		case nodeReleased: // its servers need not wait for the client any longer
+			s.send(n.offer.Node, &wire.Release{Token: c.submit.Token, Over: true})
 		}
 	}
 	s.closedIfReleased()

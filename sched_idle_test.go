@@ -74,7 +74,7 @@ func TestSchedIdleSettingUp(t *testing.T) {
 	b.on(schedServerPeer(1), &wire.Ready{Token: schedToken(1), Node: n.ID, Info: schedServerInfo(1)},
 		"c1: NodeInitialized node 1001", "c1: ServerInitialized node 1001 server 2001")
 	b.after(period/2 - 1)
-	b.after(1, "n1: release")
+	b.after(1, "n1: let go")
 }
 
 // TestSchedIdleWithoutServer discards a computation that never gets a node, with what waits for one.
@@ -102,8 +102,9 @@ func TestSchedIdleNode(t *testing.T) {
 	b.run(1, wire.Where{Node: "h:1001"}, "s1: start 1")
 	b.after(10 * time.Minute)
 	b.on(schedServerPeer(1), &wire.Freed{Token: schedToken(1), Job: schedJobID(1, 1)})
+	b.on(schedServerPeer(1), &wire.Heard{Token: schedToken(1), Jobs: 1})
 	b.after(time.Minute-1, nil...)
-	b.after(1, "n1: release")
+	b.after(1, "n1: let go")
 	// The computation goes on without it.
 	b.run(2, wire.Where{Host: "h", Port: 2001}, "c1: done 2 no server")
 	b.run(3, wire.Where{Node: "h:1001"}, "c1: done 3 not found")
@@ -116,9 +117,10 @@ func TestSchedIdleNode(t *testing.T) {
 	}
 	b.gone(schedNodePeer(3), "c1: ServerDisconnected node 1003 server 2003: its node is gone: cut", "c1: NodeDisconnected node 1003: cut")
 	b.on(schedServerPeer(2), &wire.Freed{Token: schedToken(1), Job: schedJobID(1, 4)})
-	b.after(time.Hour, "n2: release")
+	b.after(time.Hour, "n2: let go")
 	reason = strings.Replace(reason, "1m0s", "1h0m0s", 1)
-	b.on(schedNodePeer(2), &wire.Released{Token: schedToken(1)}, "c1: ServerClosed node 1002 server 2002"+reason, "c1: NodeClosed node 1002"+reason,
+	b.on(schedNodePeer(2), &wire.Released{Token: schedToken(1)},
+		"c1: unheard 4 lost 2002", "c1: ServerClosed node 1002 server 2002"+reason, "c1: NodeClosed node 1002"+reason,
 		"c1: ComputationClosed: its last node has left"+reason)
 	b.on(schedClientPeer(2), schedSubmit(2, 0), "c2: ComputationScheduled", "c2: reply 1", "c2: NodeDiscovered node 1001", "n1: reserve", "c2: NodeDiscovered node 1002")
 }
@@ -130,7 +132,7 @@ func TestSchedIdleNodeGone(t *testing.T) {
 	b.on(schedClientPeer(1), schedSubmit(1, 0), "c1: ComputationScheduled", "c1: reply 1")
 	b.on(schedNodePeer(1), &wire.Offer{Free: true, Zombie: int64(time.Minute)}, "c1: NodeDiscovered node 1001", "n1: reserve")
 	b.up(1, 1, true)
-	b.after(time.Minute, "n1: release")
+	b.after(time.Minute, "n1: let go")
 	b.gone(schedNodePeer(1), "c1: ServerDisconnected node 1001 server 2001: its node is gone: cut", "c1: NodeDisconnected node 1001: cut",
 		"c1: ComputationClosed: its last node has left: nothing ran there for 1m0s: the node's zombie period")
 }

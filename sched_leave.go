@@ -33,5 +33,5 @@ func (s *schedState) releaseIfLeft(n *schedNode) {
 func (s *schedState) release(n *schedNode) {
 	n.state = nodeReleased
 	s.closing++
-	s.send(n.offer.Node, &wire.Release{Token: s.active.submit.Token})
+	s.send(n.offer.Node, &wire.Release{Token: s.active.submit.Token, Over: s.active.closing})
 }

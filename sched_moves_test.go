@@ -71,7 +71,7 @@ func (w *schedWorld) nodeReleases(t *rapid.T) {
 			w.book()
 		}
 	}
-	n.asks, n.ending = nil, false
+	n.asks, n.ending, n.over = nil, false, false
 	w.feed(n.peer, &wire.Released{Token: token, Reason: reason})
 	if rapid.Bool().Draw(t, "offers") && w.nodes[n.peer.ID] == n && len(n.asks) == 0 {
 		n.leaving = false

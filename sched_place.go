@@ -199,6 +199,37 @@ func (s *schedState) heard(server wire.ID, f *wire.Heard) {
 	}
 }
 
+// endedWith is how a job ended whose server is no more, and has not said itself. A server that closed has terminated it.
+func (j *schedJob) endedWith(kind StatusKind, reason string) error {
+	if kind == ServerClosed {
+		text := fmt.Sprintf("discoro: %s: terminated, as server %v closed", j.fn, peerLocation(j.server.info.Peer))
+		if reason != "" {
+			text += ": " + reason
+		}
+		return &textError{text: text, is: []error{ErrTerminated}}
+	}
+	return j.lost(reason)
+}
+
+// unheardWith is how a job ended whose server is no more, and which its client has not heard of.
+func (j *schedJob) unheardWith(kind StatusKind, reason string) error {
+	if kind == ServerClosed {
+		text := "it has closed, and its client has not heard of the run"
+		if reason != "" {
+			text += ": " + reason
+		}
+		return j.lost(text)
+	}
+	return j.lost(reason)
+}
+
+func (j *schedJob) lost(reason string) error {
+	return &ServerLostError{
+		Server: peerLocation(j.server.info.Peer), Func: j.fn,
+		Cause: &textError{text: cmp.Or(reason, ErrDisconnected.Error()), is: []error{ErrDisconnected}},
+	}
+}
+
 // nodeHeap holds the nodes with usable servers, the least loaded first.
 type nodeHeap []*schedNode
 

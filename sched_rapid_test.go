@@ -29,6 +29,7 @@ type worldNode struct {
 	peer   wire.Peer
 	asks   []wire.Token // reserved, and not released by the node
 	ending bool         // a Release came for the first of them
+	over   bool         // and one because the computation is over
 	zombie time.Duration
 
 	leaving bool // it has said so
@@ -124,11 +125,16 @@ func (w *schedWorld) book() {
 			}
 		case *wire.Release:
 			n := w.nodes[e.to.ID]
-			if n == nil || len(n.asks) != 1 || n.asks[0] != f.Token || n.ending {
+			if n == nil || len(n.asks) != 1 || n.asks[0] != f.Token || n.ending && (n.over || !f.Over) {
 				w.t.Fatalf("a Release for %v, which does not serve", schedPeerName(e.to))
 			}
-			n.ending = true
-			w.bookIdle(n)
+			if f.Over != w.state.active.closing {
+				w.t.Fatalf("a Release for %v, with over=%v", schedPeerName(e.to), f.Over)
+			}
+			if !n.ending {
+				w.bookIdle(n)
+			}
+			n.ending, n.over = true, f.Over
 		case *wire.Start:
 			w.bookStart(e.to, f)
 		case *wire.Done:
@@ -349,8 +355,29 @@ func (w *schedWorld) check(t *rapid.T) {
 			t.Fatalf("number %d of the queue was told otherwise, or is gone: %+v", i+1, wc)
 		}
 	}
+	w.checkUnheard(t)
 	if s.active == nil && (len(s.queue) > 0 || len(s.servers) > 0 || jobs > 0) {
 		t.Fatal("nothing is active, and something is left")
+	}
+}
+
+// checkUnheard holds that whoever may not have heard of a run's end is told, as long as the end of the computation does not do that.
+func (w *schedWorld) checkUnheard(t *rapid.T) {
+	s := w.state
+	for id, j := range w.jobs {
+		if !j.unheard || j.client.over || w.clients[j.client.peer.ID] == nil {
+			continue
+		}
+		if s.active == nil || s.active.client.ID != j.client.peer.ID {
+			t.Fatalf("job %v has ended, and its computation is neither active nor over", id.Seq)
+		}
+		if s.active.closing {
+			continue
+		}
+		sv := s.servers[j.server.peer.ID]
+		if sv == nil || !slices.ContainsFunc(sv.ended, func(o *schedJob) bool { return o.id == id }) {
+			t.Fatalf("job %v has ended at %v, its client may not know, and nobody will tell", id.Seq, schedPeerName(j.server.peer))
+		}
 	}
 }
 
@@ -364,7 +391,7 @@ func (w *schedWorld) finish() {
 		for _, n := range w.nodes {
 			if n.ending {
 				token := n.asks[0]
-				n.asks, n.ending = nil, false
+				n.asks, n.ending, n.over = nil, false, false
 				w.feed(n.peer, &wire.Released{Token: token})
 			}
 		}

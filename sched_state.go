@@ -438,29 +438,13 @@ func (s *schedState) dropServer(sv *schedServer, kind StatusKind, reason string)
 		s.tell(s.active, &wire.Done{Token: s.active.submit.Token, Job: j.id, Outcome: *failed(j.endedWith(kind, reason))})
 	}
 	for _, j := range sv.ended {
-		if kind == ServerClosed {
-			break // it has told all before it closed
+		if kind == ServerClosed && s.active.closing {
+			break // in a moment every run ends; until then the client may hear of this one
 		}
-		s.tell(s.active, &wire.Unheard{Token: s.active.submit.Token, Job: j.id, Err: encodeError(j.endedWith(kind, reason))})
+		s.tell(s.active, &wire.Unheard{Token: s.active.submit.Token, Job: j.id, Err: encodeError(j.unheardWith(kind, reason))})
 	}
 	if sv.state != serverIgnored {
 		s.status(kind, n, sv, reason)
-	}
-}
-
-// endedWith is how a job ended whose server is no more, and has not said itself. A server that closed has terminated it.
-func (j *schedJob) endedWith(kind StatusKind, reason string) error {
-	loc := peerLocation(j.server.info.Peer)
-	if kind == ServerClosed {
-		text := fmt.Sprintf("discoro: %s: terminated, as server %v closed", j.fn, loc)
-		if reason != "" {
-			text += ": " + reason
-		}
-		return &textError{text: text, is: []error{ErrTerminated}}
-	}
-	return &ServerLostError{
-		Server: loc, Func: j.fn,
-		Cause: &textError{text: cmp.Or(reason, ErrDisconnected.Error()), is: []error{ErrDisconnected}},
 	}
 }
 

@@ -87,6 +87,9 @@ func schedEffectText(e effect) string {
 		text = "reserve"
 	case *wire.Release:
 		text = "release"
+		if !f.Over {
+			text = "let go"
+		}
 	case *wire.Queued:
 		text = fmt.Sprint("queued ", f.Position)
 	case *wire.Start:
@@ -233,6 +236,25 @@ func TestSchedStateUnheard(t *testing.T) {
 	b.run(8, wire.Where{}, "s2: start 8")
 	freed(2, 7)
 	heard(2, 1, math.MaxUint64)
+
+	// One that closes in order while the computation goes on.
+	b.on(schedNodePeer(2), schedOffer(), "c1: NodeDiscovered node 1002", "n2: reserve")
+	b.up(2, 3, true)
+	b.up(2, 4, false)
+	for i := 9; i <= 11; i++ {
+		b.run(i, wire.Where{Host: "h", Port: 2003}, fmt.Sprint("s3: start ", i))
+	}
+	for i := 9; i <= 11; i++ {
+		freed(3, i)
+	}
+	heard(3, 1, 1)
+	b.on(schedNodePeer(2), &wire.Offer{Leaving: true, Reason: "it is leaving"}, "n2: let go")
+	b.gone(schedServerPeer(3), "c1: unheard 10 lost 2003", "c1: unheard 11 lost 2003", "c1: ServerClosed node 1002 server 2003")
+	heard(3, 1, 2) // comes late
+	b.on(schedNodePeer(2), &wire.Released{Token: schedToken(1)},
+		"c1: ServerClosed node 1002 server 2004: it is leaving", "c1: NodeClosed node 1002: it is leaving")
+
+	// With the computation all its runs end.
 	freed(2, 8)
 	b.on(schedClientPeer(1), &wire.CloseJob{Call: 2, Token: schedToken(1)}, "n1: release")
 	b.on(schedNodePeer(1), &wire.Released{Token: schedToken(1)},
@@ -382,12 +404,13 @@ func TestSchedStateNodeLeaves(t *testing.T) {
 	b.on(schedServerPeer(2), &wire.Freed{Token: schedToken(1), Job: schedJobID(1, 4)})
 	b.on(schedNodePeer(1), leaving)
 	b.run(5, wire.Where{}) // waits
-	b.on(schedServerPeer(1), &wire.Freed{Token: schedToken(1), Job: schedJobID(1, 1)}, "n1: release")
+	b.on(schedServerPeer(1), &wire.Freed{Token: schedToken(1), Job: schedJobID(1, 1)}, "n1: let go")
 	b.on(schedNodePeer(1), &wire.Offer{Reason: "it is ending another computation"})
 	b.run(6, wire.Where{Host: "h", Port: 2002}, "c1: done 6 no server")
 	b.on(schedNodePeer(1), leaving)
 	b.on(schedNodePeer(1), &wire.Released{Token: schedToken(1)},
-		"c1: ServerClosed node 1001 server 2001: it is leaving", "c1: ServerClosed node 1001 server 2002: it is leaving",
+		"c1: unheard 1 lost 2001", "c1: ServerClosed node 1001 server 2001: it is leaving",
+		"c1: unheard 4 lost 2002", "c1: ServerClosed node 1001 server 2002: it is leaving",
 		"c1: NodeClosed node 1001: it is leaving")
 	b.on(schedNodePeer(1), leaving, "c1: NodeIgnore node 1001: it is leaving")
 	b.on(schedNodePeer(2), schedOffer(), "c1: NodeDiscovered node 1002", "n2: reserve")
@@ -402,11 +425,11 @@ func TestSchedStateIdleNodeLeaves(t *testing.T) {
 	b.serving(1)
 	b.run(1, wire.Where{}, "s1: start 1")
 	b.on(schedNodePeer(1), &wire.Offer{Leaving: true, Reason: "it is leaving"})
-	b.gone(schedServerPeer(1), "c1: done 1 disconnected lost 2001", "c1: ServerDisconnected node 1001 server 2001: cut", "n1: release")
+	b.gone(schedServerPeer(1), "c1: done 1 disconnected lost 2001", "c1: ServerDisconnected node 1001 server 2001: cut", "n1: let go")
 	b.on(schedNodePeer(2), schedOffer(), "c1: NodeDiscovered node 1002", "n2: reserve")
 	b.up(2, 2, true)
-	b.on(schedNodePeer(2), &wire.Offer{Leaving: true, Reason: "it is leaving"}, "n2: release")
-	b.on(schedClientPeer(1), &wire.CloseJob{Call: 2, Token: schedToken(1)}) // both are asked already
+	b.on(schedNodePeer(2), &wire.Offer{Leaving: true, Reason: "it is leaving"}, "n2: let go")
+	b.on(schedClientPeer(1), &wire.CloseJob{Call: 2, Token: schedToken(1)}, "n1: release", "n2: release") // they wait for nothing now
 	b.on(schedNodePeer(1), &wire.Released{Token: schedToken(1)}, "c1: NodeClosed node 1001")
 	b.on(schedNodePeer(2), &wire.Released{Token: schedToken(1)}, "c1: ServerClosed node 1002 server 2002",
 		"c1: NodeClosed node 1002", "c1: ComputationClosed", "c1: reply 2")

@@ -105,6 +105,7 @@ type roleEvent struct {
 
 	fetched  *fetched    // a server's: the computation's files are there, or are not
 	stranded *servedComp // a server's: its client or scheduler has been gone for a while
+	settled  *servedComp // a server's: its client has heard everything, or cannot
 	tick     bool        // a scheduler's: it is time to look for what is idle
 
 	do func(*schedLoop) // a scheduler's: its operator wants something

@@ -141,6 +141,9 @@ type servedComp struct {
 	running   map[wire.JobID]*localCoro
 	turns     map[uint64][]*wire.Start // what waits for the end of a job that runs, by its turn
 
+	settling bool        // it closes as soon as it is settled
+	settled  atomic.Bool // the client need not hear any more
+
 	freed  atomic.Uint64 // jobs of which the scheduler knows that they have ended
 	asking atomic.Bool   // the client is asked whether it knows of them, or will be
 	heard  uint64        // those of which it does; owned by who asks
@@ -163,6 +166,9 @@ func (l *serverLoop) step(e roleEvent) {
 			l.stuck(e.stuck)
 		case e.fetched != nil:
 			l.haveFiles(*e.fetched)
+		case e.settled != nil:
+			e.settled.settled.Store(true)
+			l.closedIfIdle()
 		case e.stranded != nil:
 			if e.stranded == l.comp && !l.comp.closing {
 				l.leave()
@@ -174,7 +180,7 @@ func (l *serverLoop) step(e roleEvent) {
 		l.setUp(e.link, f)
 	case *wire.CloseServer:
 		if l.comp != nil && l.comp.token == f.Token {
-			l.closeComp()
+			l.closeComp(f.Over)
 		}
 	case *wire.Start:
 		l.startJob(f)
@@ -434,14 +440,6 @@ func (l *serverLoop) stuck(fn string) {
 	}
 }
 
-// closeComp ends the computation: its coroutines are terminated and, when they have ended, the node is told.
-func (l *serverLoop) closeComp() {
-	l.comp.closing = true
-	l.rt.files.close()
-	l.endJobs()
-	l.closedIfIdle()
-}
-
 // endJobs terminates every coroutine but those that have ended: the computation's, and those that they spawned. What waits for its
 // turn does not start any more.
 func (l *serverLoop) endJobs() {
@@ -459,7 +457,11 @@ func (l *serverLoop) endJobs() {
 
 func (l *serverLoop) closedIfIdle() {
 	c := l.comp
-	if !c.closing || len(c.running) > 0 {
+	if c == nil || !c.closing || len(c.running) > 0 {
+		return
+	}
+	if !c.settled.Load() {
+		l.settle(c)
 		return
 	}
 	l.comp = nil

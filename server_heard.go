@@ -1,6 +1,7 @@
 package discoro
 
 import (
+	"cmp"
 	"errors"
 	"time"
 
@@ -19,6 +20,9 @@ func (c *servedComp) askHeard() {
 		if out.err != nil && !errors.Is(out.err, ErrNotFound) {
 			return
 		}
+		if c.settled.Load() { // it may serve the computation anew: this is not of that
+			return
+		}
 		c.scheduler.tell(&wire.Heard{Token: c.token, Jobs: n - c.heard})
 		c.heard = n
 		c.asking.Store(false)
@@ -27,4 +31,47 @@ func (c *servedComp) askHeard() {
 		}
 	})
 	_, _ = c.client.ask(answer, func(call uint64) wire.Frame { return &wire.Locate{Call: call} })
+}
+
+// closeComp ends the computation: its coroutines are terminated and, when they have ended, the node is told; when the computation goes
+// on elsewhere, its client has heard everything first.
+func (l *serverLoop) closeComp(over bool) {
+	c := l.comp
+	if over {
+		c.settled.Store(true)
+	}
+	if !c.closing {
+		c.closing = true
+		l.rt.files.close()
+		l.endJobs()
+	}
+	l.closedIfIdle()
+}
+
+// settleFor is how long a server that closes waits for its client, beyond the silence that ends the link to it: what it has said may
+// be much, and go over a slow link.
+const settleFor = time.Minute
+
+// settle sees to it that the client has heard everything before the server closes, large results included, or cannot: the link to it has
+// ended, or it has not answered in time. The scheduler is told of the end of that server only after that, and then ends what
+// the client has not heard of.
+func (l *serverLoop) settle(c *servedComp) {
+	if c.settling {
+		return
+	}
+	c.settling = true
+	over := func() { l.box.put(roleEvent{settled: c}) }
+	if _, up := c.client.isUp(); !up { // and nothing was said, or all is lost
+		over()
+		return
+	}
+	timer := time.AfterFunc(missedPulses*cmp.Or(c.pulse, l.rt.beat.usual)+settleFor, over)
+	err := c.client.askLast(answerFunc(func(outcome) {
+		timer.Stop()
+		over()
+	}))
+	if err != nil {
+		timer.Stop()
+		over()
+	}
 }

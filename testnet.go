@@ -36,7 +36,8 @@ type TestHost struct {
 	name string       // immutable
 	ip   netip.Addr   // immutable: in memory, what its connections count as
 
-	cut atomic.Bool // from the others; written with net.mu held
+	cut   atomic.Bool              // from the others; written with net.mu held
+	apart atomic.Pointer[TestHost] // is cut off from this one, too; written with net.mu held
 }
 
 // testConn is a connection between two hosts.
@@ -98,19 +99,27 @@ func (h *TestHost) Name() string { return h.name }
 // Cut cuts the host off from all others, without a word to either side: bytes that are sent from now on, or are under way,
 // wait, connections neither open nor close, and no error shows. Links within the host go on. A host that is cut off already
 // stays so.
-func (h *TestHost) Cut() { h.set(true) }
+func (h *TestHost) Cut() { h.change(func() bool { return !h.cut.Swap(true) }) }
+
+// cutFrom cuts the host off from one other only, as Cut does from all.
+func (h *TestHost) cutFrom(o *TestHost) { h.change(func() bool { return h.apart.Swap(o) != o }) }
 
 // Heal undoes Cut: what waits arrives, as TCP sends again what was lost.
-func (h *TestHost) Heal() { h.set(false) }
+func (h *TestHost) Heal() {
+	h.change(func() bool {
+		was := h.cut.Swap(false)
+		return h.apart.Swap(nil) != nil || was
+	})
+}
 
-func (h *TestHost) set(cut bool) {
+// change has do change what the host is cut off from; do reports whether it has.
+func (h *TestHost) change(do func() bool) {
 	n := h.net
 	n.mu.Lock()
-	if h.cut.Load() == cut {
+	if !do() {
 		n.mu.Unlock()
 		return
 	}
-	h.cut.Store(cut)
 	conns := h.connsLocked()
 	changed := n.changed
 	n.changed = make(chan struct{})
@@ -144,7 +153,9 @@ func (h *TestHost) connsLocked() []testConn {
 }
 
 // parted reports whether nothing goes between two hosts.
-func parted(a, b *TestHost) bool { return a != b && (a.cut.Load() || b.cut.Load()) }
+func parted(a, b *TestHost) bool {
+	return a != b && (a.cut.Load() || b.cut.Load() || a.apart.Load() == b || b.apart.Load() == a)
+}
 
 // add enters a connection, and remove takes it out.
 func (n *TestNetwork) add(c testConn) {

@@ -1,7 +1,9 @@
 package discoro
 
 import (
+	"context"
 	"errors"
+	"fmt"
 	"net"
 	"testing"
 
@@ -16,51 +18,80 @@ var (
 	})
 )
 
-// TestUnheardRuns has runs begin and end at a server while nothing of that comes to the client, whose scheduler is elsewhere, and the link
-// break then: they end as at any lost server.
-func TestUnheardRuns(t *testing.T) {
-	t.Parallel()
-	ctx := testContext(t)
+// farClient is a client whose scheduler is in another runtime, as is the node: what a server has to say to it goes through a proxy, and
+// all the rest does not.
+type farClient struct {
+	*testing.T
+
+	ctx   context.Context
+	sched *Scheduler
+	node  *Node
+	comp  *Computation
+}
+
+// newFarClient starts all that; between starts the proxy at a listener, to the client at a location.
+func newFarClient(t *testing.T, cfg NodeConfig, between func(ln net.Listener, client Location)) *farClient {
+	t.Helper()
+	f := &farClient{T: t, ctx: testContext(t)}
 	ln, err := net.Listen("tcp", "127.0.0.2:0")
 	if err != nil {
 		t.Skip("the client needs a second address: ", err)
 	}
 	port := ln.Addr().(*net.TCPAddr).Port
 	quiet := Config{Addr: "127.0.0.1", UDPPort: -1, Logger: discard}
-	sched, err := NewScheduler(SchedulerConfig{Config: quiet})
-	if err != nil {
+	if f.sched, err = NewScheduler(SchedulerConfig{Config: quiet}); err != nil {
 		t.Fatal(err)
 	}
-	defer sched.Close()
+	t.Cleanup(func() { _ = f.sched.Close() })
 	at := quiet
-	at.Peers = []string{sched.Location().String()}
-	node, err := NewNode(NodeConfig{Config: at, Servers: 1})
-	if err != nil {
+	at.Peers = []string{f.sched.Location().String()}
+	cfg.Config, cfg.Servers = at, 1
+	if f.node, err = NewNode(cfg); err != nil {
 		t.Fatal(err)
 	}
-	defer node.Close()
-	at.ExtAddr, at.TCPPort = "127.0.0.2", port // the scheduler and the node come to the client by way of the proxy
+	t.Cleanup(func() { _ = f.node.Close() })
+	at.ExtAddr, at.TCPPort = "127.0.0.2", port
 	client := testRuntime(t, at)
-	p := proxyAt(t, ln, Location{Addr: "127.0.0.1", Port: port})
-	comp, err := NewComputation(client)
+	between(ln, Location{Addr: "127.0.0.1", Port: port})
+	if f.comp, err = NewComputation(client); err != nil {
+		t.Fatal(err)
+	}
+	if err := f.comp.Schedule(f.ctx, f.sched.Location()); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = f.comp.Close(context.Background()) })
+	if err := f.comp.WaitServers(f.ctx, 1); err != nil {
+		t.Fatal(err)
+	}
+	return f
+}
+
+// execute runs a function, and returns its result.
+func execute[R any](f *farClient, c Call[R]) (R, error) {
+	co, err := f.comp.Run(f.ctx, c)
 	if err != nil {
-		t.Fatal(err)
+		var zero R
+		return zero, err
 	}
-	if err := comp.Schedule(ctx, sched.Location()); err != nil {
-		t.Fatal(err)
-	}
-	defer func() { _ = comp.Close(ctx) }()
-	if err := comp.WaitServers(ctx, 1); err != nil {
-		t.Fatal(err)
-	}
-	execute := func(n int) (int, error) {
-		co, err := comp.Run(ctx, unheardRun.With(n))
-		if err != nil {
-			return 0, err
-		}
-		return Result[int](ctx, co)
-	}
-	if n, err := execute(1); n != 1 || err != nil {
+	return Result[R](f.ctx, co)
+}
+
+// eventuallyAt waits until the scheduler's state is as cond says.
+func (f *farClient) eventuallyAt(what string, cond func(*schedState) bool) {
+	f.Helper()
+	eventually(f.T, what, func() (ok bool) {
+		f.sched.loop.do(func(l *schedLoop) { ok = cond(l.state) })
+		return ok
+	})
+}
+
+// TestUnheardRuns has runs begin and end at a server while nothing of that comes to the client, whose scheduler is elsewhere, and the link
+// break then: they end as at any lost server.
+func TestUnheardRuns(t *testing.T) {
+	t.Parallel()
+	var p *proxy
+	f := newFarClient(t, NodeConfig{}, func(ln net.Listener, client Location) { p = proxyAt(t, ln, client) })
+	if n, err := execute(f, unheardRun.With(1)); n != 1 || err != nil {
 		t.Fatalf("before: %d, %v", n, err)
 	}
 	<-unheardRan
@@ -69,7 +100,7 @@ func TestUnheardRuns(t *testing.T) {
 	results := make(chan error, 2)
 	for range 2 {
 		go func() {
-			_, err := execute(2)
+			_, err := execute(f, unheardRun.With(2))
 			results <- err
 		}()
 		<-unheardRan
@@ -82,11 +113,75 @@ func TestUnheardRuns(t *testing.T) {
 			t.Errorf("a run of which nothing was heard ended with %v", err)
 		}
 	}
-	if err := comp.WaitServers(ctx, 1); err != nil {
+	if err := f.comp.WaitServers(f.ctx, 1); err != nil {
 		t.Error(err)
 	}
-	if n, err := execute(3); n != 3 || err != nil {
+	if n, err := execute(f, unheardRun.With(3)); n != 3 || err != nil {
 		t.Errorf("after: %d, %v", n, err)
+	}
+	<-unheardRan
+}
+
+// TestUnheardRunsOfANodeThatDrains has the node drain before the link breaks, over which nothing of the runs has come: they end as at a lost
+// server all the same.
+func TestUnheardRunsOfANodeThatDrains(t *testing.T) {
+	t.Parallel()
+	for _, processes := range []bool{false, true} {
+		t.Run(fmt.Sprintf("processes=%v", processes), func(t *testing.T) {
+			t.Parallel()
+			var p *proxy
+			f := newFarClient(t, NodeConfig{Processes: processes}, func(ln net.Listener, client Location) { p = proxyAt(t, ln, client) })
+			p.Freeze()
+			results := make(chan error, 2)
+			for range 2 {
+				go func() {
+					_, err := execute(f, unheardLarge.With(1))
+					results <- err
+				}()
+			}
+			f.eventuallyAt("both runs have ended at the server", func(s *schedState) bool {
+				return len(s.jobs) == 0 && len(s.active.nodes[0].servers[0].ended) == 2
+			})
+			drained := make(chan error, 1)
+			go func() { drained <- f.node.Drain(f.ctx) }()
+			f.eventuallyAt("the node is released", func(s *schedState) bool { return s.closing == 1 })
+			select {
+			case err := <-results:
+				t.Fatalf("a run has ended with %v", err)
+			default:
+			}
+			p.Cut()
+			p.Thaw()
+			for range 2 {
+				var lost *ServerLostError
+				if err := <-results; !errors.As(err, &lost) || lost.Func != "unheard.large" {
+					t.Errorf("a run of which nothing was heard ended with %v", err)
+				}
+			}
+			if err := <-drained; err != nil {
+				t.Error(err)
+			}
+		})
+	}
+}
+
+// TestDrainOverASlowLink has a node drain while a result is on its way that takes long: the server's process waits for it to be there.
+func TestDrainOverASlowLink(t *testing.T) {
+	t.Parallel()
+	f := newFarClient(t, NodeConfig{Processes: true}, func(ln net.Listener, client Location) { slowProxyAt(t, ln, client, 3<<20/2) })
+	const large = 6 << 20
+	co, err := f.comp.Run(f.ctx, unheardLarge.With(large))
+	if err != nil {
+		t.Fatal(err)
+	}
+	f.eventuallyAt("the run has ended at the server", func(s *schedState) bool { return len(s.jobs) == 0 })
+	drained := make(chan error, 1)
+	go func() { drained <- f.node.Drain(f.ctx) }()
+	if b, err := Result[[]byte](f.ctx, co); len(b) != large || err != nil {
+		t.Errorf("a result of %d bytes, %v", len(b), err)
+	}
+	if err := <-drained; err != nil {
+		t.Error(err)
 	}
 }
 
@@ -104,6 +199,18 @@ func TestServerAsksWhatIsHeard(t *testing.T) {
 	if c.heard != 3 {
 		t.Errorf("of 3 jobs it knows of %d", c.heard)
 	}
+	c.settled.Store(true)
+	c.freed.Store(4)
+	c.askHeard()
+	over := make(chan struct{})
+	if err := c.client.askLast(answerFunc(func(outcome) { close(over) })); err != nil {
+		t.Fatal(err)
+	}
+	<-over
+	if c.heard != 3 {
+		t.Errorf("of jobs of a service that is over it tells: %d", c.heard)
+	}
+	c.settled.Store(false)
 	if err := client.Close(); err != nil {
 		t.Error(err)
 	}

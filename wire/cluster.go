@@ -56,10 +56,12 @@ type Servers struct {
 	Reason string
 }
 
-// Release ends a node's service to a computation.
+// Release ends a node's service to a computation. Over: the computation is closing; else it goes on without the node, whose servers
+// have its client hear all they have to say first.
 type Release struct {
 	_     struct{} `cbor:",toarray"`
 	Token Token
+	Over  bool
 }
 
 // Released says that every server of the node has closed.
@@ -97,10 +99,11 @@ type Ready struct {
 	Err   *Failure
 }
 
-// CloseServer ends a computation at a server.
+// CloseServer ends a computation at a server; with Over, as in [Release], it does not wait for the client.
 type CloseServer struct {
 	_     struct{} `cbor:",toarray"`
 	Token Token
+	Over  bool
 }
 
 // ServerDone says that a computation has ended at a server; Stuck names functions that would not end.
@@ -238,8 +241,8 @@ type Heard struct {
 	Jobs  uint64
 }
 
-// Unheard tells the client of a job that has ended at a server that is lost: if it has not heard that the job began, it will not
-// hear of its end either.
+// Unheard tells the client of a job that has ended at a server that is lost or has closed: if it has not heard that the job began,
+// it will not hear of its end either.
 type Unheard struct {
 	_     struct{} `cbor:",toarray"`
 	Token Token

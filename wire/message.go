@@ -54,7 +54,7 @@ const (
 	KindUnstart  Kind = 43 // scheduler to server: the job is not to be started any more
 	KindHeard    Kind = 44 // server to scheduler: the client knows of the first jobs that have ended
 	KindTally    Kind = 45 // node to server: how many coroutines are there? answered with the number
-	KindUnheard  Kind = 46 // scheduler to client: the job has ended at a server that is lost since
+	KindUnheard  Kind = 46 // scheduler to client: the job has ended at a server that is lost or has closed since
 )
 
 // Frame is one unit of what peers say to each other.
