@@ -78,7 +78,8 @@ type Config struct {
 	// any of it is sent. How many files come is not bounded, and functions may write to the same folder: what all of them may take
 	// is for a disk or a quota of DestPath's own to say.
 	MaxFileSize int64 `json:"max_file_size"`
-	// MaxMessage bounds the encoded size of one message, argument or result, in bytes; 0: DefaultMaxMessage.
+	// MaxMessage bounds the encoded size of one message, argument or result, in bytes; 0: DefaultMaxMessage. It should be alike on all
+	// sides: a link over which more comes than its receiver takes ends, and says so to both.
 	MaxMessage int `json:"max_message"`
 	// MaxMailbox bounds how many messages wait in the mailbox of each coroutine of the runtime; 0: no limit. At a full
 	// mailbox [Coro.Send] from the same runtime waits for room as it does for a full link, [Coro.Deliver] and [Ask] wait until

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"strings"
 	"sync"
@@ -60,6 +61,8 @@ const (
 	maxAnswers = 4
 	// maxServed is how many calls of the other side may wait for their answers; more are refused.
 	maxServed = 1 << 17
+	// oversizedGrace is how long a peer that has sent a message of too many bytes has to read that.
+	oversizedGrace = 2 * time.Second
 	// minFrame is what a frame may have at least, however small Config.MaxMessage is: names, errors with their stacks.
 	minFrame = 1 << 20
 )
@@ -374,10 +377,27 @@ func (l *link) read() {
 			err = l.rt.dispatch(l, f)
 		}
 		if err != nil {
+			l.sayOversized(err)
 			l.broken(err)
 			return
 		}
 	}
+}
+
+// sayOversized tells the peer why the link is about to end where err is the one breach that our own peers make, when Config.MaxMessage
+// differs. What the peer still sends is dropped until it has read that, and has closed the connection: what nobody reads would have the
+// connection reset, and the word lost.
+func (l *link) sayOversized(err error) {
+	var e *wire.OversizedError
+	if !errors.As(err, &e) {
+		return
+	}
+	reason := fmt.Sprintf("a message, argument or result has %d bytes, and its Config.MaxMessage is %d", e.Size, l.rt.cfg.MaxMessage)
+	if l.post(&wire.Bye{Reason: reason}) != nil {
+		return
+	}
+	_ = l.t.frames.SetReadDeadline(time.Now().Add(oversizedGrace))
+	_, _ = io.Copy(io.Discard, l.t.frames)
 }
 
 // broken ends the link after an error of its connection, or a breach of the protocol.

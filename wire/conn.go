@@ -214,9 +214,11 @@ func (r *Reader) firstPart(number uint64, size int) (partedFrame, error) {
 	}
 	claim := int64(binary.BigEndian.Uint32(head)) - 1
 	kind := Kind(head[4])
-	if claim < 0 || claim > int64(r.max) || kind == KindPart {
-		return partedFrame{}, fmt.Errorf("%w: kind %d claims %d bytes, at most %d are taken here (is MaxMessage alike on both sides?)",
-			ErrMalformed, kind, claim, r.max)
+	switch {
+	case claim < 0 || kind == KindPart:
+		return partedFrame{}, fmt.Errorf("%w: the first part of kind %d claims %d bytes", ErrMalformed, kind, claim)
+	case claim > int64(r.max):
+		return partedFrame{}, &OversizedError{Of: kind, Size: claim, Max: int64(r.max)}
 	}
 	whole := frameHead + int(claim)
 	return partedFrame{number: number, size: whole, buf: make([]byte, 0, min(whole, maxGuess))}, nil

@@ -209,6 +209,20 @@ func (*Cancel) Kind() Kind { return KindCancel }
 // ErrMalformed is returned for a frame that is not one: the peer is not to be trusted further.
 var ErrMalformed = errors.New("malformed frame")
 
+// OversizedError is the ErrMalformed of a frame in parts that is larger than is taken here.
+type OversizedError struct {
+	Of        Kind
+	Size, Max int64 // bytes of its payload, and the most that are taken
+}
+
+// Error tells the sizes, and what may be the reason.
+func (e *OversizedError) Error() string {
+	return fmt.Sprintf("%v: kind %d claims %d bytes, at most %d are taken here (is MaxMessage alike on both sides?)", ErrMalformed, e.Of, e.Size, e.Max)
+}
+
+// Unwrap gives ErrMalformed.
+func (e *OversizedError) Unwrap() error { return ErrMalformed }
+
 // frameHead is the length of what stands before a frame's payload: its size (4 bytes, big endian,
 // of all that follows) and its kind.
 const frameHead = 5

@@ -1,0 +1,51 @@
+package discoro
+
+import (
+	"errors"
+	"strings"
+	"testing"
+)
+
+// TestOversizedIsExplained sends what the other side's Config.MaxMessage does not allow: the link ends, and whoever sent is told why.
+func TestOversizedIsExplained(t *testing.T) {
+	t.Parallel()
+	for _, secret := range []string{"", "a secret that both sides know"} {
+		name := "plain"
+		if secret != "" {
+			name = "secret"
+		}
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			ctx := testContext(t)
+			b := testRuntime(t, Config{Name: "b", Addr: "127.0.0.1", Secret: secret, MaxMessage: 2 << 20})
+			a := testRuntime(t, Config{Name: "a", Addr: "127.0.0.1", Secret: secret, MaxMessage: 64 << 20})
+			sink := b.Spawn("sink", func(c *Coro) (any, error) {
+				for {
+					if _, err := c.Receive(); err != nil {
+						return nil, err
+					}
+				}
+			})
+			if err := sink.Register("sink"); err != nil {
+				t.Fatal(err)
+			}
+			at, err := a.Locate(ctx, "sink", b.Location())
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := at.Deliver(ctx, make([]byte, 1<<20)); err != nil {
+				t.Fatal(err)
+			}
+			err = at.Deliver(ctx, make([]byte, 48<<20))
+			if !errors.Is(err, ErrDisconnected) || !strings.Contains(err.Error(), "its Config.MaxMessage is 2097152") {
+				t.Errorf("%v: want ErrDisconnected that names the peer's MaxMessage", err)
+			}
+			if err := at.Deliver(ctx, make([]byte, 1<<20)); err != nil {
+				t.Errorf("the next one, over the next link: %v", err)
+			}
+			if err := sink.Terminate(); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+}
