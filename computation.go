@@ -390,6 +390,13 @@ func (p *Computation) Close(ctx context.Context) error {
 	return nil
 }
 
+// isClosing reports whether Close waits for the servers to close.
+func (p *Computation) isClosing() bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.state == compClosing
+}
+
 // hear takes what the scheduler tells of the computation. It runs on the link's reader.
 func (p *Computation) hear(f *wire.Status) {
 	s := statusOf(f)

@@ -233,8 +233,8 @@ func (rt *Runtime) linkWentDown(l *link, wasUp bool, err error) {
 	if wasUp {
 		rt.log.Debug("link down", slog.String("peer", l.location().String()), slog.Any("err", err))
 	}
+	rt.tellRoles(roleEvent{link: l, down: err}) // first the scheduler, if it is one: who is told that a job is lost may run more
 	rt.loseJobsAt(l.id, err)
-	rt.tellRoles(roleEvent{link: l, down: err})
 	if wasUp {
 		rt.watches.tell(l, err)
 	}

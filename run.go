@@ -238,12 +238,16 @@ func (rt *Runtime) jobStarted(l *link, f *wire.Started) {
 	}
 }
 
-// loseJob ends a job whose server is lost.
+// loseJob ends a job whose server is lost. Where its computation closes it was terminated there, or would have been.
 func (rt *Runtime) loseJob(j *job, cause error) {
 	rt.mu.Lock()
 	server := peerLocation(j.server)
 	rt.mu.Unlock()
-	j.finish(outcome{err: &ServerLostError{Server: server, Func: j.fn, Cause: cause}})
+	var err error = &ServerLostError{Server: server, Func: j.fn, Cause: cause}
+	if j.comp.isClosing() {
+		err = &textError{text: fmt.Sprintf("discoro: %s: terminated, as the computation closes: %v", j.fn, bare(err)), is: []error{ErrTerminated, err}}
+	}
+	j.finish(outcome{err: err})
 }
 
 // nodeOf returns the node of a server that can be used, empty when there is none.
