@@ -65,9 +65,11 @@ func TestChannelSlowSubscriberAndDistantSender(t *testing.T) {
 	c := testRuntime(t, Config{Name: "c", MsgTimeout: 200 * time.Millisecond})
 	p := newProxy(t, a.Location())
 	connect(t, b, p.location())
+	connect(t, a, c.Location()) // c's time is too short to dial on a machine that is busy
 	own := newChannel(t, a)
 	_, got := subscribed(t, b, own, "slow")
 	p.Freeze()
+	upLink(t, c, a)
 	ch := channelAt(c, own)
 	body := strings.Repeat("x", 100<<10)
 	sent := 0

@@ -101,13 +101,13 @@ func brokenLinkEndsEverything(t *testing.T) {
 func fullQueue(t *testing.T) {
 	t.Parallel()
 	b := testRuntime(t, Config{Name: "b"})
-	a := testRuntime(t, Config{Name: "a", MsgTimeout: 300 * time.Millisecond})
-	p := newProxy(t, b.Location())
-	connect(t, a, p.location())
+	a := testRuntime(t, Config{Name: "a", MsgTimeout: 300 * time.Millisecond}) // too short to dial on a machine that is busy
+	p := newProxy(t, a.Location())
+	connect(t, b, p.location())
 	got := collect(t, b, "collect")
-	c := locate(t, a, b, "collect")
-	p.Freeze()
 	l := upLink(t, a, b)
+	c := coroAt(a, b.named("collect"))
+	p.Freeze()
 	body := strings.Repeat("x", 256<<10)
 	sent := 0
 	var err error
