@@ -7,13 +7,15 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
 	"github.com/discoro/discoro"
 )
 
-// promiseNote writes down, in a file of its own, that a run with that number began, sleeps and gives the number back.
+// promiseNote writes down, in a file of its own, that a run with that number began, sleeps, until the test goes on if it is to wait for that,
+// and gives the number back.
 var promiseNote = discoro.Register("promise.note", func(c *discoro.Coro, run promiseRun) (int, error) {
 	f, err := os.OpenFile(filepath.Join(run.Dir, fmt.Sprint(run.N)), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
 	if err != nil {
@@ -25,13 +27,24 @@ var promiseNote = discoro.Register("promise.note", func(c *discoro.Coro, run pro
 	if err := f.Close(); err != nil {
 		return 0, err
 	}
-	return run.N, c.Sleep(time.Duration(run.MS) * time.Millisecond)
+	for {
+		if err := c.Sleep(time.Duration(run.MS) * time.Millisecond); err != nil || !run.Waits {
+			return run.N, err
+		}
+		if _, err := os.Stat(filepath.Join(run.Dir, promiseGoOn)); err == nil {
+			return run.N, nil
+		}
+	}
 })
 
 type promiseRun struct {
 	Dir   string
 	N, MS int
+	Waits bool
 }
+
+// promiseGoOn is the file for which those wait that are to.
+const promiseGoOn = "go on"
 
 // endLog collects what a status coroutine and watchers are told of ends.
 type endLog struct {
@@ -169,10 +182,14 @@ func killInTheMiddle(t *testing.T) {
 		err error
 	}
 	ends := make(chan end, runs)
+	var waiting atomic.Int32 // at the server that is to be killed
 	for n := range runs {
 		go func() {
-			co, err := comp.Run(c.ctx, promiseNote.With(promiseRun{dir, n, 20 + n%7*20}))
+			co, err := comp.Run(c.ctx, promiseNote.With(promiseRun{dir, n, 20 + n%7*20, n >= runs/2}))
 			if err == nil {
+				if n >= runs/2 && co.Location() == servers[0] {
+					waiting.Add(1)
+				}
 				if err = co.Monitor(c.ctx, watcher); err != nil {
 					t.Error(err)
 				}
@@ -200,7 +217,11 @@ func killInTheMiddle(t *testing.T) {
 		case e.err == nil && ran == 1:
 			results++
 		case errors.As(e.err, &gone) && gone.Server == servers[0]:
-			lost++
+			if lost++; lost == 1 {
+				if err := os.WriteFile(filepath.Join(dir, promiseGoOn), nil, 0o600); err != nil {
+					t.Fatal(err)
+				}
+			}
 		default:
 			t.Errorf("run %d, which ran %d times, ended with %v", e.n, ran, e.err)
 		}
@@ -211,6 +232,7 @@ func killInTheMiddle(t *testing.T) {
 			started[e.co] = true
 		}
 		if i == 20 {
+			c.poll("a run at the server that lasts until it is killed", func() bool { return waiting.Load() > 0 })
 			if err := discoro.Kill(pid); err != nil {
 				t.Fatal(err)
 			}
