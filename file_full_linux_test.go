@@ -99,6 +99,18 @@ func TestFilePermission(t *testing.T) {
 // of Go modules has them, and the folder itself likewise; and nothing of what a link leads to.
 func TestRemoveFolder(t *testing.T) {
 	t.Parallel()
+	asNobody(t, removeLocked)
+}
+
+// TestRemoveFolderLink has a link where the folder was, in a folder that may not be written: what it leads to stays as it is.
+func TestRemoveFolderLink(t *testing.T) {
+	t.Parallel()
+	asNobody(t, removeLink)
+}
+
+// asNobody runs a test with a folder of its own and without root's rights.
+func asNobody(t *testing.T, test func(t *testing.T, base string) error) {
+	t.Helper()
 	base := t.TempDir()
 	asRoot := os.Geteuid() == 0
 	if asRoot { // who may do anything
@@ -115,7 +127,7 @@ func TestRemoveFolder(t *testing.T) {
 				return
 			}
 		}
-		failed <- removeLocked(t, base)
+		failed <- test(t, base)
 	}()
 	if err := <-failed; err != nil {
 		t.Error(err)
@@ -152,4 +164,23 @@ func removeLocked(t *testing.T, base string) error {
 		t.Errorf("the folder outside: %v, %v", info, err)
 	}
 	return removeFolder(folder) // that it is gone is no error
+}
+
+func removeLink(t *testing.T, base string) error {
+	t.Helper()
+	outside, above := filepath.Join(base, "outside"), filepath.Join(base, "above")
+	link := filepath.Join(above, "folder")
+	defer func() { _ = os.Chmod(above, 0o700) }() // for t.TempDir
+	if err := errors.Join(
+		os.Mkdir(outside, 0o750), os.Mkdir(above, 0o700), os.Symlink(outside, link), os.Chmod(above, 0o500),
+	); err != nil {
+		return err
+	}
+	if err := removeFolder(link); !errors.Is(err, fs.ErrPermission) {
+		t.Errorf("a link that cannot be removed: %v", err)
+	}
+	if info, err := os.Stat(outside); err != nil || info.Mode().Perm() != 0o750 {
+		t.Errorf("the folder outside: %v, %v", info, err)
+	}
+	return nil
 }

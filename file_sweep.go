@@ -63,9 +63,10 @@ func removeFolder(path string) error {
 	if !errors.Is(err, fs.ErrPermission) {
 		return err
 	}
-	if info, e := os.Lstat(path); e == nil && info.IsDir() {
-		_ = os.Chmod(path, 0o700) // what fails here fails below, too
+	if info, e := os.Lstat(path); e != nil || !info.IsDir() {
+		return err // what a link there leads to is nobody's to change
 	}
+	_ = os.Chmod(path, 0o700) // what fails here fails below, too
 	if root, e := os.OpenRoot(path); e == nil {
 		_ = fs.WalkDir(root.FS(), ".", func(name string, d fs.DirEntry, err error) error {
 			if err == nil && d.IsDir() {
