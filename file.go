@@ -3,7 +3,9 @@ package discoro
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -176,7 +178,10 @@ func (op *fileOp) checkEmpty() error {
 	if op.head.Size > 0 {
 		return nil
 	}
-	n, _ := op.f.ReadAt(make([]byte, 1), 0) // an error is the end
+	n, err := op.f.ReadAt(make([]byte, 1), 0)
+	if err != nil && !errors.Is(err, io.EOF) {
+		return err
+	}
 	info, err := op.f.Stat()
 	if err == nil && n > 0 && info.Size() == 0 { // else it has grown, or is empty
 		err = &textError{text: "it does not say how large it is: copy it first", is: []error{ErrRejected}}

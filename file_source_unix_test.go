@@ -89,3 +89,19 @@ func TestFileSources(t *testing.T) {
 		wantContent(t, filepath.Join(to.DestPath(), "link"), content)
 	}
 }
+
+// TestUnreadableSource sends a file that says that it is empty, and cannot be read.
+func TestUnreadableSource(t *testing.T) {
+	t.Parallel()
+	const source = "/proc/self/mem" // there is nothing at address zero
+	if info, err := os.Stat(source); err != nil || info.Size() != 0 {
+		t.Skip("there is no such file here")
+	}
+	a, b := twoRuntimes(t, Config{})
+	for _, to := range []*Runtime{a, b} {
+		if err := a.SendFile(testContext(t), to.Location(), source); !errors.Is(err, syscall.EIO) {
+			t.Errorf("it was sent, with %v", err)
+		}
+		wantFiles(t, to.DestPath())
+	}
+}
