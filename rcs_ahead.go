@@ -57,6 +57,9 @@ func (m *mapping[A, R]) exit(it *item[R], lost bool) (begun bool) {
 	if len(l.items) == 0 {
 		m.busy--
 	}
+	if !lost { // it has ended, or was taken back
+		l.behind = slices.DeleteFunc(l.behind, func(o *item[R]) bool { return o == it })
+	}
 	switch {
 	case lost:
 		delete(m.lines, it.at)

@@ -3,9 +3,11 @@ package discoro
 import (
 	"context"
 	"errors"
+	"fmt"
 	"runtime"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -283,5 +285,60 @@ func TestRCSReport(t *testing.T) {
 		}
 		says(s, "must send it every Status")
 		finish(s, p)
+	})
+}
+
+var (
+	usesLostRuns atomic.Int64
+	usesLost     = Register("leave.uses-lost", func(*Coro, None) (None, error) {
+		usesLostRuns.Add(1)
+		return None{}, fmt.Errorf("its own: %w", &ServerLostError{Server: Location{Addr: "10.0.0.1", Port: 1}, Func: "other", Cause: ErrDisconnected})
+	})
+)
+
+// TestRCSFunctionLosesServer has a function fail because it has lost a server that it used itself: it is not run again, as its own is there.
+func TestRCSFunctionLosesServer(t *testing.T) {
+	inMemory(t, 1, SchedulerConfig{}, NodeConfig{}, func(c *memCluster) {
+		p := c.schedule(c.sched.Runtime, 2, ComputationConfig{})
+		s, err := NewRemoteCoroScheduler(p, RCSConfig{Retries: 3})
+		if err != nil {
+			t.Fatal(err)
+		}
+		usesLostRuns.Store(0)
+		_, executed := Execute(c.ctx, s, usesLost.With(None{}))
+		_, mapped := MapResults(c.ctx, s, usesLost, slices.Values([]None{{}}))
+		for _, err := range []error{executed, mapped} {
+			var r *RemoteError
+			if !errors.As(err, &r) || r.Func != "leave.uses-lost" || !strings.Contains(r.Msg, "its own: ") || !errors.Is(err, ErrDisconnected) {
+				t.Errorf("%T: %v", err, err)
+			}
+		}
+		if n := usesLostRuns.Load(); n != 2 {
+			t.Errorf("it was run %d times, want twice", n)
+		}
+		if err := s.Finish(c.ctx, true); err != nil {
+			t.Error(err)
+		}
+	})
+}
+
+// TestRCSFinishEnds has the context of a Finish end while a hook is about to end well: the error is the context's.
+func TestRCSFinishEnds(t *testing.T) {
+	inMemory(t, 1, SchedulerConfig{}, NodeConfig{}, func(c *memCluster) {
+		p := c.schedule(c.sched.Runtime, 2, ComputationConfig{})
+		ctx, cancel := context.WithCancel(c.ctx)
+		s, err := NewRemoteCoroScheduler(p, RCSConfig{ProcClose: func(*Coro, StatusKind, Location) { cancel() }})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := Execute(c.ctx, s, timesNap.With(0)); err != nil {
+			t.Fatal(err)
+		}
+		if err := s.Finish(ctx, true); !errors.Is(err, context.Canceled) {
+			t.Errorf("Finish returned %v", err)
+		}
+		if err := s.Finish(c.ctx, true); err != nil {
+			t.Error(err)
+		}
 	})
 }

@@ -42,3 +42,25 @@ func TestEndBehindLoss(t *testing.T) {
 		}
 	}
 }
+
+// TestTakenBackBehindLoss has an item be taken back, and the one before it end, behind word that their server is lost: the attempt is
+// the third's.
+func TestTakenBackBehindLoss(t *testing.T) {
+	t.Parallel()
+	m := &mapping[int, int]{s: &RemoteCoroScheduler{cfg: RCSConfig{Retries: 2}}, under: map[int]*item[int]{}, lines: map[*rcsServer]*mapLine[int]{}}
+	sv := &rcsServer{}
+	var all []*item[int]
+	for i := range 3 {
+		it := &item[int]{index: i, attempts: 1}
+		m.enter(sv, it)
+		all = append(all, it)
+	}
+	m.ended(all[2], outcome{err: &ServerLostError{}})
+	m.exit(all[1], false)
+	m.exit(all[0], false)
+	for i, it := range all { // who calls exit takes off that of the second
+		if it.attempts != 1 {
+			t.Errorf("item %d: attempts %d, want 1", i, it.attempts)
+		}
+	}
+}

@@ -377,7 +377,8 @@ func (l *serverLoop) takeBack(f *wire.Unstart) {
 func (l *serverLoop) jobEnded(c *servedComp, id wire.JobID, co *localCoro) {
 	out := co.outcomeNow()
 	failure := out.err != nil && !errors.Is(out.err, ErrTerminated)
-	if (errors.Is(out.err, ErrTerminated) || errors.Is(out.err, ErrClosed)) && l.rt.isClosing() {
+	lost := (errors.Is(out.err, ErrTerminated) || errors.Is(out.err, ErrClosed)) && l.rt.isClosing()
+	if lost {
 		// The server ended it, or did not start it any more; its client may want to run it elsewhere.
 		failure = false
 		out.err = &ServerLostError{Server: l.rt.loc, Func: co.job.fn, Cause: fmt.Errorf("the server is closing: %w", ErrClosed)}
@@ -387,7 +388,9 @@ func (l *serverLoop) jobEnded(c *servedComp, id wire.JobID, co *localCoro) {
 		o = failed(&textError{text: because(err, "result of %s at %v", co.job.fn, l.rt.loc).Error(), is: []error{err}})
 		out.err, failure = err, true
 	}
-	nameRun(o.Err, out.err, co.job.fn, l.rt.loc)
+	if !lost {
+		nameRun(o.Err, out.err, co.job.fn, l.rt.loc)
+	}
 	if failure {
 		co.logger().Info("a function failed", slog.Any("err", out.err))
 	}

@@ -141,15 +141,16 @@ func encodeOutcome(rt *Runtime, out outcome) (*wire.Outcome, error) {
 func failed(err error) *wire.Outcome { return &wire.Outcome{Err: encodeError(err)} }
 
 // nameRun adds to the failure of a run which function failed and where, so that a registered error by itself arrives as a
-// RemoteError too. Terminations and the errors of contexts stay themselves.
+// RemoteError too, and so does the loss of a server that the function used: its own is not lost. Terminations and the errors of contexts
+// stay themselves.
 func nameRun(v *wire.Failure, err error, fn string, loc Location) {
-	if v == nil || v.Kind != "" {
+	if v == nil || v.Kind != "" && v.Kind != kindLost {
 		return
 	}
 	if slices.Contains([]error{ErrTerminated, context.Canceled, context.DeadlineExceeded}, err) {
 		return
 	}
-	v.Kind, v.Func, v.Host, v.Port = kindRemote, fn, loc.Addr, loc.Port
+	v.Kind, v.Value, v.Func, v.Host, v.Port = kindRemote, "", fn, loc.Addr, loc.Port
 }
 
 func encodeError(err error) *wire.Failure { return values.ErrorValue(err) }
