@@ -39,7 +39,8 @@ type ComputationConfig struct {
 	// 0: as SchedulerConfig.PingInterval says.
 	PingInterval time.Duration
 	// ZombiePeriod is how long the computation may be idle, with nothing running at its servers, no server being set up, nothing submitted
-	// and no file on its way to a server, before the scheduler closes it. Messages are nothing that it sees. 0: as SchedulerConfig.ZombiePeriod says, which is none for a private scheduler.
+	// and no file on its way to a server, before the scheduler closes it. Messages are nothing that it sees. Servers tell it of files with each
+	// 512 KiB that come, and once a second at most: give them more time than that. 0: as SchedulerConfig.ZombiePeriod says, which is none for a private scheduler.
 	ZombiePeriod time.Duration
 
 	leastPing time.Duration // of PingInterval; 0: MinPulseInterval; tests set it
