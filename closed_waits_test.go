@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -140,4 +141,26 @@ func testOwnClose(t *memCluster, private bool) {
 		}
 	}
 	_ = mute.Terminate()
+}
+
+// TestCloseWhileQueued closes a computation that waits for its turn: who waits in Schedule is told that.
+func TestCloseWhileQueued(t *testing.T) {
+	inMemory(t, 1, SchedulerConfig{}, NodeConfig{Servers: 1}, func(c *memCluster) {
+		c.schedule(c.sched.Runtime, 1, ComputationConfig{})
+		for _, rt := range []*Runtime{c.sched.Runtime, c.client("client")} {
+			p, err := NewComputation(rt)
+			if err != nil {
+				t.Fatal(err)
+			}
+			scheduled := make(chan error, 1)
+			go func() { scheduled <- p.Schedule(context.Background(), c.sched.Location()) }()
+			synctest.Wait()
+			if err := p.Close(c.ctx); err != nil {
+				t.Error(err)
+			}
+			if err := <-scheduled; !errors.Is(err, ErrClosed) || !strings.Contains(err.Error(), "while it was queued") {
+				t.Errorf("Schedule returned %v", err)
+			}
+		}
+	})
 }

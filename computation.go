@@ -402,9 +402,15 @@ func (p *Computation) isClosing() bool {
 func (p *Computation) hear(f *wire.Status) {
 	s := statusOf(f)
 	if s.Kind == ComputationClosed {
+		p.mu.Lock()
+		queued := p.state == compQueued
+		p.mu.Unlock()
 		err := ErrClosed
-		if s.Reason != "" {
+		switch {
+		case s.Reason != "":
 			err = &textError{text: s.Reason, is: []error{ErrClosed}}
+		case queued: // who waits in Schedule has not asked for it
+			err = fmt.Errorf("closed while it was queued: %w", ErrClosed)
 		}
 		p.endWith(err, s)
 		return
