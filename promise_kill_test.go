@@ -259,7 +259,7 @@ func (c *cluster) place(comp *discoro.Computation, want int) {
 // TestLongComputation has a function compute for longer than five pulses without yielding: its server is not taken for dead.
 func TestLongComputation(t *testing.T) {
 	t.Parallel()
-	const pulse = 300 * time.Millisecond
+	const pulse = 600 * time.Millisecond // five are more than a busy machine stands still
 	c := newCluster(t, discoro.NodeConfig{Servers: 1, Processes: true, MinPulseInterval: pulse})
 	st := &toldLog{}
 	comp := c.computation(1, discoro.ComputationConfig{PulseInterval: pulse, Status: st.coro(c.sched.Runtime)})

@@ -94,7 +94,7 @@ func TestRCSSendsAhead(t *testing.T) {
 	c := newCluster(t, discoro.NodeConfig{Servers: 2})
 	for retries, want := range [][2]int{{1, 2}, {3, 2 * 16}} {
 		s := c.rcs(discoro.RCSConfig{Retries: retries})
-		const items = 2000
+		const items = 600
 		read, most := 0, 0
 		args := func(yield func(int) bool) {
 			for read < items {
@@ -128,7 +128,7 @@ func TestRCSSendsAhead(t *testing.T) {
 func TestRCSTakesBack(t *testing.T) {
 	t.Parallel()
 	c := newCluster(t, discoro.NodeConfig{Servers: 2})
-	const items = 500
+	const items = 200
 	for _, long := range []int{0, items / 2, items - 1} {
 		s := c.rcs(discoro.RCSConfig{Retries: 1})
 		test := newAheadTest(long, items-1)
