@@ -27,14 +27,14 @@ type NodeConfig struct {
 	MinPulseInterval time.Duration `json:"min_pulse_interval"`
 	MaxPulseInterval time.Duration `json:"max_pulse_interval"`
 	// ZombiePeriod is how long a computation may run nothing here, and send no file, before the node closes it, so that another may use
-	// the node; 0: for ever.
+	// the node; 0: for ever. The servers close as they do in [Node.Drain]: a client that does not answer holds them as long as there.
 	ZombiePeriod time.Duration `json:"zombie_period"`
 	// Serve is how many computations the node serves before it drains and closes: [Node.Wait] then returns. 0 or less:
 	// no limit.
 	Serve int `json:"serve"`
 	// ServiceStart, ServiceStop and ServiceEnd are times of day, "HH:MM", local time, between which the node serves. New
 	// computations are taken from start to stop; at the end the one that is served is closed, and what it runs
-	// here terminated. Start defaults to when the node starts; stop or end must be given with it, and each stands for
+	// here terminated; a client that does not answer holds the servers as long as in [Node.Drain]. Start defaults to when the node starts; stop or end must be given with it, and each stands for
 	// the other. A time before start is one of the next day. All empty: always.
 	ServiceStart string `json:"service_start"`
 	ServiceStop  string `json:"service_stop"`

@@ -170,7 +170,7 @@ func (l *nodeLoop) step(e roleEvent) {
 			l.reserve(e.link, f)
 		}
 	case *wire.Release:
-		if l.serving != nil && l.serving.reserve.Token == f.Token {
+		if l.serving != nil && l.serving.scheduler == e.link && l.serving.reserve.Token == f.Token {
 			l.release("", f.Over)
 		}
 	case *wire.ServerUp:

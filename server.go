@@ -179,7 +179,7 @@ func (l *serverLoop) step(e roleEvent) {
 	case *wire.Setup:
 		l.setUp(e.link, f)
 	case *wire.CloseServer:
-		if l.comp != nil && l.comp.token == f.Token {
+		if e.link == l.node && l.comp != nil && l.comp.token == f.Token {
 			l.closeComp(f.Over)
 		}
 	case *wire.Start:
