@@ -9,6 +9,7 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"unsafe"
 
 	"github.com/discoro/discoro/wire"
 )
@@ -99,30 +100,24 @@ func TestFilePermission(t *testing.T) {
 // of Go modules has them, and the folder itself likewise; and nothing of what a link leads to.
 func TestRemoveFolder(t *testing.T) {
 	t.Parallel()
-	asNobody(t, removeLocked)
+	asOwner(t, removeLocked)
 }
 
 // TestRemoveFolderLink has a link where the folder was, in a folder that may not be written: what it leads to stays as it is.
 func TestRemoveFolderLink(t *testing.T) {
 	t.Parallel()
-	asNobody(t, removeLink)
+	asOwner(t, removeLink)
 }
 
-// asNobody runs a test with a folder of its own and without root's rights.
-func asNobody(t *testing.T, test func(t *testing.T, base string) error) {
+// asOwner runs a test with a folder of its own, and with no more rights there than those of its owner.
+func asOwner(t *testing.T, test func(t *testing.T, base string) error) {
 	t.Helper()
 	base := t.TempDir()
-	asRoot := os.Geteuid() == 0
-	if asRoot { // who may do anything
-		if err := errors.Join(os.Chmod(filepath.Dir(base), 0o711), os.Chown(base, nobody, -1)); err != nil {
-			t.Fatal(err)
-		}
-	}
 	failed := make(chan error)
 	go func() {
 		runtime.LockOSThread() // which ends with this goroutine
-		if asRoot {
-			if err := syscall.Setfsuid(nobody); err != nil {
+		if os.Geteuid() == 0 { // who may do anything
+			if err := dropFileRights(); err != nil {
 				failed <- err
 				return
 			}
@@ -134,8 +129,23 @@ func asNobody(t *testing.T, test func(t *testing.T, base string) error) {
 	}
 }
 
-// nobody is a user without rights.
-const nobody = 65534
+// dropFileRights takes from the thread what lets root read, write and search what the modes of files do not allow (capabilities(7)).
+func dropFileRights() error {
+	const version3, dacOverride, dacReadSearch = 0x20080522, 1 << 1, 1 << 2
+	header := struct {
+		version uint32
+		pid     int32
+	}{version: version3}
+	var sets [2]struct{ effective, permitted, inheritable uint32 }
+	if _, _, errno := syscall.RawSyscall(syscall.SYS_CAPGET, uintptr(unsafe.Pointer(&header)), uintptr(unsafe.Pointer(&sets)), 0); errno != 0 {
+		return errno
+	}
+	sets[0].effective &^= dacOverride | dacReadSearch
+	if _, _, errno := syscall.RawSyscall(syscall.SYS_CAPSET, uintptr(unsafe.Pointer(&header)), uintptr(unsafe.Pointer(&sets)), 0); errno != 0 {
+		return errno
+	}
+	return nil
+}
 
 func removeLocked(t *testing.T, base string) error {
 	t.Helper()
@@ -172,14 +182,14 @@ func removeLink(t *testing.T, base string) error {
 	link := filepath.Join(above, "folder")
 	defer func() { _ = os.Chmod(above, 0o700) }() // for t.TempDir
 	if err := errors.Join(
-		os.Mkdir(outside, 0o750), os.Mkdir(above, 0o700), os.Symlink(outside, link), os.Chmod(above, 0o500),
+		os.Mkdir(outside, 0o500), os.Mkdir(above, 0o700), os.Symlink(outside, link), os.Chmod(above, 0o500),
 	); err != nil {
 		return err
 	}
 	if err := removeFolder(link); !errors.Is(err, fs.ErrPermission) {
 		t.Errorf("a link that cannot be removed: %v", err)
 	}
-	if info, err := os.Stat(outside); err != nil || info.Mode().Perm() != 0o750 {
+	if info, err := os.Stat(outside); err != nil || info.Mode().Perm() != 0o500 {
 		t.Errorf("the folder outside: %v, %v", info, err)
 	}
 	return nil
