@@ -117,6 +117,13 @@ func (f *frozenRuns) next(within time.Duration) frozenEnd {
 // unheardDead is after how long without a sign of life links count as dead in these tests.
 const unheardDead = missedPulses * 2 * MinPulseInterval
 
+// start does something meanwhile, and tells how it went.
+func (f *frozenRuns) start(do func(f *frozenRuns) error) <-chan error {
+	done := make(chan error, 1)
+	go func() { done <- do(f) }()
+	return done
+}
+
 // unheardCloses are the ways in which a server, or who is between it and the client, goes in order or without a word.
 var unheardCloses = map[string]struct {
 	node NodeConfig
@@ -220,8 +227,7 @@ func TestUnheardRunsEnd(t *testing.T) {
 			tt.node.Servers = 1
 			inMemory(t, 1, SchedulerConfig{}, tt.node, func(c *memCluster) {
 				f := c.freeze(tt.comp)
-				done := make(chan error, 1)
-				go func() { done <- tt.do(f) }()
+				done := f.start(tt.do)
 				limit := unheardDead + 2*time.Second
 				if tt.soon {
 					limit = 20 * time.Second // the idle wait for 10, and nobody for the silence of the client's link
@@ -260,8 +266,7 @@ func TestUnheardRunsAreHeard(t *testing.T) {
 			tt.node.Servers = 1
 			inMemory(t, 1, SchedulerConfig{}, tt.node, func(c *memCluster) {
 				f := c.freeze(tt.comp)
-				done := make(chan error, 1)
-				go func() { done <- tt.do(f) }()
+				done := f.start(tt.do)
 				<-time.After(unheardDead - 5*time.Second - time.Since(f.began))
 				if n := len(f.ends); n > 0 {
 					t.Fatalf("%d runs have ended: %v", n, <-f.ends)
