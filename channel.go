@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"strconv"
 
+	"github.com/discoro/discoro/internal/fault"
 	"github.com/discoro/discoro/wire"
 )
 
@@ -78,7 +79,7 @@ func (ch *Channel) Unsubscribe(ctx context.Context, c *Coro) error {
 }
 
 func (ch *Channel) enroll(ctx context.Context, c *Coro, verb string, off bool) error {
-	fail := func(err error) error { return because(err, "%s %v, channel %v", verb, c, ch) }
+	fail := func(err error) error { return fault.Because(err, "%s %v, channel %v", verb, c, ch) }
 	if c == nil || c.rt == nil {
 		return fmt.Errorf("discoro: %s, channel %v: there is no coroutine: %w", verb, ch, ErrRejected)
 	}
@@ -132,7 +133,7 @@ func (ch *Channel) Send(msg any) error {
 		err = out.err
 	}
 	if err != nil {
-		return because(err, "send to channel %v", ch)
+		return fault.Because(err, "send to channel %v", ch)
 	}
 	return nil
 }
@@ -145,7 +146,7 @@ func (ch *Channel) Send(msg any) error {
 func (ch *Channel) Deliver(ctx context.Context, msg any, n int) (int, error) {
 	reached, err := ch.deliver(ctx, msg, max(n, 0))
 	if err != nil {
-		return reached, because(err, "deliver to channel %v", ch)
+		return reached, fault.Because(err, "deliver to channel %v", ch)
 	}
 	return reached, nil
 }
@@ -181,7 +182,7 @@ func (ch *Channel) Close() error {
 		return nil
 	}
 	if err := ch.closeAway(); err != nil {
-		return because(err, "close channel %v", ch)
+		return fault.Because(err, "close channel %v", ch)
 	}
 	return nil
 }
@@ -200,7 +201,7 @@ func (ch *Channel) Register(name string) error {
 		err = ch.rt.channels.register(ch, name)
 	}
 	if err != nil {
-		return because(err, "register channel %v as %q", ch, name)
+		return fault.Because(err, "register channel %v as %q", ch, name)
 	}
 	return nil
 }
@@ -223,7 +224,7 @@ func (rt *Runtime) LocateChannel(ctx context.Context, name string, at ...Locatio
 	}
 	ch, err := locateName(ctx, rt, name, at, rt.locateChannelAt)
 	if err != nil {
-		return nil, because(err, "locate channel %q", name)
+		return nil, fault.Because(err, "locate channel %q", name)
 	}
 	return ch, nil
 }

@@ -7,6 +7,7 @@ import (
 	"slices"
 	"sync"
 
+	"github.com/discoro/discoro/internal/fault"
 	"github.com/discoro/discoro/wire"
 )
 
@@ -161,7 +162,7 @@ func (h *hub) close() bool {
 }
 
 func (h *hub) errClosed() error {
-	return &textError{text: "the channel is closed", is: []error{ErrClosed}}
+	return fault.New("the channel is closed", ErrClosed)
 }
 
 // count returns how many are subscribed.

@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"sync"
 
+	"github.com/discoro/discoro/internal/fault"
 	"github.com/discoro/discoro/wire"
 )
 
@@ -32,7 +33,7 @@ func (f *flow) enter(size int) (wait *call, ask int, err error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if err, f.failed = f.failed, nil; err != nil {
-		return nil, 0, because(err, "not sent, as an earlier message was not, or not to all")
+		return nil, 0, fault.Because(err, "not sent, as an earlier message was not, or not to all")
 	}
 	if f.asked > 0 && f.out+size > flowWindow {
 		wait = &call{why: waitSend}
@@ -75,7 +76,7 @@ func (f *flow) fail(err error) {
 func (ch *Channel) sendAway(msg any) error {
 	body, err := ch.rt.encodeMessage(msg)
 	if err != nil {
-		return because(err, "send to channel %v", ch)
+		return fault.Because(err, "send to channel %v", ch)
 	}
 	ctx, cancel := context.WithTimeoutCause(context.Background(), ch.rt.cfg.MsgTimeout, ErrTimeout)
 	defer cancel()
@@ -83,7 +84,7 @@ func (ch *Channel) sendAway(msg any) error {
 		if errors.Is(err, context.DeadlineExceeded) {
 			err = fmt.Errorf("not sent, the channel's subscribers have left no room for %v: %w", ch.rt.cfg.MsgTimeout, ErrTimeout)
 		}
-		return because(err, "send to channel %v", ch)
+		return fault.Because(err, "send to channel %v", ch)
 	}
 	return nil
 }

@@ -11,6 +11,7 @@ import (
 	"sync"
 	"weak"
 
+	"github.com/discoro/discoro/internal/fault"
 	"github.com/discoro/discoro/wire"
 )
 
@@ -118,7 +119,7 @@ func (t *channelTable) find(key uint64) (*hub, error) {
 	if h := t.hubs[key]; h != nil {
 		return h, nil
 	}
-	return nil, &textError{text: "the channel is closed, or there never was one", is: []error{ErrClosed, ErrNotFound}}
+	return nil, fault.New("the channel is closed, or there never was one", ErrClosed, ErrNotFound)
 }
 
 // close closes a channel and lets go of it.

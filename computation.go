@@ -11,6 +11,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/discoro/discoro/internal/fault"
 	"github.com/discoro/discoro/wire"
 )
 
@@ -99,7 +100,7 @@ func NewComputation(rt *Runtime, cfg ...ComputationConfig) (*Computation, error)
 		return nil, err
 	}
 	if c.Files, err = settleFiles(c.Files); err != nil {
-		return nil, because(err, "ComputationConfig.Files")
+		return nil, fault.Because(err, "ComputationConfig.Files")
 	}
 	p := &Computation{rt: rt, cfg: c, status: c.Status, timeout: c.Timeout, servers: map[Location]string{}, known: map[Location]string{}}
 	if p.timeout == 0 {
@@ -141,11 +142,11 @@ func (cfg *ComputationConfig) checkTimes() error {
 func (p *Computation) Schedule(ctx context.Context, at ...Location) error {
 	l, err := p.findScheduler(ctx, at)
 	if err != nil {
-		return because(err, "schedule")
+		return fault.Because(err, "schedule")
 	}
 	turn, err := p.enqueue(l)
 	if err != nil {
-		return because(err, "schedule")
+		return fault.Because(err, "schedule")
 	}
 	return p.awaitTurn(ctx, l, turn)
 }
@@ -199,7 +200,7 @@ func (p *Computation) awaitTurn(ctx context.Context, l *link, turn *call) error 
 	if err != nil {
 		l.tell(&wire.CloseJob{Token: p.token})
 		p.end(err)
-		return because(err, "schedule at %v", l.location())
+		return fault.Because(err, "schedule at %v", l.location())
 	}
 	p.begin()
 	return nil
@@ -224,7 +225,7 @@ func (p *Computation) begin() {
 // scheduler tells of changes, and the log has each. ErrClosed: the computation is not scheduled, or over.
 func (p *Computation) Position(ctx context.Context) (int, error) {
 	if err := ctx.Err(); err != nil {
-		return 0, because(err, "position")
+		return 0, fault.Because(err, "position")
 	}
 	p.mu.Lock()
 	place, queued := p.place, p.state == compQueued
@@ -259,7 +260,7 @@ func (p *Computation) active(verb string) (*link, error) {
 	case compClosing, compOver:
 	}
 	if p.why != nil {
-		return nil, because(p.why, "%s: the computation is over", verb)
+		return nil, fault.Because(p.why, "%s: the computation is over", verb)
 	}
 	return nil, fmt.Errorf("discoro: %s: the computation is closed: %w", verb, ErrClosed)
 }
@@ -271,7 +272,7 @@ func (p *Computation) WaitServers(ctx context.Context, n int) error {
 	p.mu.Lock()
 	l := p.sched
 	p.mu.Unlock()
-	what := "wait for " + number(n, "server")
+	what := "wait for " + fault.Count(n, "server")
 	if l == nil {
 		_, err := p.active(what)
 		return err
@@ -304,7 +305,7 @@ func (p *Computation) WaitServers(ctx context.Context, n int) error {
 
 // noServer makes the error of a wait for servers that a context ended.
 func noServer(what, report string, cause error) error {
-	return &textError{text: fmt.Sprintf("discoro: %s: %v: no server: %s", what, cause, report), is: []error{ErrNoServer, cause}}
+	return fault.New(fmt.Sprintf("discoro: %s: %v: no server: %s", what, cause, report), ErrNoServer, cause)
 }
 
 // report asks the scheduler what the computation waits for.
@@ -386,7 +387,7 @@ func (p *Computation) Close(ctx context.Context) error {
 	_, err := p.over.wait(ctx, p.rt, waitClose, nil)
 	stopTelling()
 	if err != nil {
-		return because(err, "close: not all servers have closed: %s", p.report(l))
+		return fault.Because(err, "close: not all servers have closed: %s", p.report(l))
 	}
 	return nil
 }
@@ -408,7 +409,7 @@ func (p *Computation) hear(f *wire.Status) {
 		err := ErrClosed
 		switch {
 		case s.Reason != "":
-			err = &textError{text: s.Reason, is: []error{ErrClosed}}
+			err = fault.New(s.Reason, ErrClosed)
 		case queued: // who waits in Schedule has not asked for it
 			err = fmt.Errorf("closed while it was queued: %w", ErrClosed)
 		}
@@ -464,7 +465,7 @@ func (p *Computation) endWith(why error, last Status) {
 		p.rt.beat.change(p.cfg.PulseInterval, 0)
 	}
 	if asked {
-		why = &textError{text: why.Error(), is: []error{ErrTerminated, why}}
+		why = fault.New(why.Error(), ErrTerminated, why)
 	}
 	p.rt.mu.Lock()
 	delete(p.rt.comps, p.token)
@@ -476,7 +477,7 @@ func (p *Computation) endWith(why error, last Status) {
 	}
 	p.rt.mu.Unlock()
 	for _, j := range jobs {
-		j.finish(outcome{err: because(why, "run %s: the computation is over", j.fn)})
+		j.finish(outcome{err: fault.Because(why, "run %s: the computation is over", j.fn)})
 	}
 	p.mu.Lock()
 	clear(p.servers)

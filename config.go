@@ -15,6 +15,7 @@ import (
 	"unicode"
 	"unicode/utf8"
 
+	"github.com/discoro/discoro/internal/fault"
 	"github.com/discoro/discoro/wire"
 )
 
@@ -152,7 +153,7 @@ func (cfg Config) settle() (settled, error) {
 	}
 	// Last: it starts to compute the secret's key.
 	if s.protect, err = wire.NewProtection(wire.Secret(s.Secret), certs); err != nil {
-		return settled{}, because(err, "Config")
+		return settled{}, fault.Because(err, "Config")
 	}
 	return s, nil
 }
@@ -259,7 +260,7 @@ func (s *settled) open() (net.Listener, int, error) {
 	}
 	ln, err := net.Listen("tcp", net.JoinHostPort(s.listen, strconv.Itoa(s.TCPPort)))
 	if err != nil {
-		return nil, 0, because(err, "listen")
+		return nil, 0, fault.Because(err, "listen")
 	}
 	addr, ok := ln.Addr().(*net.TCPAddr)
 	switch {

@@ -47,25 +47,57 @@ var goStarters = map[place]string{
 // place is a function in a file.
 type place struct{ file, fn string }
 
-// ownImports says which of our directories the ones on the left may import; it points one way. A directory below
-// examples stands for all of them.
+// ownImports says which of our packages each package may import: the drawing in ARCHITECTURE.md. A
+// row stands for its directory, and for those below it that have no row of their own. A package has
+// its row before it has its files, so that the border is there first.
 var ownImports = map[string][]string{
-	"wire":        {},
-	".":           {"wire"},
-	"httpd":       {"."},
-	"discorotest": {"."},
-	"internal":    {}, // for tests
-	"examples":    {".", "httpd", "discorotest", "examples/internal/demo", "examples/internal/prices", "examples/internal/procs"},
+	"wire":               {},
+	"internal/fault":     {},
+	"internal/ratelog":   {},
+	"internal/turn":      {},
+	"internal/loop":      {},
+	"internal/lan":       {},
+	"internal/hours":     {},
+	"internal/avail":     {},
+	"internal/seam":      {},
+	"internal/call":      {"wire", "internal/fault"},
+	"internal/transport": {"wire", "internal/fault"},
+	"internal/schedule":  {"wire", "internal/fault"},
+	"internal/cli":       {"internal/fault"},
+	"internal/statelock": {"internal/fault"},
+	"internal/testnet":   {"wire", "internal/fault", "internal/transport"},
+	"internal/link":      {"wire", "internal/fault", "internal/ratelog", "internal/turn", "internal/loop", "internal/call", "internal/transport"},
+	"internal/discover":  {"wire", "internal/fault", "internal/ratelog", "internal/lan", "internal/call"},
+	"internal/files":     {"wire", "internal/fault", "internal/ratelog", "internal/call", "internal/transport", "internal/link"},
+	".": {
+		"wire", "internal/fault", "internal/ratelog", "internal/turn", "internal/loop", "internal/lan", "internal/hours", "internal/avail",
+		"internal/seam", "internal/call", "internal/transport", "internal/schedule", "internal/cli", "internal/statelock", "internal/link",
+		"internal/discover", "internal/files",
+	},
+	"httpd":              {"."},
+	"discorotest":        {".", "internal/seam", "internal/testnet"},
+	"internal/stopwatch": {}, // for tests, as is the next one
+	"internal/testkit":   {".", "wire", "internal/seam", "internal/testnet", "internal/stopwatch", "discorotest"},
+	"examples":           {".", "httpd", "discorotest", "examples/internal/demo", "examples/internal/prices", "examples/internal/procs"},
 }
 
 // homes are the modules that only some places import, so that what they are used for can be seen, and replaced.
 var homes = map[string][]string{
-	"github.com/hashicorp/yamux": {"transport.go"},
-	"github.com/shirou/gopsutil": {"avail.go"},
+	"github.com/hashicorp/yamux": {"transport.go", "internal/transport/"},
+	"github.com/shirou/gopsutil": {"avail.go", "internal/avail/"},
 	"github.com/fxamacker/cbor":  {"wire/"},
 	"github.com/google/go-cmp":   {}, // tests only, as is what follows
 	"pgregory.net/rapid":         {},
 	"go.uber.org/goleak":         {"discorotest/"},
+}
+
+// purePackages decide and encode; time, goroutines and connections are their callers'.
+var purePackages = []string{"wire", "internal/schedule", "internal/hours"}
+
+// impure are the files of pure packages that are not, and why.
+var impure = map[string]string{
+	"wire/handshake.go": "the greeting has deadlines",
+	"wire/protect.go":   "a key is derived beside other work",
 }
 
 // rootRequirements are the modules that users of this one are made to take.
@@ -162,7 +194,7 @@ var conventions = []convention{
 	},
 	{
 		name:  "imports point one way",
-		fix:   "wire <- discoro <- httpd, discorotest, examples; a new directory gets a row in ownImports",
+		fix:   "wire <- internal <- discoro <- httpd, discorotest, examples; a new directory gets a row in ownImports",
 		over:  isShipped,
 		check: checkOwnImports,
 		bad: []sample{
@@ -171,6 +203,9 @@ var conventions = []convention{
 			{"discorotest/cluster.go", `package discorotest; import "` + modulePath + `/wire"`},
 			{"examples/hello/main.go", `package main; import "` + modulePath + `/examples/other"`},
 			{"new/new.go", `package new`},
+			{"internal/new/new.go", `package new`},
+			{"internal/fault/fault.go", `package fault; import "` + modulePath + `/wire"`},
+			{"internal/link/link.go", `package link; import "` + modulePath + `"`},
 		},
 		good: []sample{
 			{"link.go", `package discoro; import "` + modulePath + `/wire"`},
@@ -193,6 +228,23 @@ var conventions = []convention{
 		good: []sample{
 			{"transport.go", `package discoro; import "github.com/hashicorp/yamux"`},
 			{"wire/codec.go", `package wire; import ("io"; "crypto/tls"; "github.com/fxamacker/cbor/v2")`},
+		},
+	},
+	{
+		name:  "pure packages stay pure",
+		fix:   "let the caller bring the time, the goroutine and the connection",
+		over:  func(s *source) bool { return isShipped(s) && slices.Contains(purePackages, s.dir()) },
+		check: checkPure,
+		bad: []sample{
+			{"internal/schedule/state.go", "package schedule\nfunc f() { go g() }"},
+			{"internal/schedule/state.go", "package schedule\nimport \"time\"\nvar now = time.Now()"},
+			{"internal/hours/hours.go", "package hours\nimport \"time\"\nvar timer = time.NewTimer"},
+			{"wire/conn.go", "package wire\nimport \"net\"\nvar dial = net.Dial"},
+			{"internal/schedule/state.go", "package schedule\nimport \"os\""},
+		},
+		good: []sample{
+			{"internal/schedule/state.go", "package schedule\nimport \"time\"\nfunc f(now time.Time) time.Time { return now.Add(time.Second) }"},
+			{"wire/handshake.go", "package wire\nimport \"time\"\nvar now = time.Now()"},
 		},
 	},
 	{
@@ -426,7 +478,10 @@ func (s *source) at(n ast.Node, format string, args ...any) finding {
 	return finding{s.fset.Position(n.Pos()).Line, fmt.Sprintf(format, args...)}
 }
 
-// top is the first directory of s, which is all that its rules depend on; "." for the root.
+// dir is the directory of s; "." for the root.
+func (s *source) dir() string { return path.Dir(s.path) }
+
+// top is the first directory of s; "." for the root.
 func (s *source) top() string {
 	first, _, found := strings.Cut(s.path, "/")
 	if !found {
@@ -555,10 +610,14 @@ func importOf(imp *ast.ImportSpec) string {
 }
 
 func checkOwnImports(s *source) []finding {
-	allowed, known := ownImports[s.top()]
-	if !known {
-		return []finding{s.at(s.file.Name, "directory %s has no place among %v", s.top(), slices.Sorted(maps.Keys(ownImports)))}
+	row := s.dir()
+	for row != "." && ownImports[row] == nil {
+		row = path.Dir(row)
 	}
+	if row == "." && s.dir() != "." {
+		return []finding{s.at(s.file.Name, "directory %s has no place among %v", s.dir(), slices.Sorted(maps.Keys(ownImports)))}
+	}
+	allowed := ownImports[row]
 	var found []finding
 	for _, imp := range s.file.Imports {
 		rest, own := strings.CutPrefix(importOf(imp)+"/", modulePath+"/")
@@ -566,9 +625,36 @@ func checkOwnImports(s *source) []finding {
 			continue
 		}
 		if dir := path.Clean(rest); !slices.Contains(allowed, dir) {
-			found = append(found, s.at(imp, "%s imports %s of this module; it may import %v", s.top(), dir, allowed))
+			found = append(found, s.at(imp, "%s imports %s of this module; it may import %v", row, dir, allowed))
 		}
 	}
+	return found
+}
+
+// checkPure finds goroutines, clocks, sockets and files.
+func checkPure(s *source) []finding {
+	if impure[s.path] != "" {
+		return nil
+	}
+	var found []finding
+	for _, imp := range s.file.Imports {
+		if p := importOf(imp); slices.Contains([]string{"os", "os/exec", "log/slog", "syscall"}, p) {
+			found = append(found, s.at(imp, "import of %s", p))
+		}
+	}
+	clocks := []string{"Now", "Since", "Until", "After", "AfterFunc", "Tick", "NewTimer", "NewTicker", "Sleep"}
+	sockets := []string{"Dial", "DialTimeout", "DialTCP", "DialUDP", "Listen", "ListenTCP", "ListenUDP", "ListenPacket", "Dialer", "ListenConfig"}
+	ast.Inspect(s.file, func(n ast.Node) bool {
+		switch n := n.(type) {
+		case *ast.GoStmt:
+			found = append(found, s.at(n, "go statement"))
+		case *ast.SelectorExpr:
+			if slices.Contains(clocks, n.Sel.Name) && s.is(n, "time", n.Sel.Name) || slices.Contains(sockets, n.Sel.Name) && s.is(n, "net", n.Sel.Name) {
+				found = append(found, s.at(n, "use of %s", n.Sel.Name))
+			}
+		}
+		return true
+	})
 	return found
 }
 

@@ -10,6 +10,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/discoro/discoro/internal/fault"
 	"github.com/discoro/discoro/wire"
 )
 
@@ -90,7 +91,7 @@ func (c *Coro) Deliver(ctx context.Context, msg any) error {
 	}
 	body, err := c.rt.encodeMessage(msg)
 	if err != nil {
-		return because(err, "deliver to %v", c)
+		return fault.Because(err, "deliver to %v", c)
 	}
 	out, err := c.rt.linkOf(c).requestOf(ctx, waitDeliver, c, func(call uint64) wire.Frame {
 		return &wire.Deliver{Call: call, To: c.key, Body: body}
@@ -99,7 +100,7 @@ func (c *Coro) Deliver(ctx context.Context, msg any) error {
 		err = out.err
 	}
 	if err != nil {
-		return because(err, "deliver to %v", c)
+		return fault.Because(err, "deliver to %v", c)
 	}
 	c.rt.countSent()
 	return nil
@@ -127,11 +128,11 @@ func (c *Coro) Monitor(ctx context.Context, watcher *Coro) error {
 		_, err = l.ask(answerFunc(func(out outcome) { c.rt.sendExit(watcher, c, out) }), wait)
 	}
 	if errors.Is(err, ErrDisconnected) {
-		c.rt.sendExit(watcher, c, outcome{err: because(err, "monitor %v", c)})
+		c.rt.sendExit(watcher, c, outcome{err: fault.Because(err, "monitor %v", c)})
 		return nil
 	}
 	if err != nil {
-		return because(err, "monitor %v", c)
+		return fault.Because(err, "monitor %v", c)
 	}
 	return nil
 }
@@ -146,7 +147,7 @@ func (c *Coro) Terminate() error {
 		return nil
 	}
 	if err := c.rt.linkOf(c).post(&wire.Terminate{Of: c.key}); err != nil {
-		return because(err, "terminate %v", c)
+		return fault.Because(err, "terminate %v", c)
 	}
 	return nil
 }
@@ -187,7 +188,7 @@ func (c *Coro) outcome(ctx context.Context) (out outcome, err error) {
 		}
 	}
 	if err != nil {
-		return outcome{}, because(err, "wait for %v", c)
+		return outcome{}, fault.Because(err, "wait for %v", c)
 	}
 	return out, nil
 }

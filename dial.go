@@ -11,6 +11,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/discoro/discoro/internal/fault"
 	"github.com/discoro/discoro/wire"
 )
 
@@ -75,7 +76,7 @@ func (rt *Runtime) linkAt(ctx context.Context, loc Location) (*link, error) {
 		return rt.self, nil
 	}
 	if loc.Addr == "" || loc.Port == 0 {
-		return nil, &textError{text: fmt.Sprintf("connect to %q: it is not the location of a runtime", loc), is: []error{ErrDisconnected}}
+		return nil, fault.New(fmt.Sprintf("connect to %q: it is not the location of a runtime", loc), ErrDisconnected)
 	}
 	for _, l := range rt.allLinks() {
 		if l.leadsTo(loc) {
@@ -134,7 +135,7 @@ func (rt *Runtime) dial(ctx context.Context, loc Location, want *link) (*link, e
 	if rt.ctx.Err() != nil {
 		is = append(is, ErrClosed)
 	}
-	err = &textError{text: fmt.Sprintf("connect to %v: %v", loc, err), is: is}
+	err = fault.New(fmt.Sprintf("connect to %v: %v", loc, err), is...)
 	a.leave(err)
 	return nil, err
 }

@@ -11,6 +11,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/discoro/discoro/internal/fault"
 	"github.com/discoro/discoro/wire"
 )
 
@@ -138,7 +139,7 @@ func (rt *Runtime) Discover(ctx context.Context) error {
 	}
 	out, err := rt.wait(ctx, k)
 	if err = errors.Join(err, out.err); err != nil {
-		return because(err, "discover")
+		return fault.Because(err, "discover")
 	}
 	return nil
 }
@@ -175,7 +176,7 @@ func locateNear[T any](ctx context.Context, d *discovery, name string, ask locat
 		if err == nil {
 			err = errors.New("nobody on the local network has it")
 		}
-		k.finish(outcome{err: &textError{text: err.Error(), is: []error{ErrNotFound, err}}})
+		k.finish(outcome{err: fault.New(err.Error(), ErrNotFound, err)})
 	}) {
 		return found, errRuntimeClosed
 	}

@@ -1,11 +1,10 @@
 package discoro
 
 import (
-	"context"
 	"errors"
 	"fmt"
-	"strings"
 
+	"github.com/discoro/discoro/internal/fault"
 	"github.com/discoro/discoro/wire"
 )
 
@@ -13,41 +12,33 @@ import (
 var (
 	// ErrTerminated comes back from every yield point of a coroutine that was terminated, or whose computation or
 	// runtime closed, and is how such a coroutine ends. It is also a [context.Canceled] to errors.Is.
-	ErrTerminated error = terminatedError{}
+	ErrTerminated = fault.Terminated
 	// ErrTimeout comes back when a bound of discoro's own ran out: ReceiveTimeout, Config.MsgTimeout.
-	ErrTimeout = errors.New("timed out")
+	ErrTimeout = fault.Timeout
 	// ErrClosed comes back from whatever is used after its Close.
-	ErrClosed = errors.New("closed")
+	ErrClosed = fault.Closed
 	// ErrNotFound comes back when there is no coroutine, scheduler, node, server or file of that name or number, or no longer.
-	ErrNotFound = errors.New("not found")
+	ErrNotFound = fault.NotFound
 	// ErrNotRegistered comes back from a run of a function that the program at the server has not registered.
-	ErrNotRegistered = errors.New("function not registered")
+	ErrNotRegistered = fault.NotRegistered
 	// ErrTypeNotRegistered comes back to the sender of a value inside any whose type has no name on the wire.
 	ErrTypeNotRegistered = wire.ErrTypeUnknown
 	// ErrType comes back when a message, argument or result is of another type than asked for.
-	ErrType = errors.New("wrong type")
+	ErrType = fault.Type
 	// ErrNoServer comes back when a run has waited for a server until its context ended, or asked for one whose node is
 	// leaving.
-	ErrNoServer = errors.New("no server")
+	ErrNoServer = fault.NoServer
 	// ErrDisconnected comes back when the link to the other side broke, or could not be made.
-	ErrDisconnected = errors.New("disconnected")
+	ErrDisconnected = fault.Disconnected
 	// ErrUnauthorized comes back when the other side does not know the secret, or has no certificate.
-	ErrUnauthorized = errors.New("unauthorized")
+	ErrUnauthorized = fault.Unauthorized
 	// ErrTooLarge comes back when a message or file is beyond a configured size.
-	ErrTooLarge = errors.New("too large")
+	ErrTooLarge = fault.TooLarge
 	// ErrExists comes back when a name or file is taken.
-	ErrExists = errors.New("exists already")
+	ErrExists = fault.Exists
 	// ErrRejected comes back when the other side refused: by its configuration, or because it is busy.
-	ErrRejected = errors.New("rejected")
+	ErrRejected = fault.Rejected
 )
-
-// terminatedError is the type of ErrTerminated, so that it is a context.Canceled too: a Coro is a context.
-type terminatedError struct{}
-
-func (terminatedError) Error() string { return "terminated" }
-
-// Is makes ErrTerminated what code that knows contexts only takes it for.
-func (terminatedError) Is(target error) bool { return target == context.Canceled }
 
 // RemoteError is an error that a function returned at another runtime. It wraps the registered sentinels of the
 // original's chain.
@@ -108,52 +99,14 @@ type ServerLostError struct {
 
 // Error tells which server was lost, what it was running, and how the loss showed.
 func (e *ServerLostError) Error() string {
-	return fmt.Sprintf("discoro: run %s: server %v lost: %s", e.Func, e.Server, bare(e.Cause))
+	return fmt.Sprintf("discoro: run %s: server %v lost: %s", e.Func, e.Server, fault.Bare(e.Cause))
 }
 
 // Unwrap gives the cause.
 func (e *ServerLostError) Unwrap() error { return e.Cause }
 
 // errRuntimeClosed is why nothing can be done any more with a runtime.
-var errRuntimeClosed error = &textError{text: "the runtime is closed", is: []error{ErrClosed}}
+var errRuntimeClosed = fault.New("the runtime is closed", ErrClosed)
 
 // errGoexit is how a coroutine ends whose function called runtime.Goexit (testing's FailNow does).
 var errGoexit = errors.New("the function ended by runtime.Goexit")
-
-// prefix is how the text of an error of this package begins, once.
-const prefix = "discoro: "
-
-// because is err with what was tried when it came, under one prefix: what came from further below, or from another runtime, may have
-// one already.
-func because(err error, format string, args ...any) error {
-	return &causedError{prefix + fmt.Sprintf(format, args...) + ": " + bare(err), err}
-}
-
-// bare is the text of err without a prefix.
-func bare(err error) string { return strings.TrimPrefix(fmt.Sprint(err), prefix) }
-
-// causedError is an error whose text has been made, with what it wraps.
-type causedError struct {
-	text string
-	err  error
-}
-
-func (e *causedError) Error() string { return e.text }
-func (e *causedError) Unwrap() error { return e.err }
-
-// number is a count with what it counts.
-func number(n int, what string) string {
-	if n == 1 {
-		return "1 " + what
-	}
-	return fmt.Sprintf("%d %ss", n, what)
-}
-
-// textError is an error whose text has been made, with what errors.Is should find in it.
-type textError struct {
-	text string
-	is   []error
-}
-
-func (e *textError) Error() string   { return e.text }
-func (e *textError) Unwrap() []error { return e.is }

@@ -11,6 +11,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/discoro/discoro/internal/fault"
 )
 
 type shapeUnknown struct{ N int }
@@ -26,7 +28,7 @@ var (
 func shapeFault(text string) string {
 	for line := range strings.SplitSeq(text, "\n") {
 		switch {
-		case strings.Count(line, prefix) > 1:
+		case strings.Count(line, fault.Prefix) > 1:
 			return "it has the prefix twice"
 		case strings.Contains(line, "%!"):
 			return "its format is wrong"
@@ -299,18 +301,18 @@ func TestErrorsHaveShape(t *testing.T) {
 			continue
 		}
 		text := bad.err.Error()
-		fault := shapeFault(text)
+		flaw := shapeFault(text)
 		switch {
-		case fault != "":
-		case !strings.HasPrefix(text, prefix):
-			fault = "it does not begin with " + prefix
+		case flaw != "":
+		case !strings.HasPrefix(text, fault.Prefix):
+			flaw = "it does not begin with " + fault.Prefix
 		case !strings.Contains(text, bad.names):
-			fault = "it does not name " + bad.names
+			flaw = "it does not name " + bad.names
 		case bad.is != nil && !errors.Is(bad.err, bad.is):
-			fault = "it is no " + bad.is.Error()
+			flaw = "it is no " + bad.is.Error()
 		}
-		if fault != "" {
-			t.Errorf("%s: %s: %s", bad.what, fault, text)
+		if flaw != "" {
+			t.Errorf("%s: %s: %s", bad.what, flaw, text)
 		}
 	}
 }

@@ -12,6 +12,7 @@ import (
 	"runtime/debug"
 	"sync"
 
+	"github.com/discoro/discoro/internal/fault"
 	"github.com/discoro/discoro/wire"
 )
 
@@ -57,7 +58,7 @@ func (rt *Runtime) SendFile(ctx context.Context, to Location, path string, opt .
 		Op: wire.FileSend, Dir: o.Dir, Name: filepath.Base(path), Overwrite: o.Overwrite,
 	}}
 	if err := op.do(ctx); err != nil {
-		return because(err, "send file %s to %v", path, to)
+		return fault.Because(err, "send file %s to %v", path, to)
 	}
 	return nil
 }
@@ -75,7 +76,7 @@ func (rt *Runtime) DeleteFile(ctx context.Context, at Location, name string) err
 	op := &fileOp{rt: rt, to: at, why: waitDelFile, head: wire.FileHead{Op: wire.FileDelete}}
 	op.head.Dir, op.head.Name = splitFilePath(name)
 	if err := op.do(ctx); err != nil {
-		return because(err, "delete file %s at %v", name, at)
+		return fault.Because(err, "delete file %s at %v", name, at)
 	}
 	return nil
 }
@@ -170,7 +171,7 @@ func errNoFile(info fs.FileInfo) error {
 	if info.IsDir() {
 		text = "it is a folder, no regular file: send what is in it, with FileOptions.Dir"
 	}
-	return &textError{text: text, is: []error{ErrRejected}}
+	return fault.New(text, ErrRejected)
 }
 
 // checkEmpty refuses a file that claims to be empty and is not, as those in /proc: it would arrive without its content.
@@ -184,7 +185,7 @@ func (op *fileOp) checkEmpty() error {
 	}
 	info, err := op.f.Stat()
 	if err == nil && n > 0 && info.Size() == 0 { // else it has grown, or is empty
-		err = &textError{text: "it does not say how large it is: copy it first", is: []error{ErrRejected}}
+		err = fault.New("it does not say how large it is: copy it first", ErrRejected)
 	}
 	return err
 }

@@ -16,6 +16,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/discoro/discoro/internal/fault"
 	"github.com/discoro/discoro/wire"
 )
 
@@ -187,7 +188,7 @@ func inWords(what string, err error) error {
 	case errors.Is(err, fs.ErrNotExist):
 		is = append(is, ErrNotFound)
 	}
-	return &textError{text: what + ": " + err.Error(), is: is}
+	return fault.New(what+": "+err.Error(), is...)
 }
 
 // landing is a file that is being received: under a private name until it is whole.
@@ -236,7 +237,7 @@ func (l *landing) mayTake() error {
 	case err != nil:
 		return inWords("look for "+name, err)
 	case !info.Mode().IsRegular():
-		return &textError{text: name + " is there, and is no file", is: []error{ErrExists, ErrRejected}}
+		return fault.New(name+" is there, and is no file", ErrExists, ErrRejected)
 	case !l.overwrite:
 		return errTaken(name)
 	}
@@ -244,7 +245,7 @@ func (l *landing) mayTake() error {
 }
 
 func errTaken(name string) error {
-	return &textError{text: name + " exists already: set FileOptions.Overwrite to replace it", is: []error{ErrExists}}
+	return fault.New(name+" exists already: set FileOptions.Overwrite to replace it", ErrExists)
 }
 
 func (l *landing) makeFolders(dir string) error {

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 
+	"github.com/discoro/discoro/internal/fault"
 	"github.com/discoro/discoro/wire"
 )
 
@@ -44,7 +45,7 @@ func (l *link) serveFile(s peerStream) {
 		err = l.sendFilesOf(h)
 	}
 	if err != nil {
-		err = &textError{text: err.Error(), is: []error{err}}
+		err = fault.New(err.Error(), err)
 	}
 	l.answerFile(s, &wire.FileAnswer{Err: encodeError(err)})
 }

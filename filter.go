@@ -5,6 +5,7 @@ import (
 	"regexp"
 	"regexp/syntax"
 
+	"github.com/discoro/discoro/internal/fault"
 	"github.com/discoro/discoro/wire"
 )
 
@@ -49,7 +50,7 @@ func compileFilters(filters []NodeFilter) ([]nodeFilter, error) {
 	left := maxSteps
 	for i, f := range filters {
 		wrong := func(field string, err error) error {
-			return because(err, "ComputationConfig.NodeFilters[%d].%s", i, field)
+			return fault.Because(err, "ComputationConfig.NodeFilters[%d].%s", i, field)
 		}
 		var err error
 		ready[i].NodeFilter = f
@@ -96,7 +97,7 @@ func filterOut(filters []nodeFilter, host string, o *wire.Offer) string {
 		case !f.platform.MatchString(o.Platform):
 			return fmt.Sprintf("its platform is %s, filter %d wants %q", o.Platform, i+1, f.Platform)
 		case o.CPUs < f.CPUs:
-			return fmt.Sprintf("it has %s, filter %d wants %d", number(o.CPUs, "server"), i+1, f.CPUs)
+			return fmt.Sprintf("it has %s, filter %d wants %d", fault.Count(o.CPUs, "server"), i+1, f.CPUs)
 		case o.Memory < f.Memory:
 			return fmt.Sprintf("it has %d bytes of memory available, filter %d wants %d", o.Memory, i+1, f.Memory)
 		case o.Disk < f.Disk:

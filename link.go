@@ -11,6 +11,7 @@ import (
 	"time"
 	"unicode"
 
+	"github.com/discoro/discoro/internal/fault"
 	"github.com/discoro/discoro/wire"
 )
 
@@ -199,7 +200,7 @@ func (l *link) sendMessage(to *Coro, msg any) error {
 	}
 	if err != nil {
 		putBuffer(buf)
-		return because(err, "not sent to %v", to)
+		return fault.Because(err, "not sent to %v", to)
 	}
 	key, large := laneKey{kind: laneCoro, num: to.key}, len(b) >= largeFrame
 	wait, err := l.give(key, b, buf)
@@ -210,7 +211,7 @@ func (l *link) sendMessage(to *Coro, msg any) error {
 		putBuffer(buf)
 	}
 	if err != nil {
-		return because(err, "not sent to %v", to)
+		return fault.Because(err, "not sent to %v", to)
 	}
 	return nil
 }

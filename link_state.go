@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"time"
 
+	"github.com/discoro/discoro/internal/fault"
 	"github.com/discoro/discoro/wire"
 )
 
@@ -161,7 +162,7 @@ func (l *link) fail(cause error) { l.failWhen(cause, func() bool { return true }
 // failWhen is fail if the link has not ended yet and when, which is called with the lock held, says so.
 func (l *link) failWhen(cause error, when func() bool) {
 	if l.rt.isClosing() {
-		cause = &textError{text: fmt.Sprintf("%v (%s)", errRuntimeClosed, bare(cause)), is: []error{ErrClosed, cause}}
+		cause = fault.New(fmt.Sprintf("%v (%s)", errRuntimeClosed, fault.Bare(cause)), ErrClosed, cause)
 	}
 	l.mu.Lock()
 	if l.state == linkDown || !when() {
@@ -188,7 +189,7 @@ func (l *link) failWhen(cause error, when func() bool) {
 	if t != nil {
 		t.close()
 	}
-	told := outcome{err: &textError{text: prefix + err.Error(), is: []error{err}}} // some are told of nothing else
+	told := outcome{err: fault.New(fault.Prefix+err.Error(), err)} // some are told of nothing else
 	for _, k := range room {
 		k.finish(told)
 	}
@@ -210,9 +211,9 @@ func errDown(loc Location, cause error) error {
 		is = append(is, ErrClosed)
 	}
 	if errors.Is(cause, ErrDisconnected) { // a dial that failed says it all
-		return &textError{text: cause.Error(), is: is}
+		return fault.New(cause.Error(), is...)
 	}
-	return &textError{text: fmt.Sprintf("the link to %v is down: %v: disconnected", loc, cause), is: is}
+	return fault.New(fmt.Sprintf("the link to %v is down: %v: disconnected", loc, cause), is...)
 }
 
 // refusedAs maps what a peer refused with to the sentinel that users test for.

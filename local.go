@@ -10,6 +10,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"github.com/discoro/discoro/internal/fault"
 )
 
 // localCoro is a coroutine that runs in this runtime: its goroutine, its mailbox, and who wants to know its end. The
@@ -196,7 +198,7 @@ func (l *localCoro) put(v any) error {
 }
 
 func errEnded(c *Coro) error {
-	return &textError{text: "discoro: coroutine " + c.String() + " has ended", is: []error{ErrNotFound}}
+	return fault.New("discoro: coroutine "+c.String()+" has ended", ErrNotFound)
 }
 
 // parkLocked books that the coroutine waits; the caller unlocks and then calls yieldTurn.
@@ -406,10 +408,10 @@ func (l *localCoro) abandon() {
 	l.rt.turn.abandon(l)
 	l.logger().Warn("coroutine abandoned: it was terminated and neither yields nor returns",
 		slog.Duration("grace", l.rt.grace), slog.String("stack", stackOf(l)))
-	l.end(outcome{err: &textError{
-		text: fmt.Sprintf("discoro: %v neither yielded nor returned within %v and was abandoned: %v", &l.Coro, l.rt.grace, ErrTerminated),
-		is:   []error{ErrTerminated},
-	}})
+	l.end(outcome{err: fault.New(
+		fmt.Sprintf("discoro: %v neither yielded nor returned within %v and was abandoned: %v", &l.Coro, l.rt.grace, ErrTerminated),
+		ErrTerminated,
+	)})
 	l.rt.stuck(l) // last: what it leads to may end the process
 }
 
@@ -432,7 +434,7 @@ func (l *localCoro) wait(ctx context.Context) (outcome, error) {
 	out, err := l.rt.wait(ctx, k)
 	if err != nil {
 		l.unwatch(w)
-		return outcome{}, because(err, "wait for %v", &l.Coro)
+		return outcome{}, fault.Because(err, "wait for %v", &l.Coro)
 	}
 	return out, nil
 }

@@ -7,6 +7,8 @@ import (
 	"log/slog"
 	"slices"
 	"time"
+
+	"github.com/discoro/discoro/internal/fault"
 )
 
 // mailRoom is what waits for room in a mailbox that Config.MaxMailbox bounds, and what was refused. It is guarded by the
@@ -51,7 +53,7 @@ func (l *localCoro) roomLocked() *mailRoom {
 
 // errFull is the error of what finds no room.
 func (l *localCoro) errFull(why error) error {
-	return because(why, "not sent to %v: its mailbox is full (Config.MaxMailbox is %d)", &l.Coro, l.rt.cfg.MaxMailbox)
+	return fault.Because(why, "not sent to %v: its mailbox is full (Config.MaxMailbox is %d)", &l.Coro, l.rt.cfg.MaxMailbox)
 }
 
 // putOrWait puts w's message into the mailbox. When that is full, w waits until there is room or the coroutine ends, and

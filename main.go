@@ -11,6 +11,8 @@ import (
 	"os/signal"
 	"strings"
 	"syscall"
+
+	"github.com/discoro/discoro/internal/fault"
 )
 
 // NodeMain is the main function of a program that is a node: the whole of it is
@@ -114,7 +116,7 @@ func readOptions(cfg any, base *Config, common *commonOptions, args []string, ab
 		return nil, err
 	case common.Save != "":
 		if err := p.save(common.Save); err != nil {
-			return nil, because(err, "--save_config")
+			return nil, fault.Because(err, "--save_config")
 		}
 		_, err := fmt.Fprintf(os.Stdout, "saved to %s\n", common.Save)
 		return nil, err

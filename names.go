@@ -7,6 +7,7 @@ import (
 	"slices"
 	"sync"
 
+	"github.com/discoro/discoro/internal/fault"
 	"github.com/discoro/discoro/wire"
 )
 
@@ -65,7 +66,7 @@ func (rt *Runtime) Locate(ctx context.Context, name string, at ...Location) (*Co
 	}
 	c, err := locateName(ctx, rt, name, at, rt.locateAt)
 	if err != nil {
-		return nil, because(err, "locate %q", name)
+		return nil, fault.Because(err, "locate %q", name)
 	}
 	return c, nil
 }

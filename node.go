@@ -11,6 +11,8 @@ import (
 	"slices"
 	"sync"
 	"time"
+
+	"github.com/discoro/discoro/internal/fault"
 )
 
 // Node offers its servers to schedulers: those among its Peers, and those that dial it. It serves one computation at a
@@ -39,7 +41,7 @@ func NewNode(cfg ...NodeConfig) (*Node, error) {
 	}
 	folder, err := privateFolder(c.DestPath)
 	if err != nil {
-		return nil, errors.Join(because(err, "node: no folder for its servers"), rt.Close())
+		return nil, errors.Join(fault.Because(err, "node: no folder for its servers"), rt.Close())
 	}
 	n := &Node{rt: rt, ended: make(chan struct{})}
 	n.loop = newNodeLoop(rt, s, folder)
@@ -129,7 +131,7 @@ func (n *Node) Drain(ctx context.Context) error {
 		l.onFree(done)
 	})
 	if err != nil {
-		return because(err, "drain")
+		return fault.Because(err, "drain")
 	}
 	return n.Close()
 }

@@ -3,6 +3,7 @@ package discoro
 import (
 	"fmt"
 
+	"github.com/discoro/discoro/internal/fault"
 	"github.com/discoro/discoro/wire"
 )
 
@@ -48,7 +49,7 @@ func (l *nodeLoop) answerNear(err error) {
 	}
 	for _, c := range l.nearby {
 		if err != nil {
-			c.from.reply(c.call, outcome{err: because(err, "discover")})
+			c.from.reply(c.call, outcome{err: fault.Because(err, "discover")})
 			continue
 		}
 		c.from.reply(c.call, outcome{val: nodes})

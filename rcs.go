@@ -9,6 +9,8 @@ import (
 	"slices"
 	"strings"
 	"sync"
+
+	"github.com/discoro/discoro/internal/fault"
 )
 
 // RCSConfig configures a [RemoteCoroScheduler]. Its hooks run as coroutines at the client; they may work through the
@@ -82,7 +84,7 @@ func NewRemoteCoroScheduler(comp *Computation, cfg ...RCSConfig) (*RemoteCoroSch
 	if err != nil {
 		comp.detach(s.status)
 		_ = s.status.Terminate()
-		return nil, because(err, "schedule")
+		return nil, fault.Because(err, "schedule")
 	}
 	s.rt.start(func() { _ = comp.awaitTurn(s.rt.ctx, l, turn) }) // its error ends the computation, too
 	return s, nil
@@ -273,7 +275,7 @@ func (s *RemoteCoroScheduler) awaitReady(ctx context.Context) error {
 		err = out.err
 	}
 	if err != nil {
-		return because(err, "the computation is not scheduled")
+		return fault.Because(err, "the computation is not scheduled")
 	}
 	return nil
 }
@@ -330,7 +332,7 @@ func (s *RemoteCoroScheduler) Schedule(ctx context.Context, t Task) (*Coro, erro
 		return nil, err
 	}
 	if err := ctx.Err(); err != nil { // with a server that is free it could have started before anybody looks
-		return nil, because(err, "run %s", spec.fn)
+		return nil, fault.Because(err, "run %s", spec.fn)
 	}
 	for {
 		sv, err := s.awaitServer(ctx, spec.fn)
@@ -407,7 +409,7 @@ func attempts(err error, n int) error {
 	if n == 1 {
 		return err
 	}
-	return because(err, "given up after %d attempts, each of which lost its server", n)
+	return fault.Because(err, "given up after %d attempts, each of which lost its server", n)
 }
 
 // ExecuteAt is SubmitAt that waits for the result, without retries. When ctx ends the coroutine is terminated.
@@ -444,7 +446,7 @@ func (s *RemoteCoroScheduler) Finish(ctx context.Context, close bool) error {
 	for _, c := range hooks {
 		_ = c.Wait(ctx) // what the hook ended with is nobody's error
 		if err := ctx.Err(); err != nil {
-			return because(err, "finish: ProcClose")
+			return fault.Because(err, "finish: ProcClose")
 		}
 	}
 	err := s.comp.Close(ctx)
@@ -468,7 +470,7 @@ func (s *RemoteCoroScheduler) awaitIdle(ctx context.Context) error {
 		s.mu.Lock()
 		defer s.mu.Unlock()
 		s.idle = slices.DeleteFunc(s.idle, func(o *call) bool { return o == k })
-		return because(err, "finish: still running: %s", number(s.running, "task"))
+		return fault.Because(err, "finish: still running: %s", fault.Count(s.running, "task"))
 	}
 	return nil
 }

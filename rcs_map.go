@@ -6,6 +6,8 @@ import (
 	"iter"
 	"sync"
 	"time"
+
+	"github.com/discoro/discoro/internal/fault"
 )
 
 // Outcome is how one item of [AsCompleted] ended.
@@ -35,7 +37,7 @@ func MapResults[A, R any](ctx context.Context, s *RemoteCoroScheduler, f Func[A,
 		}
 		results[out.Index] = out.Value
 		if out.Err != nil {
-			errs = append(errs, because(out.Err, "item %d", out.Index))
+			errs = append(errs, fault.Because(out.Err, "item %d", out.Index))
 		}
 	}
 	return results, errors.Join(errs...)
@@ -356,7 +358,7 @@ func (m *mapping[A, R]) abort(err error, unread bool) {
 		return
 	}
 	if unread {
-		m.tell(Outcome[R]{Index: -1, Err: because(err, "map %s: not all arguments were read", m.f.name)})
+		m.tell(Outcome[R]{Index: -1, Err: fault.Because(err, "map %s: not all arguments were read", m.f.name)})
 	}
 }
 

@@ -12,6 +12,7 @@ import (
 	"strings"
 	"sync"
 
+	"github.com/discoro/discoro/internal/fault"
 	"github.com/discoro/discoro/wire"
 )
 
@@ -127,10 +128,10 @@ func (r *functions) find(name, build string) (*function, error) {
 	if f != nil {
 		return f, nil
 	}
-	return nil, &textError{
-		text: fmt.Sprintf("discoro: function %q is not registered in this program (%s): %s", name, build, nearNames(name, r.names())),
-		is:   []error{ErrNotRegistered},
-	}
+	return nil, fault.New(
+		fmt.Sprintf("discoro: function %q is not registered in this program (%s): %s", name, build, nearNames(name, r.names())),
+		ErrNotRegistered,
+	)
 }
 
 // nearNames tells which of names might have been meant.
@@ -195,7 +196,7 @@ func (f Func[A, R]) With(arg A) Call[R] {
 	}
 	s.encoded, s.err = encodeAs(reflect.TypeFor[A](), arg, nil)
 	if s.err != nil {
-		s.err = because(s.err, "argument of %s", f.name)
+		s.err = fault.Because(s.err, "argument of %s", f.name)
 	}
 	return Call[R]{s}
 }
@@ -234,7 +235,7 @@ func Named(name string, arg any) Call[any] {
 		s.encoded, s.err = encodeAs(reflect.TypeOf(arg), arg, nil)
 	}
 	if s.err != nil {
-		s.err = because(s.err, "argument of %s", name)
+		s.err = fault.Because(s.err, "argument of %s", name)
 	}
 	return Call[any]{s}
 }
@@ -267,20 +268,20 @@ func decodeArg[A any](rt *Runtime, call *wire.FuncCall, arg *A) error {
 		err = decodeDynamic(rt, call, arg)
 	case call.Strict:
 		if want := values.TypeName(takes); call.Type != "" && want != "" && call.Type != want {
-			return &textError{
-				text: fmt.Sprintf("discoro: function %s takes %s, it was called with %s: %v", call.Func, takes, call.Type, ErrType),
-				is:   []error{ErrType},
-			}
+			return fault.New(
+				fmt.Sprintf("discoro: function %s takes %s, it was called with %s: %v", call.Func, takes, call.Type, ErrType),
+				ErrType,
+			)
 		}
 		err = values.DecodeStrict(call.Arg, arg, rt)
 	default:
 		err = values.Decode(call.Arg, arg, rt)
 	}
 	if err != nil {
-		return &textError{
-			text: fmt.Sprintf("discoro: function %s takes %s, its argument does not decode into that: %v", call.Func, takes, err),
-			is:   []error{ErrType, err},
-		}
+		return fault.New(
+			fmt.Sprintf("discoro: function %s takes %s, its argument does not decode into that: %v", call.Func, takes, err),
+			ErrType, err,
+		)
 	}
 	return nil
 }

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"sync/atomic"
 
+	"github.com/discoro/discoro/internal/fault"
 	"github.com/discoro/discoro/wire"
 )
 
@@ -38,7 +39,7 @@ func Ask[R any](ctx context.Context, to *Coro, msg any) (R, error) {
 		err = out.err
 	}
 	if err != nil {
-		return zero, because(err, "ask %v", to)
+		return zero, fault.Because(err, "ask %v", to)
 	}
 	return resultAs[R](to.rt, out, to.name)
 }
@@ -96,7 +97,7 @@ func (r *Request) Reply(v any) error {
 		// Encode before it counts as answered, so that a value that cannot travel is known here.
 		o, err := encodeOutcome(r.from.rt, out)
 		if err != nil {
-			return because(err, "reply")
+			return fault.Because(err, "reply")
 		}
 		out = outcome{remote: o}
 	}

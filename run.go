@@ -10,6 +10,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/discoro/discoro/internal/fault"
 	"github.com/discoro/discoro/wire"
 )
 
@@ -85,7 +86,7 @@ func (p *Computation) post(where wire.Where, turn uint64, t Task) (*job, error) 
 	}
 	if err := l.post(&wire.Run{Token: p.token, Job: j.id, Where: where, Turn: turn, Call: s.wire()}); err != nil {
 		j.finish(outcome{err: err})
-		return nil, because(err, "run %s", s.fn)
+		return nil, fault.Because(err, "run %s", s.fn)
 	}
 	return j, nil
 }
@@ -133,7 +134,7 @@ func (p *Computation) unrun(j *job, cause error) error {
 		}
 	})
 	if !waited {
-		return because(cause, "%s: %s", j.what(), report)
+		return fault.Because(cause, "%s: %s", j.what(), report)
 	}
 	return noServer("run "+j.fn, p.report(p.sched), cause)
 }
@@ -185,7 +186,7 @@ func lostByClose(err error) error {
 	if !errors.As(err, &lost) || errors.Is(err, ErrClosed) {
 		return err
 	}
-	cause := &textError{text: fmt.Sprintf("%v (%s)", errRuntimeClosed, bare(lost.Cause)), is: []error{ErrClosed, lost.Cause}}
+	cause := fault.New(fmt.Sprintf("%v (%s)", errRuntimeClosed, fault.Bare(lost.Cause)), ErrClosed, lost.Cause)
 	return &ServerLostError{Server: lost.Server, Func: lost.Func, Cause: cause}
 }
 
@@ -245,7 +246,7 @@ func (rt *Runtime) loseJob(j *job, cause error) {
 	rt.mu.Unlock()
 	var err error = &ServerLostError{Server: server, Func: j.fn, Cause: cause}
 	if j.comp.isClosing() {
-		err = &textError{text: fmt.Sprintf("discoro: %s: terminated, as the computation closes: %v", j.fn, bare(err)), is: []error{ErrTerminated, err}}
+		err = fault.New(fmt.Sprintf("discoro: %s: terminated, as the computation closes: %v", j.fn, fault.Bare(err)), ErrTerminated, err)
 	}
 	j.finish(outcome{err: err})
 }
@@ -420,7 +421,7 @@ func (p *Computation) runEach(ctx context.Context, where []wire.Where, t Task) (
 // ErrClosed: the computation is not scheduled, or over.
 func (p *Computation) Nodes(ctx context.Context) ([]string, error) {
 	if err := ctx.Err(); err != nil {
-		return nil, because(err, "nodes")
+		return nil, fault.Because(err, "nodes")
 	}
 	if _, err := p.active("nodes"); err != nil {
 		return nil, err
@@ -434,7 +435,7 @@ func (p *Computation) Nodes(ctx context.Context) ([]string, error) {
 // scheduled, or over.
 func (p *Computation) Servers(ctx context.Context) ([]Location, error) {
 	if err := ctx.Err(); err != nil {
-		return nil, because(err, "servers")
+		return nil, fault.Because(err, "servers")
 	}
 	if _, err := p.active("servers"); err != nil {
 		return nil, err

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"slices"
 
+	"github.com/discoro/discoro/internal/fault"
 	"github.com/discoro/discoro/wire"
 )
 
@@ -95,7 +96,7 @@ func (s *schedState) refuse(f *wire.Run, err error) { s.tell(s.active, refused(f
 
 // refused is how a run ends that never starts.
 func refused(f *wire.Run, err error) *wire.Done {
-	return &wire.Done{Token: f.Token, Job: f.Job, Outcome: *failed(because(err, "run %s", f.Call.Func))}
+	return &wire.Done{Token: f.Token, Job: f.Job, Outcome: *failed(fault.Because(err, "run %s", f.Call.Func))}
 }
 
 // pick chooses the server for a run; nil when it has to wait.
@@ -206,7 +207,7 @@ func (j *schedJob) endedWith(kind StatusKind, reason string) error {
 		if reason != "" {
 			text += ": " + reason
 		}
-		return &textError{text: text, is: []error{ErrTerminated}}
+		return fault.New(text, ErrTerminated)
 	}
 	return j.lost(reason)
 }
@@ -226,7 +227,7 @@ func (j *schedJob) unheardWith(kind StatusKind, reason string) error {
 func (j *schedJob) lost(reason string) error {
 	return &ServerLostError{
 		Server: peerLocation(j.server.info.Peer), Func: j.fn,
-		Cause: &textError{text: cmp.Or(reason, ErrDisconnected.Error()), is: []error{ErrDisconnected}},
+		Cause: fault.New(cmp.Or(reason, ErrDisconnected.Error()), ErrDisconnected),
 	}
 }
 

@@ -12,6 +12,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/discoro/discoro/internal/fault"
 	"github.com/discoro/discoro/wire"
 )
 
@@ -49,7 +50,7 @@ func NewServer(cfg ...ServerConfig) (*Server, error) {
 func newServer(c ServerConfig) (*Server, error) {
 	node, err := parseLocation(c.Node)
 	if err != nil {
-		return nil, because(err, "ServerConfig.Node")
+		return nil, fault.Because(err, "ServerConfig.Node")
 	}
 	c.deaf, c.DiscoverPeers = true, false // it is found through its node
 	rt, err := newRuntime(c.Config, roleServer)
@@ -61,7 +62,7 @@ func newServer(c ServerConfig) (*Server, error) {
 	defer cancel()
 	l, err := rt.linkAt(ctx, node)
 	if err != nil {
-		return nil, errors.Join(because(err, "server of node %v", node), rt.Close())
+		return nil, errors.Join(fault.Because(err, "server of node %v", node), rt.Close())
 	}
 	s := &Server{rt: rt, ended: make(chan struct{})}
 	s.loop = &serverLoop{rt: rt, node: l, owned: c.index >= 0, over: make(chan struct{})}
@@ -385,7 +386,7 @@ func (l *serverLoop) jobEnded(c *servedComp, id wire.JobID, co *localCoro) {
 	}
 	o, err := encodeOutcome(l.rt, out)
 	if err != nil {
-		o = failed(&textError{text: because(err, "result of %s at %v", co.job.fn, l.rt.loc).Error(), is: []error{err}})
+		o = failed(fault.New(fault.Because(err, "result of %s at %v", co.job.fn, l.rt.loc).Error(), err))
 		out.err, failure = err, true
 	}
 	if !lost {

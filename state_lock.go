@@ -12,6 +12,8 @@ import (
 	"path/filepath"
 	"strings"
 	"time"
+
+	"github.com/discoro/discoro/internal/fault"
 )
 
 // stateLock is a locked file that says which node of a name runs for a user of this machine. The system unlocks it when its
@@ -42,7 +44,7 @@ var (
 func lockState(ctx context.Context, signals <-chan os.Signal, name string, phoenix bool, log *slog.Logger) (*stateLock, error) {
 	dir, err := stateFolder()
 	if err != nil {
-		return nil, because(err, "no folder for the state of node %s", name)
+		return nil, fault.Because(err, "no folder for the state of node %s", name)
 	}
 	path := filepath.Join(dir, stateFile(name))
 	l, err := openLock(path)
@@ -53,9 +55,9 @@ func lockState(ctx context.Context, signals <-chan os.Signal, name string, phoen
 	case err == nil:
 		return l, nil
 	case !errors.Is(err, errHeld):
-		return nil, because(err, "lock %s", path)
+		return nil, fault.Because(err, "lock %s", path)
 	case phoenix:
-		return nil, because(err, "node %s, %s, cannot be ended", name, heldBy(path))
+		return nil, fault.Because(err, "node %s, %s, cannot be ended", name, heldBy(path))
 	}
 	return nil, fmt.Errorf("discoro: node %s runs on this machine already, %s: give this one another --name, or end that one, which --phoenix does: %w",
 		name, heldBy(path), ErrExists)

@@ -13,6 +13,7 @@ import (
 	"slices"
 	"sync"
 
+	"github.com/discoro/discoro/internal/fault"
 	"github.com/discoro/discoro/wire"
 )
 
@@ -88,7 +89,7 @@ func (rt *Runtime) decodeOwn(body []byte) (any, error) {
 
 func decoded(msg any, err error) (any, error) {
 	if err != nil {
-		return nil, because(err, "receive: a message was lost that this program cannot decode")
+		return nil, fault.Because(err, "receive: a message was lost that this program cannot decode")
 	}
 	return msg, nil
 }
@@ -223,10 +224,10 @@ func decodeResult[R any](rt *Runtime, o *wire.Outcome, name string, wrong func(a
 			if got == "" {
 				got = "of a type that has no name on the wire"
 			}
-			return r, &textError{
-				text: fmt.Sprintf("discoro: result of %s is %s, it does not decode into a %v: %v", name, got, want, err),
-				is:   []error{ErrType, err},
-			}
+			return r, fault.New(
+				fmt.Sprintf("discoro: result of %s is %s, it does not decode into a %v: %v", name, got, want, err),
+				ErrType, err,
+			)
 		}
 		return r, nil
 	case o.Type == "":
@@ -235,7 +236,7 @@ func decodeResult[R any](rt *Runtime, o *wire.Outcome, name string, wrong func(a
 	}
 	v, err := values.DecodeNamed(o.Type, o.Body, rt)
 	if err != nil {
-		return r, because(err, "result of %s", name)
+		return r, fault.Because(err, "result of %s", name)
 	}
 	r, ok := v.(R)
 	if !ok && v != nil {
@@ -372,7 +373,7 @@ func errorValue(err error) wire.ErrorValue {
 		defer func() { _ = recover() }() // an Is or Unwrap method that panics leaves the codes out
 		v.Codes = sentinels.chain(err)
 	}()
-	if _, ok := err.(*textError); ok { //nolint:errorlint // the very error, not what it wraps
+	if fault.IsPlain(err) {
 		v.Kind = kindPlain
 	}
 	typed := false
@@ -432,9 +433,9 @@ func errorFrom(v wire.ErrorValue) error {
 	case kindPanic:
 		return &PanicError{Value: v.Value, Stack: v.Stack, fn: v.Func, loc: loc, chain: chain}
 	case kindLost:
-		return &ServerLostError{Server: loc, Func: v.Func, Cause: &textError{text: v.Value, is: chain}}
+		return &ServerLostError{Server: loc, Func: v.Func, Cause: fault.New(v.Value, chain...)}
 	case kindPlain:
-		return &textError{text: v.Msg, is: chain}
+		return fault.New(v.Msg, chain...)
 	}
 	if len(chain) > 0 && chain[0].Error() == v.Msg && v.Kind == "" {
 		return chain[0]
