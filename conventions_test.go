@@ -441,6 +441,8 @@ func readRepository(t *testing.T) []*source {
 		}
 		name = filepath.ToSlash(name)
 		switch {
+		case name == ".git" && !d.IsDir(): // in a worktree it is a file
+			return nil
 		case d.IsDir() && (name == ".git" || d.Name() == "testdata"):
 			return fs.SkipDir
 		case !d.Type().IsRegular():
