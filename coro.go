@@ -280,7 +280,7 @@ func (c *Coro) Blocking(f func() error) error {
 // computation: it ends with that.
 func (c *Coro) Spawn(name string, body func(c *Coro) (any, error)) *Coro {
 	l := c.inside("Spawn")
-	return l.rt.spawn(name, body, func(child *localCoro) { child.dir, child.job = l.dir, l.job })
+	return l.rt.spawn(name, body, func(child *localCoro) { child.dir, child.serves = l.dir, l.serves })
 }
 
 // Dir returns the server's folder for the files of the computation that the coroutine belongs to. Elsewhere than at a

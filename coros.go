@@ -138,8 +138,8 @@ func codeOf(fn func(*Coro) (any, error)) uintptr { return reflect.ValueOf(fn).Po
 
 // function returns the name of the function that the coroutine runs.
 func (l *localCoro) function() string {
-	if l.pc == 0 && l.job != nil {
-		return l.job.fn
+	if l.isJob() {
+		return l.serves.fn
 	}
 	if f := runtime.FuncForPC(l.pc); f != nil {
 		return f.Name()
@@ -185,8 +185,8 @@ const maxLabels = 1024
 // labels returns l's labels, in a context.
 func (p *profiles) labels(l *localCoro) context.Context {
 	key := labelKey{name: l.name, pc: l.pc}
-	if l.pc == 0 && l.job != nil {
-		key.fn = l.job.fn
+	if l.isJob() {
+		key.fn = l.serves.fn
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()

@@ -25,7 +25,7 @@ const (
 
 // keepEnd keeps how l has ended, when a handle of it has left the runtime. That of a job is kept where it is encoded.
 func (rt *Runtime) keepEnd(l *localCoro, out outcome) {
-	if l.job != nil && l.pc == 0 {
+	if l.isJob() {
 		return
 	}
 	rt.mu.Lock()

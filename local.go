@@ -22,7 +22,7 @@ type localCoro struct {
 	fn       func(c *Coro) (any, error) // owned by the coroutine; nil once it runs
 	pc       uintptr                    // immutable: of fn; 0 for the coroutine that runs a job itself
 	dir      string                     // immutable: the server's folder for the computation
-	job      *serverJob                 // immutable: what it runs for a computation; nil when it was spawned
+	serves   *serverJob                 // immutable: the job that it, or who spawned it, runs; nil: none
 	public   uint64                     // guarded by the runtime's mu: what others name it by; 0: none knows it
 	g        atomic.Uintptr             // its goroutine while it runs
 	next     func() (struct{}, bool)    // owned by the runner with the turn
@@ -41,7 +41,7 @@ type localCoro struct {
 	waiting waitKind
 	ending  bool   // its end has begun; also that of an abandoned one, whose function still runs
 	ended   bool   // the end can be seen: out does not change any more
-	seq     uint64 // of the current wait: a wake-up for an earlier one does nothing
+	waitNo  uint64 // of the current wait: a wake-up for an earlier one does nothing
 	box     mailbox
 	room    *mailRoom // who waits for room in box; made when somebody does
 	since   int64     // by the turn's clock: when it began what it does now
@@ -84,6 +84,10 @@ func (rt *Runtime) newLocal(name string, fn func(c *Coro) (any, error), seq uint
 	l.Coro = Coro{rt: rt, home: rt.id, loc: rt.loc, seq: seq, name: name, local: l}
 	return l
 }
+
+// isJob reports whether the coroutine runs a job of a computation itself. One that a job spawned
+// serves the same job, and runs a function of its own.
+func (l *localCoro) isJob() bool { return l.serves != nil && l.pc == 0 }
 
 // body runs the function; it is what iter.Pull resumes.
 func (l *localCoro) body(yield func(struct{}) bool) {
@@ -171,9 +175,9 @@ func (rt *Runtime) freeNames(l *localCoro) {
 
 func (l *localCoro) logger() *slog.Logger {
 	log := l.rt.log.With(slog.String("coro", l.Coro.String()))
-	if l.job != nil {
-		log = log.With(slog.String("func", l.job.fn), slog.String("server", l.rt.loc.String()),
-			slog.String("computation", l.job.comp))
+	if l.serves != nil {
+		log = log.With(slog.String("func", l.serves.fn), slog.String("server", l.rt.loc.String()),
+			slog.String("computation", l.serves.comp))
 	}
 	return log
 }
@@ -204,9 +208,9 @@ func errEnded(c *Coro) error {
 // parkLocked books that the coroutine waits; the caller unlocks and then calls yieldTurn.
 func (l *localCoro) parkLocked(kind waitKind) uint64 {
 	l.waiting = kind
-	l.seq++
+	l.waitNo++
 	l.tellLocked()
-	return l.seq
+	return l.waitNo
 }
 
 // tellLocked books when the coroutine began what it does now, and counts what it received and sent before.
@@ -238,10 +242,10 @@ func (l *localCoro) running() {
 	l.mu.Unlock()
 }
 
-// wake makes the coroutine run if it still is in its wait number seq.
-func (l *localCoro) wake(seq uint64) {
+// wake makes the coroutine run if it still is in its wait number waitNo.
+func (l *localCoro) wake(waitNo uint64) {
 	l.mu.Lock()
-	woken := l.seq == seq && l.waiting > inTurn
+	woken := l.waitNo == waitNo && l.waiting > inTurn
 	if woken {
 		l.readyLocked()
 	}
@@ -273,10 +277,10 @@ func (l *localCoro) receive(timeout time.Duration) (any, error) {
 			l.mu.Unlock()
 			return nil, fmt.Errorf("discoro: receive: %w", ErrTimeout)
 		}
-		seq := l.parkLocked(inReceive)
+		waitNo := l.parkLocked(inReceive)
 		l.mu.Unlock()
 		if timeout > 0 {
-			timer = time.AfterFunc(timeout, func() { l.wake(seq) })
+			timer = time.AfterFunc(timeout, func() { l.wake(waitNo) })
 			timeout = 0
 		}
 		l.yieldTurn()
@@ -292,9 +296,9 @@ func (l *localCoro) sleep(d time.Duration) error {
 		l.mu.Unlock()
 		return ErrTerminated
 	}
-	seq := l.parkLocked(inSleep)
+	waitNo := l.parkLocked(inSleep)
 	l.mu.Unlock()
-	timer := time.AfterFunc(d, func() { l.wake(seq) })
+	timer := time.AfterFunc(d, func() { l.wake(waitNo) })
 	l.yieldTurn()
 	timer.Stop()
 	return l.termErr()

@@ -330,7 +330,7 @@ func (l *serverLoop) launch(c *servedComp, f *wire.Start) bool {
 		c.turns[f.Turn] = nil // nothing waits yet
 	}
 	l.rt.spawn(fn.name, body, func(co *localCoro) {
-		co.job, co.pc = &serverJob{fn: fn.name, comp: c.name, turn: f.Turn}, 0
+		co.serves, co.pc = &serverJob{fn: fn.name, comp: c.name, turn: f.Turn}, 0
 		co.dir = c.dir
 		c.running[f.Job] = co
 		c.client.tell(&wire.Started{Token: c.token, Job: f.Job, Coro: l.rt.handleValue(&co.Coro), Server: l.rt.peer(), At: time.Now().UnixNano()})
@@ -382,15 +382,15 @@ func (l *serverLoop) jobEnded(c *servedComp, id wire.JobID, co *localCoro) {
 	if lost {
 		// The server ended it, or did not start it any more; its client may want to run it elsewhere.
 		failure = false
-		out.err = &ServerLostError{Server: l.rt.loc, Func: co.job.fn, Cause: fmt.Errorf("the server is closing: %w", ErrClosed)}
+		out.err = &ServerLostError{Server: l.rt.loc, Func: co.serves.fn, Cause: fmt.Errorf("the server is closing: %w", ErrClosed)}
 	}
 	o, err := encodeOutcome(l.rt, out)
 	if err != nil {
-		o = failed(fault.New(fault.Because(err, "result of %s at %v", co.job.fn, l.rt.loc).Error(), err))
+		o = failed(fault.New(fault.Because(err, "result of %s at %v", co.serves.fn, l.rt.loc).Error(), err))
 		out.err, failure = err, true
 	}
 	if !lost {
-		nameRun(o.Err, out.err, co.job.fn, l.rt.loc)
+		nameRun(o.Err, out.err, co.serves.fn, l.rt.loc)
 	}
 	if failure {
 		co.logger().Info("a function failed", slog.Any("err", out.err))
@@ -424,8 +424,8 @@ func (l *serverLoop) ended(id wire.JobID) {
 	if c == nil {
 		return
 	}
-	if co := c.running[id]; co != nil && co.job.turn != 0 {
-		l.nextInTurn(co.job.turn)
+	if co := c.running[id]; co != nil && co.serves.turn != 0 {
+		l.nextInTurn(co.serves.turn)
 	}
 	delete(c.running, id)
 	l.closedIfIdle()
