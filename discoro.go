@@ -15,6 +15,7 @@ import (
 	"time"
 	"weak"
 
+	"github.com/discoro/discoro/internal/files"
 	"github.com/discoro/discoro/wire"
 )
 
@@ -124,7 +125,7 @@ func newRuntime(c Config, roles uint32) (*Runtime, error) {
 	rt.start(rt.pulses)
 	rt.discovery.begin()
 	if s.DestPath != "" && roles&roleServer == 0 { // a server's folder is new
-		rt.start(rt.sweep)
+		rt.start(func() { files.Sweep(rt.ctx, s.DestPath, rt.log) })
 	}
 	for _, p := range s.peers {
 		rt.start(func() { rt.keepPeer(p, nil) })
@@ -304,7 +305,7 @@ func (rt *Runtime) removeDest() error {
 	if !own {
 		return nil
 	}
-	return removeFolder(dest)
+	return files.RemoveAll(dest)
 }
 
 // allCoros returns the live coroutines.

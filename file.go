@@ -13,6 +13,7 @@ import (
 	"sync"
 
 	"github.com/discoro/discoro/internal/fault"
+	"github.com/discoro/discoro/internal/files"
 	"github.com/discoro/discoro/wire"
 )
 
@@ -74,7 +75,7 @@ func (rt *Runtime) DeleteFile(ctx context.Context, at Location, name string) err
 		return fmt.Errorf("discoro: delete file at %v: the name is empty: %w", at, ErrRejected)
 	}
 	op := &fileOp{rt: rt, to: at, why: waitDelFile, head: wire.FileHead{Op: wire.FileDelete}}
-	op.head.Dir, op.head.Name = splitFilePath(name)
+	op.head.Dir, op.head.Name = files.SplitPath(name)
 	if err := op.do(ctx); err != nil {
 		return fault.Because(err, "delete file %s at %v", name, at)
 	}
@@ -99,7 +100,7 @@ type fileOp struct {
 
 // do does it, and waits.
 func (op *fileOp) do(ctx context.Context) error {
-	if err := checkFileNames(op.head.Dir, op.head.Name); err != nil {
+	if err := files.CheckNames(op.head.Dir, op.head.Name); err != nil {
 		return err
 	}
 	if err := ctx.Err(); err != nil { // or the file could be on its way before anybody looks

@@ -6,16 +6,17 @@ import (
 	"path/filepath"
 	"strings"
 
+	"github.com/discoro/discoro/internal/files"
 	"github.com/discoro/discoro/wire"
 )
 
 // settleFiles checks that the files of a computation can be sent, and returns them by absolute paths: they are sent later.
-func settleFiles(files []string) ([]string, error) {
+func settleFiles(paths []string) ([]string, error) {
 	taken := map[string]string{}
 	var settled []string
-	for _, file := range files {
+	for _, file := range paths {
 		name := filepath.Base(file)
-		if err := checkFileNames("", name); err != nil {
+		if err := files.CheckNames("", name); err != nil {
 			return nil, err
 		}
 		folded := strings.ToLower(name) // which is one name to some file systems

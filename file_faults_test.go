@@ -10,6 +10,8 @@ import (
 	"sync/atomic"
 	"testing"
 	"time"
+
+	"github.com/discoro/discoro/internal/files"
 )
 
 // slowFile is a link of few bytes a second, and a file that takes long over it.
@@ -40,7 +42,7 @@ func newSlowFile(t *testing.T, ctx context.Context, cfg Config, perSecond int) *
 func (s *slowFile) temporary() int64 {
 	s.t.Helper()
 	for _, name := range filesBelow(s.t, s.b.DestPath()) {
-		if strings.Contains(name, "/."+ownPrefix) {
+		if strings.Contains(name, "/."+files.OwnPrefix) {
 			if info, err := os.Stat(filepath.Join(s.b.DestPath(), name)); err == nil {
 				return info.Size()
 			}

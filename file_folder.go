@@ -17,6 +17,7 @@ import (
 	"time"
 
 	"github.com/discoro/discoro/internal/fault"
+	"github.com/discoro/discoro/internal/files"
 	"github.com/discoro/discoro/wire"
 )
 
@@ -203,7 +204,7 @@ type landing struct {
 
 // land begins to receive a file.
 func (u *folderUse) land(h *wire.FileHead) (*landing, error) {
-	if err := checkFileNames(h.Dir, h.Name); err != nil {
+	if err := files.CheckNames(h.Dir, h.Name); err != nil {
 		return nil, err
 	}
 	l := &landing{u: u, target: localPath(h.Dir, h.Name), overwrite: h.Overwrite}
@@ -269,7 +270,7 @@ func (l *landing) create(dir string, mode fs.FileMode) error {
 	for range 10 {
 		var random [8]byte
 		rand.Read(random[:])
-		name := "." + ownPrefix + strconv.FormatUint(binary.BigEndian.Uint64(random[:]), 10)
+		name := "." + files.OwnPrefix + strconv.FormatUint(binary.BigEndian.Uint64(random[:]), 10)
 		temp := localPath(dir, name)
 		f, err := l.u.root.OpenFile(temp, os.O_WRONLY|os.O_CREATE|os.O_EXCL, mode)
 		if err == nil {
@@ -353,7 +354,7 @@ func (l *landing) abandon() {
 
 // remove deletes a file.
 func (u *folderUse) remove(dir, name string) error {
-	if err := checkFileNames(dir, name); err != nil {
+	if err := files.CheckNames(dir, name); err != nil {
 		return err
 	}
 	file := localPath(dir, name)
@@ -369,3 +370,6 @@ func (u *folderUse) remove(dir, name string) error {
 	}
 	return nil
 }
+
+// localPath returns the path of a file below a folder, with this system's separators.
+func localPath(dir, name string) string { return filepath.FromSlash(path.Join(dir, name)) }

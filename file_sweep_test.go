@@ -12,6 +12,7 @@ import (
 // TestFileSweep starts a runtime where others were killed in the middle of files: what they have left goes, once it is old, and
 // nothing else does.
 func TestFileSweep(t *testing.T) {
+	const age = time.Hour // of what is swept
 	dest, outside := t.TempDir(), t.TempDir()
 	left := []string{".discoro-123", "deep/er/.discoro-4567"}
 	kept := []string{"file", ".hidden", ".discoro-", ".discoro-12x", "discoro-12", "discoro-99/.discoro-1", "deep/file"}
@@ -33,7 +34,7 @@ func TestFileSweep(t *testing.T) {
 	}
 	synctest.Test(t, func(t *testing.T) {
 		for _, name := range append(kept, left...) { // by the bubble's clock
-			if err := os.Chtimes(filepath.Join(dest, filepath.FromSlash(name)), time.Time{}, time.Now().Add(-sweepAge+time.Minute)); err != nil {
+			if err := os.Chtimes(filepath.Join(dest, filepath.FromSlash(name)), time.Time{}, time.Now().Add(-age+time.Minute)); err != nil {
 				t.Fatal(err)
 			}
 		}
@@ -45,7 +46,7 @@ func TestFileSweep(t *testing.T) {
 		all := filesBelow(t, dest)
 		synctest.Wait()
 		wantFiles(t, dest, all...) // one may be on its way there yet
-		<-time.After(2 * sweepAge)
+		<-time.After(2 * age)
 		synctest.Wait()
 		wantFiles(t, dest, slices.DeleteFunc(all, func(name string) bool { return slices.Contains(left, name) })...)
 	})

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/discoro/discoro/internal/fault"
+	"github.com/discoro/discoro/internal/files"
 )
 
 // Node offers its servers to schedulers: those among its Peers, and those that dial it. It serves one computation at a
@@ -151,7 +152,7 @@ func (n *Node) Close() error {
 		if e := n.loop.await(ctx, waitClose, func(l *nodeLoop, done func()) { l.shutdown(done) }); e != nil {
 			n.rt.log.Warn("servers did not close in time", slog.Any("err", e))
 		}
-		err = errors.Join(n.rt.Close(), removeFolder(n.loop.folder))
+		err = errors.Join(n.rt.Close(), files.RemoveAll(n.loop.folder))
 	})
 	<-n.ended
 	return err

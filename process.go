@@ -20,6 +20,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/discoro/discoro/internal/files"
 	"github.com/discoro/discoro/wire"
 )
 
@@ -140,7 +141,7 @@ func (l *nodeLoop) hostServer(s *serverSlot) (serverHost, error) {
 	cfg.DestPath = filepath.Join(l.folder, "server-"+strconv.Itoa(s.index+1))
 	index, nonce := s.index, s.nonce
 	ended := func(how string) {
-		if e := removeFolder(cfg.DestPath); e != nil {
+		if e := files.RemoveAll(cfg.DestPath); e != nil {
 			l.rt.log.Warn("cannot remove a server's folder", slog.Any("err", e))
 		}
 		l.asks.put(func(l *nodeLoop) { l.hostEnded(s, nonce, how) })

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/discoro/discoro/internal/fault"
+	"github.com/discoro/discoro/internal/files"
 	"github.com/discoro/discoro/wire"
 )
 
@@ -90,9 +91,9 @@ func (s *Server) Close() error {
 		defer close(s.ended)
 		err = s.rt.Close()
 		if s.loop.owned {
-			err = errors.Join(err, removeFolder(s.rt.DestPath()))
+			err = errors.Join(err, files.RemoveAll(s.rt.DestPath()))
 		} else if dir := s.loop.dir.Load(); dir != nil {
-			err = errors.Join(err, removeFolder(*dir))
+			err = errors.Join(err, files.RemoveAll(*dir))
 		}
 	})
 	<-s.ended
@@ -473,7 +474,7 @@ func (l *serverLoop) closedIfIdle() {
 	l.rt.resetVars()
 	l.rt.start(func() {
 		l.rt.files.awaitIdle()
-		if err := removeFolder(c.dir); err != nil {
+		if err := files.RemoveAll(c.dir); err != nil {
 			l.rt.log.Warn("cannot remove a computation's folder", slog.Any("err", err))
 		}
 		l.node.tell(&wire.ServerDone{Token: c.token})

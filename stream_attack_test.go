@@ -16,6 +16,8 @@ import (
 
 	"github.com/hashicorp/yamux"
 	"pgregory.net/rapid"
+
+	"github.com/discoro/discoro/internal/files"
 )
 
 // TestStuckStreams has all the streams of a peer full, whether or not somebody has posted memory there: what else comes over the
@@ -197,7 +199,7 @@ func TestFilesBothWays(t *testing.T) {
 			}
 			rt := []*Runtime{a, b}[i]
 			for _, name := range filesBelow(t, rt.DestPath()) {
-				if strings.Contains(name, ownPrefix) {
+				if strings.Contains(name, files.OwnPrefix) {
 					t.Errorf("%s is left", name)
 				}
 			}
