@@ -77,13 +77,13 @@ var ownImports = map[string][]string{
 	"httpd":              {"."},
 	"discorotest":        {".", "internal/seam", "internal/testnet"},
 	"internal/stopwatch": {}, // for tests, as is the next one
-	"internal/testkit":   {".", "wire", "internal/seam", "internal/testnet", "internal/stopwatch", "discorotest"},
+	"internal/testkit":   {"wire", "internal/stopwatch", "internal/testnet", "internal/transport"},
 	"examples":           {".", "httpd", "discorotest", "examples/internal/demo", "examples/internal/prices", "examples/internal/procs"},
 }
 
 // homes are the modules that only some places import, so that what they are used for can be seen, and replaced.
 var homes = map[string][]string{
-	"github.com/hashicorp/yamux": {"transport.go", "internal/transport/"},
+	"github.com/hashicorp/yamux": {"internal/transport/"},
 	"github.com/shirou/gopsutil": {"avail.go", "internal/avail/"},
 	"github.com/fxamacker/cbor":  {"wire/"},
 	"github.com/google/go-cmp":   {}, // tests only, as is what follows
@@ -226,7 +226,7 @@ var conventions = []convention{
 			{"wire/conn.go", `package wire; import "golang.org/x/sync/semaphore"`},
 		},
 		good: []sample{
-			{"transport.go", `package discoro; import "github.com/hashicorp/yamux"`},
+			{"internal/transport/conn.go", `package transport; import "github.com/hashicorp/yamux"`},
 			{"wire/codec.go", `package wire; import ("io"; "crypto/tls"; "github.com/fxamacker/cbor/v2")`},
 		},
 	},

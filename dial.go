@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/discoro/discoro/internal/fault"
+	"github.com/discoro/discoro/internal/transport"
 	"github.com/discoro/discoro/wire"
 )
 
@@ -231,9 +232,9 @@ func (a *dialAttempt) once(ctx context.Context) error {
 	if c == nil {
 		return err
 	}
-	var t *transport
+	var t *transport.Conn
 	if err == nil {
-		t, err = newTransport(ctx, conn, true)
+		t, err = transport.New(ctx, conn, true)
 	}
 	if err != nil {
 		a.link.release(c, err)

@@ -22,7 +22,7 @@ func TestSilenceOfFivePulses(t *testing.T) {
 		a, b, _, _ := hostedPair(t, n, Config{})
 		la := upLink(t, a, b)
 		<-time.After(25 * time.Second) // neither says anything but its pulses
-		heard := time.Now().Add(-la.t.silentFor(time.Now()))
+		heard := time.Now().Add(-la.t.SilentFor(time.Now()))
 		n.Host("b").Cut()
 		_ = waitLong(la)
 		const tick = 250 * time.Millisecond

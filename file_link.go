@@ -8,16 +8,17 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/discoro/discoro/internal/transport"
 	"github.com/discoro/discoro/wire"
 )
 
 // linkFiles are the operations on files that this side of a link has asked for.
 type linkFiles struct {
-	turns   chan struct{} // immutable: holds one for each stream that is open, at most maxStreams; who waits is served in order
+	turns   chan struct{} // immutable: holds one for each stream that is open, at most transport.MaxStreams; who waits is served in order
 	sending atomic.Int32  // files whose bytes are on their way
 }
 
-func newLinkFiles() linkFiles { return linkFiles{turns: make(chan struct{}, maxStreams)} }
+func newLinkFiles() linkFiles { return linkFiles{turns: make(chan struct{}, transport.MaxStreams)} }
 
 // What files leave of a link to everything else: what is written for files before others' turn comes, together, and at least by each.
 const (
@@ -30,21 +31,6 @@ const (
 // longAgo as a deadline ends reads and writes at once.
 var longAgo = time.Unix(1, 0)
 
-// deadlineOn ends what waits on s when ctx ends; stop takes that back.
-func deadlineOn(ctx context.Context, s net.Conn) (stop func()) {
-	done := make(chan struct{})
-	unset := context.AfterFunc(ctx, func() {
-		defer close(done)
-		_ = s.SetDeadline(longAgo)
-	})
-	return func() {
-		if !unset() {
-			<-done
-		}
-		_ = s.SetDeadline(time.Time{})
-	}
-}
-
 // fileOp does an operation over a stream of its own; k gets how it went. It returns when nothing of the stream is left, which the
 // other side may delay until the link's end.
 func (l *link) fileOp(ctx context.Context, op *fileOp, k *call) {
@@ -53,21 +39,21 @@ func (l *link) fileOp(ctx context.Context, op *fileOp, k *call) {
 		return
 	}
 	defer func() { <-l.files.turns }()
-	s, err := l.t.openStream()
+	s, err := l.t.Open()
 	if err != nil {
 		l.broken(err)
 		k.finish(outcome{err: l.cause()})
 		return
 	}
 	x := &fileExchange{l: l, op: op, s: s, failed: make(chan error, 1), sent: make(chan struct{}), piece: filePiece}
-	stop := deadlineOn(ctx, s)
+	stop := transport.DeadlineOn(ctx, s)
 	err = x.run(ctx)
 	stop()
 	k.finish(outcome{err: err})
 	x.end()
 }
 
-// fileTurn waits until fewer than maxStreams streams are open.
+// fileTurn waits until fewer than transport.MaxStreams streams are open.
 func (l *link) fileTurn(ctx context.Context) error {
 	select {
 	case l.files.turns <- struct{}{}:

@@ -8,13 +8,14 @@ import (
 	"io"
 
 	"github.com/discoro/discoro/internal/fault"
+	"github.com/discoro/discoro/internal/transport"
 	"github.com/discoro/discoro/wire"
 )
 
 // acceptFiles takes the streams that the peer opens. It ends with the link.
 func (l *link) acceptFiles() {
 	for {
-		s, err := l.t.acceptStream()
+		s, err := l.t.Accept()
 		if err != nil || !l.rt.start(func() { l.serveFile(s) }) {
 			return // the reader of frames sees why
 		}
@@ -23,10 +24,10 @@ func (l *link) acceptFiles() {
 
 // serveFile owns a stream that the peer has opened, and does what it asks for. It ends when the peer has closed it, or the
 // link has ended.
-func (l *link) serveFile(s peerStream) {
+func (l *link) serveFile(s transport.PeerStream) {
 	defer func() {
 		_, _ = io.Copy(io.Discard, s) // what was on its way when the answer went out
-		l.t.endStream()
+		l.t.Release()
 		_ = s.Close() // it is the peer's turn to notice
 	}()
 	h, err := wire.ReadFileHead(s)
@@ -72,7 +73,7 @@ func (l *link) deleteFile(h *wire.FileHead) error {
 }
 
 // receiveFile takes a file from the peer. When it returns the file is there, or nothing of it is.
-func (l *link) receiveFile(h *wire.FileHead, s peerStream) error {
+func (l *link) receiveFile(h *wire.FileHead, s transport.PeerStream) error {
 	if err := l.rt.checkSize(h.Size); err != nil {
 		return err
 	}
@@ -97,15 +98,15 @@ func (l *link) receiveFile(h *wire.FileHead, s peerStream) error {
 const receiveBuffers = 3
 
 // receive writes what comes over the stream.
-func (l *landing) receive(ctx context.Context, s peerStream, h *wire.FileHead) error {
-	defer s.drop()
+func (l *landing) receive(ctx context.Context, s transport.PeerStream, h *wire.FileHead) error {
+	defer s.Drop()
 	var posted []*fileBuffer
 	asked := int64(0)
 	post := func(buf *fileBuffer) {
 		block, whole := buf.block(h.Size - asked)
 		asked += int64(len(block))
 		posted = append(posted, buf)
-		s.post(whole)
+		s.Post(whole)
 	}
 	for len(posted) < receiveBuffers && asked < h.Size {
 		post(fileBuffers.Get().(*fileBuffer))
@@ -115,7 +116,7 @@ func (l *landing) receive(ctx context.Context, s peerStream, h *wire.FileHead) e
 		buf := posted[0]
 		posted = posted[1:]
 		block, whole := buf.block(h.Size - at)
-		if n, err := s.came(ctx); err != nil {
+		if n, err := s.Came(ctx); err != nil {
 			return fmt.Errorf("the transfer ended after %d of %d bytes: %w", at+int64(min(n, len(block))), h.Size, ErrDisconnected)
 		}
 		if !sums.Check(block, whole[len(block):]) {

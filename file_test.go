@@ -14,6 +14,7 @@ import (
 	"sync"
 	"testing"
 
+	"github.com/discoro/discoro/internal/transport"
 	"github.com/discoro/discoro/wire"
 )
 
@@ -229,7 +230,7 @@ func TestSendFileErrors(t *testing.T) {
 func TestManyFiles(t *testing.T) {
 	t.Parallel()
 	a, b := twoRuntimes(t, Config{})
-	const files = 5 * maxStreams
+	const files = 5 * transport.MaxStreams
 	var wg sync.WaitGroup
 	for i := range files {
 		path, content := someFile(t, "file-"+strings.Repeat("x", i+1), 100_000+i)

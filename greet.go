@@ -9,6 +9,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/discoro/discoro/internal/transport"
 	"github.com/discoro/discoro/wire"
 )
 
@@ -147,9 +148,9 @@ func (rt *Runtime) greet(g *greeting) {
 		rt.greetings.remove(g) // it has proven itself, and makes room for nobody
 		return refusal
 	})
-	var t *transport
+	var t *transport.Conn
 	if err == nil {
-		t, err = newTransport(rt.ctx, conn, false)
+		t, err = transport.New(rt.ctx, conn, false)
 	}
 	if err != nil {
 		if c != nil {

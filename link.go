@@ -12,6 +12,7 @@ import (
 	"unicode"
 
 	"github.com/discoro/discoro/internal/fault"
+	"github.com/discoro/discoro/internal/transport"
 	"github.com/discoro/discoro/wire"
 )
 
@@ -30,17 +31,17 @@ type link struct {
 
 	mu        sync.Mutex // guards following; leaf
 	state     linkState
-	claim     *claim     // the connection that is being greeted; nil but in linkGreeting
-	dials     int        // dials under way that may make it come up
-	newer     uint64     // a later greeting of the peer, seen while the link is up
-	came      bool       // the roles have been told that it is up
-	loc       Location   // of the other runtime, as announced; where to dial before that is known
-	dialled   Location   // where this side reached it, when it did
-	peer      wire.Hello // what the other runtime said of itself
-	t         *transport // when up
-	queue     linkQueue  // frames to be written
-	spare     []chunk    // empty, for queue
-	room      roomCalls  // senders that wait for room in queue
+	claim     *claim          // the connection that is being greeted; nil but in linkGreeting
+	dials     int             // dials under way that may make it come up
+	newer     uint64          // a later greeting of the peer, seen while the link is up
+	came      bool            // the roles have been told that it is up
+	loc       Location        // of the other runtime, as announced; where to dial before that is known
+	dialled   Location        // where this side reached it, when it did
+	peer      wire.Hello      // what the other runtime said of itself
+	t         *transport.Conn // when up
+	queue     linkQueue       // frames to be written
+	spare     []chunk         // empty, for queue
+	room      roomCalls       // senders that wait for room in queue
 	calls     map[uint64]answerer
 	nextCall  uint64
 	served    map[uint64]func() // calls of the other side that wait here, and how to stop waiting
@@ -348,8 +349,8 @@ func (l *link) writeSome() bool {
 		out = append(out, p.chunk())
 	}
 	for i := range out {
-		if err := l.t.write(out[i].b); err != nil {
-			l.fail(fmt.Errorf("write: %w", l.t.explain(err)))
+		if err := l.t.Write(out[i].b); err != nil {
+			l.fail(fmt.Errorf("write: %w", l.t.Explain(err)))
 			return false
 		}
 		out[i].free()
@@ -366,7 +367,7 @@ func (l *link) writeSome() bool {
 
 // read owns the read half: it finds the owner of each frame, hands it over, and never waits. It ends with the link.
 func (l *link) read() {
-	r := wire.NewReader(l.t.frames, l.rt.maxFrame())
+	r := wire.NewReader(l.t.Frames, l.rt.maxFrame())
 	for {
 		f, size, err := r.Next()
 		if err == nil {
@@ -397,13 +398,13 @@ func (l *link) sayOversized(err error) {
 	if l.post(&wire.Bye{Reason: reason}) != nil {
 		return
 	}
-	_ = l.t.frames.SetReadDeadline(time.Now().Add(oversizedGrace))
-	_, _ = io.Copy(io.Discard, l.t.frames)
+	_ = l.t.Frames.SetReadDeadline(time.Now().Add(oversizedGrace))
+	_, _ = io.Copy(io.Discard, l.t.Frames)
 }
 
 // broken ends the link after an error of its connection, or a breach of the protocol.
 func (l *link) broken(err error) {
-	err = l.t.explain(err)
+	err = l.t.Explain(err)
 	if isBreach(err) {
 		l.rt.refusals.warn(l.rt.log, l.location().Addr, "a peer broke the protocol; the link is closed",
 			slog.String("peer", l.location().String()), slog.Any("err", err))
@@ -413,7 +414,7 @@ func (l *link) broken(err error) {
 
 // isBreach reports whether err is what a peer did that no peer of ours does.
 func isBreach(err error) bool {
-	return errors.Is(err, wire.ErrMalformed) || errors.Is(err, errPinged) || errors.Is(err, errOpened) || errors.Is(err, errCallTwice)
+	return errors.Is(err, wire.ErrMalformed) || errors.Is(err, errCallTwice) || transport.IsBreach(err)
 }
 
 // printable makes a peer's text fit for a line of a log.

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/discoro/discoro/internal/fault"
+	"github.com/discoro/discoro/internal/transport"
 	"github.com/discoro/discoro/wire"
 )
 
@@ -122,14 +123,14 @@ func (l *link) release(c *claim, err error) {
 
 // up makes the link run on t, which has the claim c. When that has passed to another connection, or the link has ended, it
 // closes t and reports false.
-func (l *link) up(c *claim, t *transport, peer wire.Hello) bool {
+func (l *link) up(c *claim, t *transport.Conn, peer wire.Hello) bool {
 	if l.prev != nil {
 		<-l.prev.told // soon: it is down
 	}
 	l.mu.Lock()
 	if l.claim != c {
 		l.mu.Unlock()
-		t.close()
+		t.Close()
 		return false
 	}
 	l.state, l.claim, l.t, l.peer = linkUp, nil, t, peer
@@ -187,7 +188,7 @@ func (l *link) failWhen(cause error, when func() bool) {
 		l.rt.linkWentDown(l, wasUp, err)
 	}
 	if t != nil {
-		t.close()
+		t.Close()
 	}
 	told := outcome{err: fault.New(fault.Prefix+err.Error(), err)} // some are told of nothing else
 	for _, k := range room {

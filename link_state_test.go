@@ -56,7 +56,7 @@ func TestSimultaneousDials(t *testing.T) {
 		}
 		eventually(t, "one link on either side", func() bool { return len(a.Peers()) == 1 && len(b.Peers()) == 1 })
 		la, lb := upLink(t, a, b), upLink(t, b, a)
-		if near, far := la.t.conn.LocalAddr().String(), lb.t.conn.RemoteAddr().String(); near != far {
+		if near, far := la.t.Frames.LocalAddr().String(), lb.t.Frames.RemoteAddr().String(); near != far {
 			t.Fatalf("round %d: a is connected from %s and b to %s", round, near, far)
 		}
 		if err := a.Disconnect(b.loc); err != nil {

@@ -10,6 +10,8 @@ import (
 	"sync/atomic"
 	"syscall"
 	"time"
+
+	"github.com/discoro/discoro/internal/transport"
 )
 
 // memWindow is how many bytes wait in a stream in memory before its writer does.
@@ -202,10 +204,13 @@ func (e *memEnd) Close() error {
 	return nil
 }
 
-// silentFor tells how long no byte has come from the other side.
-func (e *memEnd) silentFor(now time.Time) time.Duration {
+// SilentFor implements transport.Memory.
+func (e *memEnd) SilentFor(now time.Time) time.Duration {
 	return now.Sub(e.start) - time.Duration(e.lastRead.Load())
 }
+
+// Memory makes package transport use the connection itself in place of yamux.
+func (c *memConn) Memory() transport.Memory { return c.end }
 
 // Read implements [net.Conn].
 func (c *memConn) Read(b []byte) (int, error) {

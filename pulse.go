@@ -8,6 +8,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/discoro/discoro/internal/transport"
 	"github.com/discoro/discoro/wire"
 )
 
@@ -207,8 +208,8 @@ func (l *link) checkPulse(now time.Time) time.Duration {
 }
 
 // silentFor tells how long nothing has come from the peer while this process ran.
-func (l *link) silentFor(now time.Time, t *transport) time.Duration {
-	heard := now.Add(-t.silentFor(now))
+func (l *link) silentFor(now time.Time, t *transport.Conn) time.Duration {
+	heard := now.Add(-t.SilentFor(now))
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if heard.After(l.heard) {

@@ -53,12 +53,23 @@ func greetHostile(t *testing.T, raw net.Conn, p *wire.Protection, bare bool) (*h
 	if bare {
 		return h, nil
 	}
-	if h.session, err = yamux.Client(h.conn, yamuxConfig()); err != nil {
+	if h.session, err = yamux.Client(h.conn, quietYamux()); err != nil {
 		return nil, err
 	}
 	t.Cleanup(func() { h.session.Close() })
 	h.frames, err = h.session.OpenStream()
 	return h, err
+}
+
+// quietYamux is the configuration of a hostile peer's yamux: no pings, no log.
+func quietYamux() *yamux.Config {
+	cfg := yamux.DefaultConfig()
+	cfg.EnableKeepAlive = false
+	cfg.ConnectionWriteTimeout = time.Hour
+	cfg.StreamOpenTimeout = 0
+	cfg.StreamCloseTimeout = 0
+	cfg.LogOutput = io.Discard
+	return cfg
 }
 
 // link returns rt's link to it, once that is up.

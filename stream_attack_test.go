@@ -3,151 +3,144 @@ package discoro
 import (
 	"bytes"
 	"context"
+	"encoding/binary"
 	"errors"
-	"io"
-	"math"
-	"math/rand/v2"
-	"net"
 	"path/filepath"
+	"runtime"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
 	"testing"
-
-	"github.com/hashicorp/yamux"
-	"pgregory.net/rapid"
+	"time"
 
 	"github.com/discoro/discoro/internal/files"
+	"github.com/discoro/discoro/internal/stopwatch"
+	"github.com/discoro/discoro/internal/transport"
+	"github.com/discoro/discoro/wire"
 )
 
-// TestStuckStreams has all the streams of a peer full, whether or not somebody has posted memory there: what else comes over the
-// connection comes all the same, either way, and what is held is bounded.
-func TestStuckStreams(t *testing.T) {
-	t.Parallel()
-	a, b := transports(t)
-	const posted = 3 << 20
-	var writers sync.WaitGroup
-	defer writers.Wait()
-	defer a.close()
-	streams := map[*inStream]bool{}
-	for i := range maxStreams {
-		s, err := a.openStream()
-		if err != nil {
-			t.Fatal(err)
-		}
-		writers.Go(func() {
-			for piece := make([]byte, 100_000); ; {
-				if _, err := s.Write(piece); err != nil {
-					return
-				}
-			}
-		})
-		r, err := b.acceptStream()
-		if err != nil {
-			t.Fatal(err)
-		}
-		if i%2 == 0 {
-			r.post(make([]byte, posted))
-		}
-		streams[r.(yamuxPeerStream).inStream] = i%2 == 0
+// yamuxFrame is a header of yamux, made by hand.
+func yamuxFrame(kind byte, flags uint16, stream, length uint32) []byte {
+	b := binary.BigEndian.AppendUint16([]byte{0, kind}, flags)
+	return binary.BigEndian.AppendUint32(binary.BigEndian.AppendUint32(b, stream), length)
+}
+
+// What yamux's headers have: types, a flag, their size.
+const (
+	yamuxData   = 0
+	yamuxUpdate = 1
+	yamuxPing   = 2
+	yamuxOpen   = 1
+	yamuxHeader = 12
+)
+
+// manyStreams opens n streams beside the first.
+func manyStreams(kind byte, n int) []byte {
+	var b []byte
+	for i := range n {
+		b = append(b, yamuxFrame(kind, yamuxOpen, uint32(2*i+3), 0)...)
 	}
-	eventually(t, "they are all full", func() bool {
-		for s := range streams {
-			s.mu.Lock()
-			window := s.window
-			s.mu.Unlock()
-			if window > 0 {
-				return false
-			}
-		}
-		return true
-	})
-	for _, way := range [][2]*transport{{a, b}, {b, a}} {
-		message, got := bytes.Repeat([]byte("a message"), 1000), make([]byte, 9000)
-		for range 100 {
-			if err := way[0].write(message); err != nil {
+	return b
+}
+
+// yamuxIsNoWayAround shows what a proven peer can do below our frames: floods of pings and of streams cost nothing.
+func yamuxIsNoWayAround(t *testing.T) {
+	t.Parallel()
+	frames := yamuxFrame(yamuxUpdate, yamuxOpen, 1, 0)
+	tests := []struct {
+		name string
+		send []byte
+		want string
+	}{
+		{"pings", bytes.Repeat(yamuxFrame(yamuxPing, 1, 0, 1), 50_000), "sent a ping of yamux"},
+		{"answers to pings", bytes.Repeat(yamuxFrame(yamuxPing, 2, 0, 1), 50_000), "sent a ping of yamux"},
+		{"streams", manyStreams(yamuxUpdate, 1000), "files on their way at once"},
+		{"streams with data", manyStreams(yamuxData, 1000), "files on their way at once"},
+		{"one stream too many", manyStreams(yamuxUpdate, transport.MaxStreams+1), "files on their way at once"},
+		{"the same stream", yamuxFrame(yamuxUpdate, yamuxOpen, 1, 0), ""},
+		{"a stream of this side", yamuxFrame(yamuxUpdate, yamuxOpen, 2, 0), "a number of this side's"},
+		{"a stream twice", append(yamuxFrame(yamuxUpdate, yamuxOpen, 3, 0), yamuxFrame(yamuxUpdate, yamuxOpen, 3, 0)...), "opened a stream of yamux twice"},
+		{"a stream again, which was reset", slices.Concat(yamuxFrame(yamuxUpdate, yamuxOpen, 3, 0), yamuxFrame(yamuxUpdate, 8, 3, 0), yamuxFrame(yamuxUpdate, yamuxOpen, 3, 0)), "opened a stream of yamux twice"},
+		{"another version", []byte("\x07 not yamux at all"), ""},
+		{"no such type", yamuxFrame(9, 0, 1, 0), ""},
+		{"more than the window", append(yamuxFrame(yamuxData, 0, 1, 1<<31), make([]byte, 1<<16)...), ""},
+		{"the end of the stream", yamuxFrame(yamuxUpdate, 4, 1, 0), ""},
+		{"a reset of the stream", yamuxFrame(yamuxUpdate, 8, 1, 0), ""},
+	}
+	rt := testRuntime(t, Config{})
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			h := newHostile(t, rt, true)
+			if _, err := h.conn.Write(frames); err != nil {
 				t.Fatal(err)
 			}
-			if _, err := io.ReadFull(way[1].frames, got); err != nil || !bytes.Equal(got, message) {
-				t.Fatal("a message came otherwise", err)
+			l := h.link(rt)
+			before := runtime.NumGoroutine() // others' come and go, but not by the thousand
+			sent := make(chan struct{})
+			go func() {
+				_, _ = h.conn.Write(tt.send)
+				close(sent)
+			}()
+			if err := waitEnded(t, l); !strings.Contains(err.Error(), tt.want) {
+				t.Errorf("ended with %v, want %q", err, tt.want)
 			}
-		}
-	}
-	for s, some := range streams {
-		s.mu.Lock()
-		if s.full > 1 || !some && len(s.early) != streamWindow || some && len(s.early) > streamWindow {
-			t.Errorf("it holds %d bytes", len(s.early))
-		}
-		s.mu.Unlock()
+			next(t, sent)
+			if more := runtime.NumGoroutine() - before; more > 1000 {
+				t.Errorf("%d goroutines more", more)
+			}
+		})
 	}
 }
 
-// TestAnythingBelowFrames has a peer send any frames of yamux, cut off anywhere: who reads what it opens hears of the end at the latest when
-// the connection ends, and no stream counts for more than one.
-func TestAnythingBelowFrames(t *testing.T) {
+// dataForNoStream is read and dropped: it costs time alone.
+func dataForNoStream(t *testing.T) {
 	t.Parallel()
-	rapid.Check(t, func(t *rapid.T) {
-		random := rand.New(rand.NewPCG(rapid.Uint64().Draw(t, "seed"), 0))
-		one := func(all ...uint32) uint32 { return all[random.IntN(len(all))] }
-		script := yamuxFrame(yamuxTypeWindow, yamuxFlagOpen, 1, 0)
-		for range rapid.IntRange(0, 40).Draw(t, "frames") {
-			kind := byte(one(0, 0, 0, 0, 1, 1, 1, 3))
-			flags := uint16(one(0, 0, 0, 0, 1, 1, 1, 2, 4, 5, 8, 9, 12, 13))
-			length := one(0, 0, 1, 10, 11, 12, 13, 5000, 5000, 70_000)
-			if kind == 3 {
-				length = 0
-			}
-			script = append(script, yamuxFrame(kind, flags, one(1, 2, 3, 3, 5, 5, 7, 9), length)...)
-			if kind == yamuxTypeData {
-				script = append(script, make([]byte, length)...)
+	rt := testRuntime(t, Config{})
+	h := newHostile(t, rt, true)
+	if _, err := h.conn.Write(yamuxFrame(1, 1, 1, 0)); err != nil {
+		t.Fatal(err)
+	}
+	l := h.link(rt)
+	send := append(yamuxFrame(yamuxData, 0, 99, 1000), bytes.Repeat(yamuxFrame(yamuxPing, 1, 0, 1), 1000/yamuxHeader+1)[:1000]...) // a body that looks like pings
+	bye, err := wire.AppendFrame(nil, &wire.Bye{Reason: "heard"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	send = append(append(send, yamuxFrame(yamuxData, 0, 1, uint32(len(bye)))...), bye...)
+	go func() {
+		for i := range send { // byte by byte, so that headers come in pieces
+			if _, err := h.conn.Write(send[i : i+1]); err != nil {
+				return
 			}
 		}
-		if random.IntN(10) == 0 {
-			script = append(script, yamuxFrame(byte(one(0, 1, 2, 4)), 0, one(1, 3, 99), math.MaxUint32)...)
-		}
-		script = script[:len(script)-random.IntN(min(len(script)-yamuxHeader+1, 100))]
+	}()
+	if err := waitEnded(t, l); !strings.Contains(err.Error(), "heard") {
+		t.Errorf("ended with %v", err)
+	}
+}
 
-		near, far := net.Pipe()
-		var all sync.WaitGroup
-		all.Go(func() { _, _ = io.Copy(io.Discard, near) })
-		all.Go(func() {
-			defer near.Close()
-			for len(script) > 0 {
-				n := min(len(script), 1+random.IntN(1+random.IntN(9000)))
-				if _, err := near.Write(script[:n]); err != nil {
-					return
-				}
-				script = script[n:]
-			}
-		})
-		b, err := newTransport(context.Background(), far, false)
-		if err == nil {
-			all.Go(func() { _, _ = io.Copy(io.Discard, b.frames) })
-			for n := byte(0); ; n++ {
-				s, err := b.acceptStream()
-				if err != nil {
-					break
-				}
-				all.Go(func() {
-					if n%2 == 0 {
-						for _, size := range []int{1, 1000, 100} {
-							s.post(make([]byte, size))
-						}
-						_, _ = s.came(context.Background())
-						s.drop()
-					}
-					_, _ = io.Copy(io.Discard, s)
-					b.endStream()
-					_ = s.Close()
-				})
-			}
-			b.close()
-		}
-		all.Wait()
-		if b != nil && len(b.conn.streams.open) > maxStreams {
-			t.Errorf("%d streams are left", len(b.conn.streams.open))
-		}
-	})
+// peerThatOpensNothing proves itself and then never opens the stream of frames.
+func peerThatOpensNothing(t *testing.T) {
+	t.Parallel()
+	rt := testRuntime(t, Config{})
+	h := newHostile(t, rt, true)
+	eventually(t, "it is being greeted", func() bool { return rt.linkIf(h.id) != nil })
+	l := rt.linkIf(h.id)
+	watch := stopwatch.Start(t)
+	if err := waitEnded(t, l); !errors.Is(err, ErrDisconnected) {
+		t.Errorf("ended with %v", err)
+	}
+	watch.Within("waiting for it", 10*time.Second)
+	h = newHostile(t, rt, true)
+	eventually(t, "another is being greeted", func() bool { return rt.linkIf(h.id) != nil })
+	// The runtime's Close, at the end, does not wait for it.
+	watch = stopwatch.Start(t)
+	if err := rt.Close(); err != nil {
+		t.Error(err)
+	}
+	watch.Within("Close", 5*time.Second/2)
 }
 
 // TestFilesBothWays sends files either way at once, and takes some of that back half way: what is sent comes, and of the rest nothing is
@@ -159,7 +152,7 @@ func TestFilesBothWays(t *testing.T) {
 		links := []*link{upLink(t, a, b), upLink(t, b, a)}
 		path, content := someFile(t, "file", 2<<20+17)
 		var all sync.WaitGroup
-		for i := range 2 * maxStreams {
+		for i := range 2 * transport.MaxStreams {
 			from, to := a, b
 			if i%2 == 0 {
 				from, to = b, a
@@ -187,13 +180,7 @@ func TestFilesBothWays(t *testing.T) {
 		}
 		all.Wait()
 		for i, l := range links {
-			eventually(t, "nothing is left of the streams", func() bool {
-				p := &l.t.conn.streams
-				p.mu.Lock()
-				defer p.mu.Unlock()
-				return len(l.files.turns) == 0 && len(p.open) == 0 && len(p.fresh) == 0 && l.t.session.(*yamux.Session).NumStreams() == 1
-			})
-			eventually(t, "the peer may open as many as ever", func() bool { return l.t.conn.scan.mayOpen.Load() == maxStreams })
+			eventually(t, "nothing is left of the streams", func() bool { return len(l.files.turns) == 0 })
 			if err := l.cause(); err != nil {
 				t.Error(err)
 			}

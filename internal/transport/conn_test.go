@@ -1,4 +1,4 @@
-package discoro
+package transport
 
 import (
 	"bytes"
@@ -7,15 +7,12 @@ import (
 	"fmt"
 	"io"
 	"net"
-	"runtime"
 	"slices"
-	"strings"
 	"sync"
 	"testing"
 	"time"
 
-	"github.com/discoro/discoro/internal/stopwatch"
-	"github.com/discoro/discoro/wire"
+	"github.com/discoro/discoro/internal/testkit"
 )
 
 // yamuxFrame is a header of yamux, made by hand.
@@ -33,125 +30,25 @@ func manyStreams(kind byte, n int) []byte {
 	return b
 }
 
-// yamuxIsNoWayAround shows what a proven peer can do below our frames: floods of pings and of streams cost nothing.
-func yamuxIsNoWayAround(t *testing.T) {
-	t.Parallel()
-	const open, update = 1, 1
-	frames := yamuxFrame(update, open, 1, 0)
-	tests := []struct {
-		name string
-		send []byte
-		want string
-	}{
-		{"pings", bytes.Repeat(yamuxFrame(yamuxTypePing, 1, 0, 1), 50_000), errPinged.Error()},
-		{"answers to pings", bytes.Repeat(yamuxFrame(yamuxTypePing, 2, 0, 1), 50_000), errPinged.Error()},
-		{"streams", manyStreams(update, 1000), errOpened.Error()},
-		{"streams with data", manyStreams(yamuxTypeData, 1000), errOpened.Error()},
-		{"one stream too many", manyStreams(update, maxStreams+1), errOpened.Error()},
-		{"the same stream", yamuxFrame(update, open, 1, 0), ""},
-		{"a stream of this side", yamuxFrame(update, open, 2, 0), errOpenedOurs.Error()},
-		{"a stream twice", append(yamuxFrame(update, open, 3, 0), yamuxFrame(update, open, 3, 0)...), errOpenedTwice.Error()},
-		{"a stream again, which was reset", slices.Concat(yamuxFrame(update, open, 3, 0), yamuxFrame(update, 8, 3, 0), yamuxFrame(update, open, 3, 0)), errOpenedTwice.Error()},
-		{"another version", []byte("\x07 not yamux at all"), ""},
-		{"no such type", yamuxFrame(9, 0, 1, 0), ""},
-		{"more than the window", append(yamuxFrame(yamuxTypeData, 0, 1, 1<<31), make([]byte, 1<<16)...), ""},
-		{"the end of the stream", yamuxFrame(update, 4, 1, 0), ""},
-		{"a reset of the stream", yamuxFrame(update, 8, 1, 0), ""},
-	}
-	rt := testRuntime(t, Config{})
-	for _, tt := range tests {
-		t.Run(tt.name, func(t *testing.T) {
-			t.Parallel()
-			h := newHostile(t, rt, true)
-			if _, err := h.conn.Write(frames); err != nil {
-				t.Fatal(err)
-			}
-			l := h.link(rt)
-			before := runtime.NumGoroutine() // others' come and go, but not by the thousand
-			sent := make(chan struct{})
-			go func() {
-				_, _ = h.conn.Write(tt.send)
-				close(sent)
-			}()
-			if err := waitEnded(t, l); !strings.Contains(err.Error(), tt.want) {
-				t.Errorf("ended with %v, want %q", err, tt.want)
-			}
-			next(t, sent)
-			if more := runtime.NumGoroutine() - before; more > 1000 {
-				t.Errorf("%d goroutines more", more)
-			}
-		})
-	}
-}
-
-// dataForNoStream is read and dropped: it costs time alone.
-func dataForNoStream(t *testing.T) {
-	t.Parallel()
-	rt := testRuntime(t, Config{})
-	h := newHostile(t, rt, true)
-	if _, err := h.conn.Write(yamuxFrame(1, 1, 1, 0)); err != nil {
-		t.Fatal(err)
-	}
-	l := h.link(rt)
-	send := append(yamuxFrame(yamuxTypeData, 0, 99, 1000), bytes.Repeat(yamuxFrame(yamuxTypePing, 1, 0, 1), 1000/yamuxHeader+1)[:1000]...) // a body that looks like pings
-	bye, err := wire.AppendFrame(nil, &wire.Bye{Reason: "heard"})
-	if err != nil {
-		t.Fatal(err)
-	}
-	send = append(append(send, yamuxFrame(yamuxTypeData, 0, 1, uint32(len(bye)))...), bye...)
-	go func() {
-		for i := range send { // byte by byte, so that headers come in pieces
-			if _, err := h.conn.Write(send[i : i+1]); err != nil {
-				return
-			}
-		}
-	}()
-	if err := waitEnded(t, l); !strings.Contains(err.Error(), "heard") {
-		t.Errorf("ended with %v", err)
-	}
-}
-
-// peerThatOpensNothing proves itself and then never opens the stream of frames.
-func peerThatOpensNothing(t *testing.T) {
-	t.Parallel()
-	rt := testRuntime(t, Config{})
-	h := newHostile(t, rt, true)
-	eventually(t, "it is being greeted", func() bool { return rt.linkIf(h.id) != nil })
-	l := rt.linkIf(h.id)
-	watch := stopwatch.Start(t)
-	if err := waitEnded(t, l); !errors.Is(err, ErrDisconnected) {
-		t.Errorf("ended with %v", err)
-	}
-	watch.Within("waiting for it", 2*openTimeout)
-	h = newHostile(t, rt, true)
-	eventually(t, "another is being greeted", func() bool { return rt.linkIf(h.id) != nil })
-	// The runtime's Close, at the end, does not wait for it.
-	watch = stopwatch.Start(t)
-	if err := rt.Close(); err != nil {
-		t.Error(err)
-	}
-	watch.Within("Close", openTimeout/2)
-}
-
 // transports returns both ends of a connection; a has dialled.
-func transports(t *testing.T) (a, b *transport) {
+func transports(t *testing.T) (a, b *Conn) {
 	t.Helper()
-	near, far := tcpPair(t)
-	opened := make(chan *transport, 1)
+	near, far := testkit.TCPPair(t)
+	opened := make(chan *Conn, 1)
 	go func() {
-		b, err := newTransport(t.Context(), far, false)
+		b, err := New(t.Context(), far, false)
 		if err != nil {
 			t.Error(err)
 		}
 		opened <- b
 	}()
-	a, err := newTransport(t.Context(), near, true)
+	a, err := New(t.Context(), near, true)
 	if err != nil {
 		t.Fatal(err)
 	}
-	b = next(t, opened)
-	t.Cleanup(a.close)
-	t.Cleanup(b.close)
+	b = testkit.Next(t, opened)
+	t.Cleanup(a.Close)
+	t.Cleanup(b.Close)
 	return a, b
 }
 
@@ -160,17 +57,17 @@ func transports(t *testing.T) (a, b *transport) {
 func TestStreams(t *testing.T) {
 	t.Parallel()
 	a, b := transports(t)
-	for _, from := range []*transport{a, b} {
+	for _, from := range []*Conn{a, b} {
 		to := b
 		if from == b {
 			to = a
 		}
-		for i := range 2*maxStreams + 1 { // each after the one before it
-			s, err := from.openStream()
+		for i := range 2*MaxStreams + 1 { // each after the one before it
+			s, err := from.Open()
 			if err != nil {
 				t.Fatal(err)
 			}
-			r, err := to.acceptStream()
+			r, err := to.Accept()
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -185,7 +82,7 @@ func TestStreams(t *testing.T) {
 			if _, err := r.Write([]byte("and back")); err != nil {
 				t.Fatal(err)
 			}
-			to.endStream()
+			to.Release()
 			r.Close()
 			got, err = io.ReadAll(s)
 			if string(got) != "and back" || err != nil {
@@ -193,7 +90,7 @@ func TestStreams(t *testing.T) {
 			}
 		}
 	}
-	s, err := a.openStream()
+	s, err := a.Open()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -201,12 +98,12 @@ func TestStreams(t *testing.T) {
 	if _, err := s.Read(make([]byte, 1)); err == nil {
 		t.Error("a read beyond its deadline")
 	}
-	b.close()
+	b.Close()
 	_ = s.SetReadDeadline(time.Time{})
 	if _, err := s.Read(make([]byte, 1)); err == nil {
 		t.Error("a read beyond the connection's end")
 	}
-	if _, err := a.acceptStream(); err == nil {
+	if _, err := a.Accept(); err == nil {
 		t.Error("a stream came beyond the connection's end")
 	}
 }
@@ -229,7 +126,7 @@ func TestWatchedConnJoins(t *testing.T) {
 		{"going away", [][]byte{head(3, 0)}, []int{12}},
 		{"no data", [][]byte{head(yamuxTypeData, 0), head(1, 5)}, []int{12, 12}},
 		{"a body like a header", [][]byte{head(yamuxTypeData, 12), likeHead, head(1, 1)}, []int{24, 12}},
-		{"the largest", [][]byte{head(yamuxTypeData, writeChunk), body(writeChunk)}, []int{12 + writeChunk}},
+		{"the largest", [][]byte{head(yamuxTypeData, maxWrite), body(maxWrite)}, []int{12 + maxWrite}},
 	}
 	for _, tt := range tests {
 		below := &recordConn{}
@@ -249,32 +146,12 @@ func TestWatchedConnJoins(t *testing.T) {
 	}
 }
 
-// tcpPair returns both ends of a connection over loopback.
-func tcpPair(t *testing.T) (a, b net.Conn) {
-	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer l.Close()
-	a, err = net.Dial("tcp", l.Addr().String())
-	if err != nil {
-		t.Fatal(err)
-	}
-	b, err = l.Accept()
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { a.Close(); b.Close() })
-	return a, b
-}
-
 // TestWatchedConnOverTCP writes bodies of all sizes to a socket, and reads them there.
 func TestWatchedConnOverTCP(t *testing.T) {
 	t.Parallel()
-	a, b := tcpPair(t)
+	a, b := testkit.TCPPair(t)
 	c := newWatchedConn(a, 0)
-	for _, size := range []int{1, copyJoined, copyJoined + 1, writeChunk} {
+	for _, size := range []int{1, copyJoined, copyJoined + 1, maxWrite} {
 		head, body := yamuxFrame(yamuxTypeData, 0, 1, uint32(size)), bytes.Repeat([]byte{byte(size)}, size)
 		var written sync.WaitGroup
 		written.Go(func() {
@@ -293,8 +170,8 @@ func TestWatchedConnOverTCP(t *testing.T) {
 	b.Close()
 	var err error
 	for err == nil { // the kernel takes some before it hears of it
-		if _, err = c.Write(yamuxFrame(yamuxTypeData, 0, 1, writeChunk)); err == nil {
-			_, err = c.Write(make([]byte, writeChunk))
+		if _, err = c.Write(yamuxFrame(yamuxTypeData, 0, 1, maxWrite)); err == nil {
+			_, err = c.Write(make([]byte, maxWrite))
 		}
 	}
 }
@@ -311,8 +188,8 @@ func TestWatchedConnErrors(t *testing.T) {
 		{10, 12, 0, io.ErrClosedPipe},
 		{10, 15, 3, io.ErrClosedPipe},
 		{10, 15, 3, nil}, // short
-		{writeChunk, 5, 0, io.ErrClosedPipe},
-		{writeChunk, 20, 8, io.ErrClosedPipe},
+		{maxWrite, 5, 0, io.ErrClosedPipe},
+		{maxWrite, 20, 8, io.ErrClosedPipe},
 	} {
 		c := newWatchedConn(&recordConn{limited: true, room: tt.room, err: tt.err}, 0)
 		if _, err := c.Write(yamuxFrame(yamuxTypeData, 0, 1, uint32(tt.body))); err != nil {

@@ -1,4 +1,4 @@
-package discoro
+package transport
 
 import (
 	"context"
@@ -38,7 +38,7 @@ func TestAnythingToOwnStreams(t *testing.T) {
 		near, far := net.Pipe()
 		var all sync.WaitGroup
 		all.Go(func() { _, _ = io.Copy(io.Discard, far) })
-		a, err := newTransport(context.Background(), near, true)
+		a, err := New(context.Background(), near, true)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -52,10 +52,10 @@ func TestAnythingToOwnStreams(t *testing.T) {
 				script = script[n:]
 			}
 		})
-		all.Go(func() { _, _ = io.Copy(io.Discard, a.frames) })
+		all.Go(func() { _, _ = io.Copy(io.Discard, a.Frames) })
 		ids := []uint32{}
 		for range 4 {
-			s, err := a.openStream()
+			s, err := a.Open()
 			if err != nil {
 				break // the connection has ended, and all that is known of the stream goes with it
 			}
@@ -69,12 +69,12 @@ func TestAnythingToOwnStreams(t *testing.T) {
 			})
 		}
 		for err == nil {
-			_, err = a.acceptStream()
+			_, err = a.Accept()
 		}
-		a.close()
+		a.Close()
 		all.Wait()
 		for _, id := range ids {
-			if a.conn.own.open[id] != nil {
+			if a.watched.own.open[id] != nil {
 				t.Errorf("stream %d is left", id)
 			}
 		}

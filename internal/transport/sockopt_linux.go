@@ -1,4 +1,4 @@
-package discoro
+package transport
 
 import (
 	"net"
@@ -8,11 +8,13 @@ import (
 // tcpNotSentLowat is TCP_NOTSENT_LOWAT, which package syscall does not name.
 const tcpNotSentLowat = 25
 
-// maxUnsent is how many bytes the kernel takes that it cannot send yet. What is written later, such as a small message
-// between the parts of a large one, waits behind these on a slow link: here they are 4 s at 256 kbit/s, not minutes.
+// maxUnsent is how many bytes the kernel takes that it cannot send yet. What is written later, such as
+// a small message between the parts of a large one, waits behind these on a slow link: 4 s at
+// 256 kbit/s. Without the limit it would be minutes.
 const maxUnsent = 128 << 10
 
-// limitUnsent bounds what the kernel holds of a connection's unsent bytes. Without it the link works all the same.
+// limitUnsent bounds how many unsent bytes of a connection the kernel holds. It ignores errors: the
+// link works without it.
 func limitUnsent(conn net.Conn) {
 	tcp, ok := conn.(*net.TCPConn)
 	if !ok {

@@ -1,4 +1,4 @@
-package discoro
+package transport
 
 import (
 	"bytes"
@@ -16,6 +16,8 @@ import (
 	"time"
 
 	"github.com/hashicorp/yamux"
+
+	"github.com/discoro/discoro/internal/testkit"
 )
 
 // ownStream returns a stream that this side has opened on c, as yamux opens one.
@@ -159,28 +161,28 @@ func TestOwnStreamReset(t *testing.T) {
 // it comes, in order, and what goes over the stream of frames in between.
 func TestOwnStreamsToYamux(t *testing.T) {
 	t.Parallel()
-	near, far := tcpPair(t)
+	near, far := testkit.TCPPair(t)
 	cfg := yamuxConfig()
 	mux, err := yamux.Server(far, cfg)
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer mux.Close()
-	a, err := newTransport(context.Background(), near, true)
+	a, err := New(context.Background(), near, true)
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer a.close()
+	defer a.Close()
 	frames, err := mux.Accept()
 	if err != nil {
 		t.Fatal(err)
 	}
 	var all sync.WaitGroup
 	all.Go(func() {
-		sendAndCompare(t, writerFunc(func(p []byte) (int, error) { return len(p), a.write(p) }), frames, 0)
+		sendAndCompare(t, writerFunc(func(p []byte) (int, error) { return len(p), a.Write(p) }), frames, 0)
 	})
 	for i := range uint64(5) {
-		out, err := a.openStream()
+		out, err := a.Open()
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -198,20 +200,20 @@ func TestOwnStreamsToYamux(t *testing.T) {
 		})
 	}
 	all.Wait()
-	if n := len(a.conn.own.open); n > 0 {
+	if n := len(a.watched.own.open); n > 0 {
 		t.Errorf("%d streams are left", n)
 	}
 }
 
 // resetSession opens streams as yamux does those that the peer resets before they are opened: nothing says on the connection that they are.
 type resetSession struct {
-	session
+	Session
 
 	own *ownStreams
 }
 
 func (s resetSession) Open() (net.Conn, error) {
-	c, err := s.session.Open()
+	c, err := s.Session.Open()
 	if err == nil {
 		s.own.closed(c.(*yamux.Stream).StreamID())
 	}
@@ -222,8 +224,8 @@ func (s resetSession) Open() (net.Conn, error) {
 func TestOwnStreamResetEarly(t *testing.T) {
 	t.Parallel()
 	a, _ := transports(t)
-	a.session = resetSession{a.session, &a.conn.own}
-	if s, err := a.openStream(); s != nil || !errors.Is(err, errResetEarly) {
+	a.session = resetSession{a.session, &a.watched.own}
+	if s, err := a.Open(); s != nil || !errors.Is(err, errResetEarly) {
 		t.Errorf("got %v, %v", s, err)
 	}
 }
@@ -236,18 +238,18 @@ func TestOpenedOurs(t *testing.T) {
 		id   uint32
 		want error
 	}{{2, nil}, {3, errOpenedOurs}} {
-		near, far := tcpPair(t)
-		a, err := newTransport(t.Context(), near, true)
+		near, far := testkit.TCPPair(t)
+		a, err := New(t.Context(), near, true)
 		if err != nil {
 			t.Fatal(err)
 		}
 		if _, err := far.Write(yamuxFrame(yamuxTypeWindow, yamuxFlagOpen, tt.id, 0)); err != nil {
 			t.Fatal(err)
 		}
-		if _, err := a.acceptStream(); !errors.Is(err, tt.want) {
+		if _, err := a.Accept(); !errors.Is(err, tt.want) {
 			t.Errorf("stream %d: %v, want %v", tt.id, err, tt.want)
 		}
-		a.close()
+		a.Close()
 	}
 }
 

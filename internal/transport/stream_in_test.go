@@ -1,4 +1,4 @@
-package discoro
+package transport
 
 import (
 	"bytes"
@@ -87,7 +87,7 @@ func TestPastYamux(t *testing.T) {
 			}
 		}
 		type posting struct {
-			in     peerStream
+			in     PeerStream
 			id     uint32
 			posted [][]byte
 		}
@@ -97,7 +97,7 @@ func TestPastYamux(t *testing.T) {
 			for left := len(bodies[id]); left > 0 && random.IntN(4) > 0; { // the rest is read
 				p.posted = append(p.posted, make([]byte, 1+random.IntN(left)))
 				left -= len(p.posted[len(p.posted)-1])
-				p.in.post(p.posted[len(p.posted)-1])
+				p.in.Post(p.posted[len(p.posted)-1])
 			}
 			all = append(all, p)
 		}
@@ -114,7 +114,7 @@ func TestPastYamux(t *testing.T) {
 		for _, p := range all {
 			var body []byte
 			for _, b := range p.posted {
-				if n, err := p.in.came(context.Background()); n != len(b) || err != nil {
+				if n, err := p.in.Came(context.Background()); n != len(b) || err != nil {
 					t.Fatalf("of %d bytes came %d, %v", len(b), n, err)
 				}
 				body = append(body, b...)
@@ -205,7 +205,7 @@ func TestPeerStreamWindow(t *testing.T) {
 	if n, err := io.ReadFull(s, make([]byte, leastGrant-1)); n != leastGrant-1 || err != nil || granted() != 0 {
 		t.Errorf("a little was read: %d, %v", n, err)
 	}
-	s.post(make([]byte, streamWindow))
+	s.Post(make([]byte, streamWindow))
 	if n := granted(); n != leastGrant-1 {
 		t.Errorf("for room as large as the window %d bytes were granted", n)
 	}
@@ -213,22 +213,22 @@ func TestPeerStreamWindow(t *testing.T) {
 		t.Fatal(err)
 	}
 	s.take(make([]byte, 10))
-	s.post(make([]byte, 1000))
+	s.Post(make([]byte, 1000))
 	if n := granted(); n != 1000 {
 		t.Errorf("for more room %d bytes were granted", n)
 	}
 	s.take(make([]byte, streamWindow-10))
-	if n, err := s.came(t.Context()); n != streamWindow || err != nil {
+	if n, err := s.Came(t.Context()); n != streamWindow || err != nil {
 		t.Errorf("came %d, %v", n, err)
 	}
 	send(999)
 	ctx, cancel := context.WithCancelCause(t.Context())
 	cause := errors.New("enough")
 	cancel(cause)
-	if n, err := s.came(ctx); n != 999 || !errors.Is(err, cause) || granted() != 0 {
+	if n, err := s.Came(ctx); n != 999 || !errors.Is(err, cause) || granted() != 0 {
 		t.Errorf("came %d, %v", n, err)
 	}
-	s.drop()
+	s.Drop()
 	if n := granted(); n != streamWindow-1 { // of the room that was dropped a byte was still to come
 		t.Errorf("when what was posted is dropped %d bytes are granted", n)
 	}
@@ -240,8 +240,8 @@ func TestPeerStreamWindow(t *testing.T) {
 	if n, err := io.Copy(io.Discard, s); n != streamWindow || err != nil {
 		t.Errorf("read %d, %v", n, err)
 	}
-	s.post(make([]byte, 10))
-	if n, err := s.came(t.Context()); n != 0 || !errors.Is(err, io.ErrUnexpectedEOF) {
+	s.Post(make([]byte, 10))
+	if n, err := s.Came(t.Context()); n != 0 || !errors.Is(err, io.ErrUnexpectedEOF) {
 		t.Errorf("beyond the end came %d, %v", n, err)
 	}
 }
