@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/discoro/discoro/internal/fault"
+	"github.com/discoro/discoro/internal/schedule"
 	"github.com/discoro/discoro/wire"
 )
 
@@ -96,7 +97,7 @@ func NewComputation(rt *Runtime, cfg ...ComputationConfig) (*Computation, error)
 	if slices.Contains(c.Functions, "") {
 		return nil, errors.New("discoro: ComputationConfig.Functions: a name is empty")
 	}
-	if _, err := compileFilters(c.NodeFilters); err != nil {
+	if err := schedule.CheckFilters(filtersToWire(c.NodeFilters)); err != nil {
 		return nil, err
 	}
 	if c.Files, err = settleFiles(c.Files); err != nil {

@@ -57,7 +57,7 @@ func (r *schedulerRole) banner() string {
 	return fmt.Sprintf("scheduler %s at %v, id %x\n%s", r.Name(), r.Location(), r.id[:4], r.protection())
 }
 
-func (r *schedulerRole) leave()                { r.loop.do(func(l *schedLoop) { l.state.leaving = true }) }
+func (r *schedulerRole) leave()                { r.loop.do(func(l *schedLoop) { l.state.Leave() }) }
 func (r *schedulerRole) left() <-chan struct{} { return r.loop.over }
 
 func (r *schedulerRole) closeActive(closed func()) {
@@ -67,6 +67,6 @@ func (r *schedulerRole) closeActive(closed func()) {
 // status shows what the scheduler knows.
 func (r *schedulerRole) status(context.Context) string {
 	var text string
-	r.loop.do(func(l *schedLoop) { text = l.state.describe() })
+	r.loop.do(func(l *schedLoop) { text = l.state.Describe() })
 	return fmt.Sprintf("scheduler %s at %v\n%s", r.Name(), r.Location(), text)
 }

@@ -16,10 +16,10 @@ import (
 const missedPulses = 5
 
 // maxPulse bounds what a peer may say of the time between its pulses.
-const maxPulse = time.Hour
+const maxPulse = wire.MaxPulse
 
 // leastPulse bounds what a computation may ask for.
-const leastPulse = 10 * time.Millisecond
+const leastPulse = wire.LeastPulse
 
 // heartbeat is how often a runtime gives signs of life: its own default, and while it has a part in computations as often as
 // the most demanding of them wants.

@@ -3,33 +3,11 @@ package discoro
 import (
 	"context"
 	"errors"
-	"fmt"
 	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
-
-	"github.com/discoro/discoro/wire"
 )
-
-// TestSchedStateReportOfARun asks why a run has not started: it waits for a server, or is under way.
-func TestSchedStateReportOfARun(t *testing.T) {
-	t.Parallel()
-	b := newSchedBed(t)
-	b.on(schedClientPeer(1), &wire.Submit{Token: schedToken(1)}, "c1: ComputationScheduled")
-	b.on(schedNodePeer(1), schedOffer(), "c1: NodeDiscovered node 1001", "n1: reserve")
-	report := func(job int, want string) {
-		t.Helper()
-		if got := b.state.report(schedToken(1), schedJobID(1, job)); got != want {
-			t.Errorf("of run %d: %q, want %q", job, got, want)
-		}
-	}
-	b.run(1, wire.Where{})
-	report(1, b.state.report(schedToken(1), wire.JobID{}))
-	b.up(1, 1, true, "s1: start 1")
-	report(1, "it was sent to server h:2001, which has not said yet that it has started")
-	report(2, fmt.Sprintf("it has not come to the scheduler at %v yet", b.state.at))
-}
 
 var reportSize = Register("report.size", func(_ *Coro, b []byte) (int, error) { return len(b), nil })
 

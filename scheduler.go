@@ -6,6 +6,8 @@ import (
 	"log/slog"
 	"time"
 
+	"github.com/discoro/discoro/internal/fault"
+	"github.com/discoro/discoro/internal/schedule"
 	"github.com/discoro/discoro/wire"
 )
 
@@ -246,7 +248,7 @@ func (rt *Runtime) refuseRole(l *link, f wire.Frame) {
 	case *wire.Near:
 		l.reply(f.Call, outcome{err: fmt.Errorf("discoro: the runtime at %v is no node: %w", rt.loc, ErrNotFound)})
 	case *wire.Run:
-		l.tell(refused(f, err))
+		l.tell(&wire.Done{Token: f.Token, Job: f.Job, Outcome: *failed(fault.Because(err, "run %s", f.Call.Func))})
 	default:
 		rt.log.Debug("a frame came for a role that this runtime has not", slog.Int("kind", int(f.Kind())),
 			slog.String("peer", l.location().String()))
@@ -260,7 +262,7 @@ type schedLoop struct {
 	timer *time.Timer      // puts a tick
 	box   actor[roleEvent] // has what follows to itself
 
-	state *schedState
+	state *schedule.State
 	links map[wire.ID]*link // over which the state knows its peers: what it decides for a peer goes there, or nowhere
 	wake  time.Time         // what timer is set to
 	pulse time.Duration     // what the active computation asks for; 0: there is none
@@ -272,8 +274,13 @@ type schedLoop struct {
 }
 
 func newSchedLoop(rt *Runtime, cfg *SchedulerConfig) *schedLoop {
-	l := &schedLoop{rt: rt, look: newLookout(rt), state: newSchedState(), links: map[wire.ID]*link{rt.id: rt.self}, over: make(chan struct{})}
-	l.state.self, l.state.at, l.state.zombies, l.state.leastPing = rt.id, rt.loc, zombiesOf(cfg.ZombiePeriod), cfg.leastPing
+	state := schedule.New(schedule.Config{
+		Self: rt.id, At: rt.loc.String(), Zombies: schedule.PeriodsOf(cfg.ZombiePeriod, DefaultZombiePeriod), LeastPing: cfg.leastPing,
+		Failure: encodeError, Lost: func(server wire.Peer, fn string, cause error) error {
+			return &ServerLostError{Server: peerLocation(server), Func: fn, Cause: cause}
+		},
+	})
+	l := &schedLoop{rt: rt, look: newLookout(rt), state: state, links: map[wire.ID]*link{rt.id: rt.self}, over: make(chan struct{})}
 	l.box.handle = l.step
 	l.timer = time.AfterFunc(time.Hour, func() { l.box.put(roleEvent{tick: true}) })
 	l.timer.Stop()
@@ -282,17 +289,17 @@ func newSchedLoop(rt *Runtime, cfg *SchedulerConfig) *schedLoop {
 
 // step turns an event of the loop into one of the state, and does what that decides.
 func (l *schedLoop) step(e roleEvent) {
-	l.state.now = time.Now()
+	now := time.Now()
 	switch {
 	case e.do != nil:
 		e.do(l)
 	case e.tick:
 		l.wake = time.Time{}
-		l.state.tick()
-	case !l.feed(e):
+		l.state.Tick(now)
+	case !l.feed(now, e):
 		return
 	}
-	for _, e := range l.state.take() {
+	for _, e := range l.state.Take() {
 		l.perform(e)
 	}
 	l.keepTime()
@@ -301,14 +308,14 @@ func (l *schedLoop) step(e roleEvent) {
 
 // keepTime sets the timer and the intervals as the state wants them.
 func (l *schedLoop) keepTime() {
-	if at := l.state.wake; !at.Equal(l.wake) {
+	if at := l.state.Wake(); !at.Equal(l.wake) {
 		l.wake = at
 		l.timer.Stop()
 		if !at.IsZero() && l.rt.ctx.Err() == nil {
 			l.timer.Reset(time.Until(at))
 		}
 	}
-	pulse, ping := l.state.intervals()
+	pulse, ping := l.state.Intervals()
 	if pulse != l.pulse {
 		l.rt.beat.change(l.pulse, pulse)
 		l.pulse = pulse
@@ -320,43 +327,43 @@ func (l *schedLoop) keepTime() {
 }
 
 // feed gives an event to the state; it reports false when there was nothing to give.
-func (l *schedLoop) feed(e roleEvent) bool {
+func (l *schedLoop) feed(now time.Time, e roleEvent) bool {
 	id := e.link.id
 	old := l.links[id]
 	switch {
 	case e.down != nil:
 		if old == e.link {
 			delete(l.links, id)
-			l.state.down(id, e.down.Error())
+			l.state.Down(now, id, e.down.Error())
 		}
 	case old != e.link:
 		if _, up := e.link.isUp(); !up {
 			return false // it ended before this event came
 		}
 		if old != nil {
-			l.state.down(id, "it has connected anew")
+			l.state.Down(now, id, "it has connected anew")
 		}
 		l.links[id] = e.link
 	}
 	if e.frame != nil {
 		loc := e.link.location()
-		l.state.frame(wire.Peer{ID: id, Host: loc.Addr, Port: loc.Port}, e.frame)
+		l.state.Frame(now, wire.Peer{ID: id, Host: loc.Addr, Port: loc.Port}, e.frame)
 	}
 	return true
 }
 
 // perform does what the state decided.
-func (l *schedLoop) perform(e effect) {
-	link := l.links[e.to.ID]
+func (l *schedLoop) perform(e schedule.Effect) {
+	link := l.links[e.To.ID]
 	if link == nil {
 		return // its end is on the way here, or was
 	}
-	if e.frame == nil {
-		link.reply(e.call, e.answer)
+	if e.Frame == nil {
+		link.reply(e.Call, outcome{val: e.Answer.Value, err: e.Answer.Err})
 		return
 	}
-	if f, ok := e.frame.(*wire.Reserve); ok {
+	if f, ok := e.Frame.(*wire.Reserve); ok {
 		f.Scheduler = l.rt.peer()
 	}
-	link.tell(e.frame)
+	link.tell(e.Frame)
 }

@@ -13,19 +13,19 @@ type StatusKind uint8
 
 // What a Status can tell, in the order in which it happens.
 const (
-	NodeDiscovered       StatusKind = 1  // a node is known, and will be used if it fits
-	NodeInitialized      StatusKind = 2  // the first server of a node is about to be usable
-	NodeClosed           StatusKind = 3  // a node serves the computation no longer
-	NodeIgnore           StatusKind = 4  // a node does not fit, or refused; Reason says why
-	NodeDisconnected     StatusKind = 5  // the link to a node broke
-	ServerDiscovered     StatusKind = 11 // a server exists and is being set up
-	ServerInitialized    StatusKind = 12 // a server can be used
-	ServerClosed         StatusKind = 13 // a server serves the computation no longer
-	ServerIgnore         StatusKind = 14 // a server could not be set up; Reason says why
-	ServerDisconnected   StatusKind = 15 // a server was lost, with what it ran
-	CoroCreated          StatusKind = 20 // a run has started; Coro tells which
-	ComputationScheduled StatusKind = 23 // the computation's turn has come
-	ComputationClosed    StatusKind = 25 // it is over: the last message
+	NodeDiscovered       StatusKind = wire.StatusNodeDiscovered       // a node is known, and will be used if it fits
+	NodeInitialized      StatusKind = wire.StatusNodeInitialized      // the first server of a node is about to be usable
+	NodeClosed           StatusKind = wire.StatusNodeClosed           // a node serves the computation no longer
+	NodeIgnore           StatusKind = wire.StatusNodeIgnore           // a node does not fit, or refused; Reason says why
+	NodeDisconnected     StatusKind = wire.StatusNodeDisconnected     // the link to a node broke
+	ServerDiscovered     StatusKind = wire.StatusServerDiscovered     // a server exists and is being set up
+	ServerInitialized    StatusKind = wire.StatusServerInitialized    // a server can be used
+	ServerClosed         StatusKind = wire.StatusServerClosed         // a server serves the computation no longer
+	ServerIgnore         StatusKind = wire.StatusServerIgnore         // a server could not be set up; Reason says why
+	ServerDisconnected   StatusKind = wire.StatusServerDisconnected   // a server was lost, with what it ran
+	CoroCreated          StatusKind = wire.StatusCoroCreated          // a run has started; Coro tells which
+	ComputationScheduled StatusKind = wire.StatusComputationScheduled // the computation's turn has come
+	ComputationClosed    StatusKind = wire.StatusComputationClosed    // it is over: the last message
 )
 
 // String returns the kind's name.

@@ -98,7 +98,7 @@ func frozenResult(b []byte, err error) error {
 }
 
 func (c *memCluster) jobsAtScheduler() (n int) {
-	c.sched.loop.do(func(l *schedLoop) { n = len(l.state.jobs) })
+	c.sched.loop.do(func(l *schedLoop) { n = l.state.Counts().Jobs })
 	return n
 }
 

@@ -7,6 +7,7 @@ import (
 	"net"
 	"testing"
 
+	"github.com/discoro/discoro/internal/schedule"
 	"github.com/discoro/discoro/wire"
 )
 
@@ -77,10 +78,10 @@ func execute[R any](f *farClient, c Call[R]) (R, error) {
 }
 
 // eventuallyAt waits until the scheduler's state is as cond says.
-func (f *farClient) eventuallyAt(what string, cond func(*schedState) bool) {
+func (f *farClient) eventuallyAt(what string, cond func(schedule.Counts) bool) {
 	f.Helper()
 	eventually(f.T, what, func() (ok bool) {
-		f.sched.loop.do(func(l *schedLoop) { ok = cond(l.state) })
+		f.sched.loop.do(func(l *schedLoop) { ok = cond(l.state.Counts()) })
 		return ok
 	})
 }
@@ -139,12 +140,12 @@ func TestUnheardRunsOfANodeThatDrains(t *testing.T) {
 					results <- err
 				}()
 			}
-			f.eventuallyAt("both runs have ended at the server", func(s *schedState) bool {
-				return len(s.jobs) == 0 && len(s.active.nodes[0].servers[0].ended) == 2
+			f.eventuallyAt("both runs have ended at the server", func(s schedule.Counts) bool {
+				return s.Jobs == 0 && s.Unheard == 2
 			})
 			drained := make(chan error, 1)
 			go func() { drained <- f.node.Drain(f.ctx) }()
-			f.eventuallyAt("the node is released", func(s *schedState) bool { return s.closing == 1 })
+			f.eventuallyAt("the node is released", func(s schedule.Counts) bool { return s.Closing == 1 })
 			select {
 			case err := <-results:
 				t.Fatalf("a run has ended with %v", err)
@@ -174,7 +175,7 @@ func TestDrainOverASlowLink(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	f.eventuallyAt("the run has ended at the server", func(s *schedState) bool { return len(s.jobs) == 0 })
+	f.eventuallyAt("the run has ended at the server", func(s schedule.Counts) bool { return s.Jobs == 0 })
 	drained := make(chan error, 1)
 	go func() { drained <- f.node.Drain(f.ctx) }()
 	if b, err := Result[[]byte](f.ctx, co); len(b) != large || err != nil {

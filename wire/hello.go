@@ -13,10 +13,13 @@ import (
 	"github.com/fxamacker/cbor/v2"
 )
 
-// Bounds of what a hello may say.
+// maxHelloText bounds Name, Host and Build of a hello, each, in bytes.
+const maxHelloText = 256
+
+// Bounds of the time between two pulses.
 const (
-	maxHelloText = 256       // bytes of Name, Host and Build, each
-	maxPulse     = time.Hour // between two pulses
+	LeastPulse = 10 * time.Millisecond // the least that a computation may ask for
+	MaxPulse   = time.Hour             // the most that a runtime may announce, or a computation ask for
 )
 
 // ID is the identity of one start of a runtime: random, never an address. It is a byte string of 16 bytes in cbor.
@@ -84,7 +87,7 @@ func (h Hello) fault() string {
 		return "its id is zero"
 	case h.Port < 0 || h.Port > 1<<16-1:
 		return fmt.Sprintf("its port is %d", h.Port)
-	case h.Pulse <= 0 || h.Pulse > maxPulse:
+	case h.Pulse <= 0 || h.Pulse > MaxPulse:
 		return fmt.Sprintf("its pulse is %v, of more than 0 and at most 1h", h.Pulse)
 	}
 	return ""

@@ -1,10 +1,11 @@
-package discoro
+package schedule
 
 import (
 	"container/list"
 	"fmt"
 	"iter"
 
+	"github.com/discoro/discoro/internal/fault"
 	"github.com/discoro/discoro/wire"
 )
 
@@ -67,7 +68,7 @@ func (q *runQueue) full(f *wire.Run) error {
 	}
 	return fmt.Errorf("%d runs, with %d bytes of arguments and names, wait for a server at the scheduler, which keeps at most %d and %d: "+
 		"start fewer at a time, or use RemoteCoroScheduler, whose arguments wait at the client: %w",
-		q.len(), q.bytes, maxWaiting, maxWaitingBytes, ErrRejected)
+		q.len(), q.bytes, maxWaiting, maxWaitingBytes, fault.Rejected)
 }
 
 func (q *runQueue) has(id wire.JobID) bool { return q.at[id] != nil }

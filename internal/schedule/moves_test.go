@@ -1,14 +1,14 @@
-package discoro
+package schedule
 
 import (
 	"time"
 
-	"pgregory.net/rapid"
-
+	"github.com/discoro/discoro/internal/fault"
 	"github.com/discoro/discoro/wire"
+	"pgregory.net/rapid"
 )
 
-// What the peers of a schedWorld do, one move a method.
+// What the peers of a world do, one move a method.
 
 // zombieFrom draws a zombie period, none most often.
 func zombieFrom(t *rapid.T) time.Duration {
@@ -16,11 +16,11 @@ func zombieFrom(t *rapid.T) time.Duration {
 }
 
 // timePasses lets time pass, and the state look when it wants to.
-func (w *schedWorld) timePasses(t *rapid.T) {
+func (w *world) timePasses(t *rapid.T) {
 	s := w.state
 	s.now = s.now.Add(time.Duration(rapid.IntRange(1, 20).Draw(t, "seconds")) * time.Second)
 	if !s.wake.IsZero() && !s.now.Before(s.wake) {
-		s.tick()
+		s.Tick(s.now)
 		w.book()
 	}
 	if s.active != nil && len(w.usable) > 0 {
@@ -35,17 +35,17 @@ func (w *schedWorld) timePasses(t *rapid.T) {
 	}
 }
 
-func (w *schedWorld) offers(n *worldNode, free bool) {
+func (w *world) offers(n *worldNode, free bool) {
 	w.feed(n.peer, &wire.Offer{Free: free, Leaving: n.leaving, Reason: "busy", Zombie: int64(n.zombie)})
 }
 
-func (w *schedWorld) nodeComes(t *rapid.T) {
-	n := &worldNode{peer: schedNodePeer(w.next()), zombie: zombieFrom(t)}
+func (w *world) nodeComes(t *rapid.T) {
+	n := &worldNode{peer: nodePeer(w.next()), zombie: zombieFrom(t)}
 	w.nodes[n.peer.ID] = n
 	w.offers(n, true)
 }
 
-func (w *schedWorld) nodeOffers(t *rapid.T) {
+func (w *world) nodeOffers(t *rapid.T) {
 	n, ok := pickFrom(w, w.nodes, always)
 	if !ok {
 		return
@@ -55,7 +55,7 @@ func (w *schedWorld) nodeOffers(t *rapid.T) {
 	w.offers(n, free)
 }
 
-func (w *schedWorld) nodeReleases(t *rapid.T) {
+func (w *world) nodeReleases(t *rapid.T) {
 	n, ok := pickFrom(w, w.nodes, func(n *worldNode) bool { return len(n.asks) > 0 })
 	if !ok {
 		return
@@ -67,7 +67,7 @@ func (w *schedWorld) nodeReleases(t *rapid.T) {
 	for id, sv := range w.servers { // a Release may come meanwhile, as the scheduler does not know yet
 		if sv.node == n && rapid.Bool().Draw(t, "server's link ends") {
 			delete(w.servers, id)
-			w.state.down(id, "closed")
+			w.state.Down(w.state.now, id, "closed")
 			w.book()
 		}
 	}
@@ -79,7 +79,7 @@ func (w *schedWorld) nodeReleases(t *rapid.T) {
 	}
 }
 
-func (w *schedWorld) nodeGoes(*rapid.T) {
+func (w *world) nodeGoes(*rapid.T) {
 	n, ok := pickFrom(w, w.nodes, always)
 	if !ok {
 		return
@@ -88,29 +88,29 @@ func (w *schedWorld) nodeGoes(*rapid.T) {
 	for id, sv := range w.servers {
 		if sv.node == n {
 			delete(w.servers, id)
-			w.state.down(id, "its node is gone")
+			w.state.Down(w.state.now, id, "its node is gone")
 			w.book()
 		}
 	}
 }
 
-func (w *schedWorld) serverComes(t *rapid.T) {
+func (w *world) serverComes(t *rapid.T) {
 	n, ok := pickFrom(w, w.nodes, func(n *worldNode) bool { return len(n.asks) > 0 })
 	if !ok {
 		return
 	}
-	sv := &worldServer{peer: schedServerPeer(w.next()), node: n, token: n.asks[0]}
+	sv := &worldServer{peer: serverPeer(w.next()), node: n, token: n.asks[0]}
 	w.servers[sv.peer.ID] = sv
 	if rapid.Bool().Draw(t, "node says so first") {
 		w.nodeSaysUp(sv)
 	}
 }
 
-func (w *schedWorld) nodeSaysUp(sv *worldServer) {
+func (w *world) nodeSaysUp(sv *worldServer) {
 	w.feed(sv.node.peer, &wire.Servers{Token: sv.token, Up: []wire.ServerInfo{{Peer: sv.peer}}})
 }
 
-func (w *schedWorld) serverReady(t *rapid.T) {
+func (w *world) serverReady(t *rapid.T) {
 	sv, ok := pickFrom(w, w.servers, func(sv *worldServer) bool { return !sv.said })
 	if !ok {
 		return
@@ -118,7 +118,7 @@ func (w *schedWorld) serverReady(t *rapid.T) {
 	sv.said = true
 	f := &wire.Ready{Token: sv.token, Node: sv.node.peer.ID, Info: wire.ServerInfo{Peer: sv.peer}}
 	if rapid.IntRange(0, 5).Draw(t, "fails") == 0 {
-		f.Err = encodeError(ErrDisconnected)
+		f.Err = failure(fault.Disconnected)
 	}
 	w.feed(sv.peer, f)
 	if w.nodes[sv.node.peer.ID] == sv.node && rapid.Bool().Draw(t, "node says so late") {
@@ -126,7 +126,7 @@ func (w *schedWorld) serverReady(t *rapid.T) {
 	}
 }
 
-func (w *schedWorld) serverGoes(t *rapid.T) {
+func (w *world) serverGoes(t *rapid.T) {
 	sv, ok := pickFrom(w, w.servers, always)
 	if !ok {
 		return
@@ -144,14 +144,14 @@ func (w *schedWorld) serverGoes(t *rapid.T) {
 	}
 }
 
-func (w *schedWorld) submit(t *rapid.T) {
+func (w *world) submit(t *rapid.T) {
 	n := w.next()
-	c := &worldClient{peer: schedClientPeer(n), token: wire.Token{byte(n >> 8), byte(n)}, seen: map[string]int{}, zombie: zombieFrom(t)}
+	c := &worldClient{peer: clientPeer(n), token: wire.Token{byte(n >> 8), byte(n)}, seen: map[string]int{}, zombie: zombieFrom(t)}
 	w.clients[c.peer.ID] = c
 	w.feed(c.peer, &wire.Submit{Call: 1, Token: c.token, Zombie: int64(c.zombie)})
 }
 
-func (w *schedWorld) closes(*rapid.T) {
+func (w *world) closes(*rapid.T) {
 	c, ok := pickFrom(w, w.clients, always)
 	if !ok {
 		return
@@ -160,7 +160,7 @@ func (w *schedWorld) closes(*rapid.T) {
 	w.feed(c.peer, &wire.CloseJob{Call: 2, Token: c.token})
 }
 
-func (w *schedWorld) clientGoes(*rapid.T) {
+func (w *world) clientGoes(*rapid.T) {
 	c, ok := pickFrom(w, w.clients, always)
 	if !ok {
 		return
@@ -168,7 +168,7 @@ func (w *schedWorld) clientGoes(*rapid.T) {
 	w.cut(c.peer)
 }
 
-func (w *schedWorld) run(t *rapid.T) {
+func (w *world) run(t *rapid.T) {
 	c, ok := pickFrom(w, w.clients, always)
 	if !ok {
 		return
@@ -181,7 +181,7 @@ func (w *schedWorld) run(t *rapid.T) {
 		}
 	case 1:
 		if n, ok := pickFrom(w, w.nodes, always); ok {
-			j.where = wire.Where{Node: peerLocation(n.peer).String()}
+			j.where = wire.Where{Node: at(n.peer)}
 		}
 	}
 	id := wire.JobID{Client: c.peer.ID, Seq: uint64(w.next())}
@@ -189,7 +189,7 @@ func (w *schedWorld) run(t *rapid.T) {
 	w.feed(c.peer, &wire.Run{Token: c.token, Job: id, Where: j.where})
 }
 
-func (w *schedWorld) unrun(*rapid.T) {
+func (w *world) unrun(*rapid.T) {
 	c, ok := pickFrom(w, w.clients, always)
 	if !ok {
 		return
@@ -205,7 +205,7 @@ func (w *schedWorld) unrun(*rapid.T) {
 	}
 }
 
-func (w *schedWorld) jobEnds(*rapid.T) {
+func (w *world) jobEnds(*rapid.T) {
 	sv, ok := pickFrom(w, w.servers, func(sv *worldServer) bool { return len(sv.jobs) > 0 })
 	if !ok {
 		return
@@ -224,7 +224,7 @@ func (w *schedWorld) jobEnds(*rapid.T) {
 	w.feed(sv.peer, &wire.Freed{Token: sv.token, Job: id})
 }
 
-func (w *schedWorld) clientHears(t *rapid.T) {
+func (w *world) clientHears(t *rapid.T) {
 	sv, ok := pickFrom(w, w.servers, func(sv *worldServer) bool { return len(sv.ended) > 0 })
 	if !ok {
 		return

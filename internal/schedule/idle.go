@@ -1,4 +1,4 @@
-package discoro
+package schedule
 
 import (
 	"cmp"
@@ -11,20 +11,24 @@ import (
 // Who runs nothing for too long makes room: a node leaves the computation, or the computation closes. The time comes with
 // the events: now is set before each of them, and tick is to be called at wake.
 
-// zombiePeriods are those that a scheduler gives to computations; 0: none.
-type zombiePeriods struct{ own, others time.Duration }
+// Periods are those that a scheduler gives to computations; 0: none.
+type Periods struct {
+	Own    time.Duration // for clients of the scheduler's own runtime
+	Others time.Duration // for clients in other runtimes
+}
 
-// zombiesOf reads SchedulerConfig.ZombiePeriod.
-func zombiesOf(period time.Duration) zombiePeriods {
-	others := cmp.Or(period, DefaultZombiePeriod)
-	return zombiePeriods{own: max(period, 0), others: max(others, 0)}
+// PeriodsOf returns the periods for what a scheduler's configuration says: a period; 0 for the usual
+// one, which clients of its own runtime do not have; or less than 0 for none.
+func PeriodsOf(configured, usual time.Duration) Periods {
+	others := cmp.Or(configured, usual)
+	return Periods{Own: max(configured, 0), Others: max(others, 0)}
 }
 
 // zombiePeriod is what holds for a computation of a client that asks for a period itself: the less of the two.
-func (s *schedState) zombiePeriod(client wire.ID, asked int64) time.Duration {
-	period := s.zombies.others
-	if client == s.self {
-		period = s.zombies.own
+func (s *State) zombiePeriod(client wire.ID, asked int64) time.Duration {
+	period := s.cfg.Zombies.Others
+	if client == s.cfg.Self {
+		period = s.cfg.Zombies.Own
 	}
 	if d := time.Duration(asked); d > 0 && (period <= 0 || d < period) {
 		return d
@@ -33,7 +37,7 @@ func (s *schedState) zombiePeriod(client wire.ID, asked int64) time.Duration {
 }
 
 // stir books that something runs, has ended or was submitted; n is nil where no node has a part in it.
-func (s *schedState) stir(n *schedNode) {
+func (s *State) stir(n *node) {
 	s.active.stirred = s.now
 	if n != nil {
 		n.stirred = s.now
@@ -41,20 +45,21 @@ func (s *schedState) stir(n *schedNode) {
 }
 
 // watchIdle sees to it that tick looks when something could have been idle for period.
-func (s *schedState) watchIdle(period time.Duration) {
+func (s *State) watchIdle(period time.Duration) {
 	if period > 0 {
 		s.wakeAt(s.now.Add(period))
 	}
 }
 
-func (s *schedState) wakeAt(at time.Time) {
+func (s *State) wakeAt(at time.Time) {
 	if s.wake.IsZero() || at.Before(s.wake) {
 		s.wake = at
 	}
 }
 
-// tick is the step for time that has passed.
-func (s *schedState) tick() {
+// Tick is the event that time has passed. It is to be called at [State.Wake].
+func (s *State) Tick(now time.Time) {
+	s.now = now
 	s.wake = time.Time{}
 	c := s.active
 	if c == nil || c.closing {
@@ -80,7 +85,7 @@ func (s *schedState) tick() {
 }
 
 // settingUp counts servers that are not ready yet: what they fetch may take them longer than any zombie period.
-func (n *schedNode) settingUp() int {
+func (n *node) settingUp() int {
 	count := 0
 	for _, sv := range n.servers {
 		if sv.state == serverSettingUp {
@@ -91,7 +96,7 @@ func (n *schedNode) settingUp() int {
 }
 
 // releaseIdle lets a node go, while the computation goes on.
-func (s *schedState) releaseIdle(n *schedNode) {
+func (s *State) releaseIdle(n *node) {
 	for _, sv := range n.servers {
 		s.active.nodes.remove(sv)
 	}
@@ -100,7 +105,7 @@ func (s *schedState) releaseIdle(n *schedNode) {
 }
 
 // wasIdle reports whether nothing has stirred for period, with jobs under way now; if not, tick will look again.
-func (s *schedState) wasIdle(jobs int, stirred time.Time, period time.Duration) bool {
+func (s *State) wasIdle(jobs int, stirred time.Time, period time.Duration) bool {
 	if period <= 0 {
 		return false
 	}
@@ -116,7 +121,7 @@ func (s *schedState) wasIdle(jobs int, stirred time.Time, period time.Duration) 
 }
 
 // discardIdle closes the active computation when the last of its nodes has left because nothing ran there.
-func (s *schedState) discardIdle(reason string) {
+func (s *State) discardIdle(reason string) {
 	for _, n := range s.known {
 		if n.state != nodeIdle {
 			return

@@ -1,4 +1,4 @@
-package discoro
+package schedule
 
 import "time"
 
@@ -9,7 +9,7 @@ import "time"
 const spreadFor = 500 * time.Millisecond
 
 // spread begins that while, when the first server is ready.
-func (s *schedState) spread() {
+func (s *State) spread() {
 	if c := s.active; len(c.nodes) == 0 {
 		c.spreads = s.now.Add(spreadFor)
 		s.wakeAt(c.spreads)
@@ -17,7 +17,7 @@ func (s *schedState) spread() {
 }
 
 // setShare works out how many jobs a server may have of what runs and waits now; 0: any number.
-func (s *schedState) setShare(more int) {
+func (s *State) setShare(more int) {
 	c := s.active
 	c.share = 0
 	if !s.now.Before(c.spreads) {
@@ -36,7 +36,7 @@ func (s *schedState) setShare(more int) {
 const countEvery = 10 * time.Millisecond
 
 // countServers counts the servers that can be used, and all that are expected.
-func (s *schedState) countServers() {
+func (s *State) countServers() {
 	c := s.active
 	c.fresh, c.counted, c.usable, c.expected = true, s.now, 0, 0
 	for _, n := range s.known {
@@ -48,13 +48,13 @@ func (s *schedState) countServers() {
 }
 
 // holds reports whether a server, the least loaded, has its share.
-func (s *schedState) holds(sv *schedServer) bool {
+func (s *State) holds(sv *server) bool {
 	share := s.active.share
 	return share > 0 && sv.load >= share
 }
 
 // spreadOver has what is held back looked at when the while is over; until then, when a server has nothing to do.
-func (s *schedState) spreadOver() {
+func (s *State) spreadOver() {
 	c := s.active
 	switch {
 	case c.spreads.IsZero():

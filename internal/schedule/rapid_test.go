@@ -1,4 +1,4 @@
-package discoro
+package schedule
 
 import (
 	"maps"
@@ -6,16 +6,15 @@ import (
 	"testing"
 	"time"
 
-	"pgregory.net/rapid"
-
 	"github.com/discoro/discoro/wire"
+	"pgregory.net/rapid"
 )
 
-// schedWorld plays every peer of a scheduler at random: nodes, servers and clients whose links know no order among each
+// world plays every peer of a scheduler at random: nodes, servers and clients whose links know no order among each
 // other. It books what the state decides, and holds that against what is promised.
-type schedWorld struct {
+type world struct {
 	t       *rapid.T
-	state   *schedState
+	state   *State
 	last    int // number of the last peer, job or token
 	nodes   map[wire.ID]*worldNode
 	servers map[wire.ID]*worldServer
@@ -49,7 +48,7 @@ type worldClient struct {
 	token  wire.Token
 	asked  bool // to close
 	zombie time.Duration
-	told   []Status       // in order
+	told   []string       // in order
 	place  int            // in the queue; 0: it was not told
 	seen   map[string]int // what was told of each node and server
 	over   bool
@@ -63,17 +62,17 @@ type worldJob struct {
 	unheard bool // it ended, and the client may not know
 }
 
-func newSchedWorld(t *rapid.T) *schedWorld {
-	return &schedWorld{
-		t: t, state: newSchedState(), nodes: map[wire.ID]*worldNode{}, servers: map[wire.ID]*worldServer{},
+func newWorld(t *rapid.T) *world {
+	return &world{
+		t: t, state: newState(), nodes: map[wire.ID]*worldNode{}, servers: map[wire.ID]*worldServer{},
 		clients: map[wire.ID]*worldClient{}, jobs: map[wire.JobID]*worldJob{}, usable: map[wire.ID]int{},
 	}
 }
 
-func (w *schedWorld) next() int { w.last++; return w.last }
+func (w *world) next() int { w.last++; return w.last }
 
 // pickFrom draws one of those that are ok, when there are any.
-func pickFrom[V any](w *schedWorld, m map[wire.ID]V, ok func(V) bool) (v V, found bool) {
+func pickFrom[V any](w *world, m map[wire.ID]V, ok func(V) bool) (v V, found bool) {
 	keys := slices.SortedFunc(maps.Keys(m), wire.ID.Compare)
 	keys = slices.DeleteFunc(keys, func(k wire.ID) bool { return !ok(m[k]) })
 	if len(keys) == 0 {
@@ -85,70 +84,70 @@ func pickFrom[V any](w *schedWorld, m map[wire.ID]V, ok func(V) bool) (v V, foun
 func always[V any](V) bool { return true }
 
 // feed gives the state a frame and books what it decides.
-func (w *schedWorld) feed(from wire.Peer, f wire.Frame) {
-	w.state.frame(from, f)
+func (w *world) feed(from wire.Peer, f wire.Frame) {
+	w.state.Frame(w.state.now, from, f)
 	w.book()
 }
 
-func (w *schedWorld) cut(p wire.Peer) {
+func (w *world) cut(p wire.Peer) {
 	delete(w.nodes, p.ID)
 	delete(w.servers, p.ID)
 	if w.active != nil && w.active.peer.ID == p.ID {
 		w.rest()
 	}
 	delete(w.clients, p.ID)
-	w.state.down(p.ID, "cut")
+	w.state.Down(w.state.now, p.ID, "cut")
 	w.book()
 }
 
 // rest books that nobody is told of servers any more.
-func (w *schedWorld) rest() {
+func (w *world) rest() {
 	w.active = nil
 	clear(w.usable)
 }
 
-func (w *schedWorld) book() {
-	for _, e := range w.state.take() {
-		switch f := e.frame.(type) {
+func (w *world) book() {
+	for _, e := range w.state.Take() {
+		switch f := e.Frame.(type) {
 		case nil:
-			if w.clients[e.to.ID] == nil {
-				w.t.Fatalf("an answer to %v, who is gone", schedPeerName(e.to))
+			if w.clients[e.To.ID] == nil {
+				w.t.Fatalf("an answer to %v, who is gone", peerName(e.To))
 			}
 		case *wire.Reserve:
-			n := w.nodes[e.to.ID]
+			n := w.nodes[e.To.ID]
 			if n == nil || n.ending {
-				w.t.Fatalf("a Reserve for %v, which is gone or has not closed", schedPeerName(e.to))
+				w.t.Fatalf("a Reserve for %v, which is gone or has not closed", peerName(e.To))
 			}
 			n.asks = append(n.asks, f.Token)
 			if len(n.asks) > 1 {
-				w.t.Fatalf("%v is reserved twice", schedPeerName(e.to))
+				w.t.Fatalf("%v is reserved twice", peerName(e.To))
 			}
 		case *wire.Release:
-			n := w.nodes[e.to.ID]
+			n := w.nodes[e.To.ID]
 			if n == nil || len(n.asks) != 1 || n.asks[0] != f.Token || n.ending && (n.over || !f.Over) {
-				w.t.Fatalf("a Release for %v, which does not serve", schedPeerName(e.to))
+				w.t.Fatalf("a Release for %v, which does not serve", peerName(e.To))
 			}
 			if f.Over != w.state.active.closing {
-				w.t.Fatalf("a Release for %v, with over=%v", schedPeerName(e.to), f.Over)
+				w.t.Fatalf("a Release for %v, with over=%v", peerName(e.To), f.Over)
 			}
 			if !n.ending {
 				w.bookIdle(n)
 			}
 			n.ending, n.over = true, f.Over
 		case *wire.Start:
-			w.bookStart(e.to, f)
+			w.bookStart(e.To, f)
 		case *wire.Done:
-			w.bookDone(e.to, f)
+			w.bookDone(e.To, f)
 		case *wire.Unheard:
 			j := w.jobs[f.Job]
-			if j == nil || !j.unheard || j.client.peer != e.to {
-				w.t.Fatalf("%v is told of job %v", schedPeerName(e.to), f.Job.Seq)
+			if j == nil || !j.unheard || j.client.peer != e.To {
+				w.t.Fatalf("%v is told of job %v", peerName(e.To), f.Job.Seq)
 			}
 			j.unheard = false
 		case *wire.Status:
-			w.bookStatus(e.to, f)
+			w.bookStatus(e.To, f)
 		case *wire.Queued:
-			w.bookQueued(e.to, f)
+			w.bookQueued(e.To, f)
 		default:
 			w.t.Fatalf("unexpected %T", f)
 		}
@@ -156,41 +155,41 @@ func (w *schedWorld) book() {
 }
 
 // bookIdle holds a Release that nobody asked for against what runs.
-func (w *schedWorld) bookIdle(n *worldNode) {
+func (w *world) bookIdle(n *worldNode) {
 	if c := w.active; c == nil || c.asked || c.zombie == 0 && n.zombie == 0 && !n.leaving {
 		if c != nil && !c.asked {
-			w.t.Fatalf("%v is released from a computation that is not closing", schedPeerName(n.peer))
+			w.t.Fatalf("%v is released from a computation that is not closing", peerName(n.peer))
 		}
 		return
 	}
 	for id, jobs := range w.usable {
 		if w.servers[id].node == n && jobs > 0 {
-			w.t.Fatalf("%v is released with %d jobs at %v", schedPeerName(n.peer), jobs, schedPeerName(w.servers[id].peer))
+			w.t.Fatalf("%v is released with %d jobs at %v", peerName(n.peer), jobs, peerName(w.servers[id].peer))
 		}
 	}
 	maps.DeleteFunc(w.usable, func(id wire.ID, _ int) bool { return w.servers[id].node == n })
 }
 
 // bookQueued holds a place in the queue against the one that was told before: nobody goes back.
-func (w *schedWorld) bookQueued(to wire.Peer, f *wire.Queued) {
+func (w *world) bookQueued(to wire.Peer, f *wire.Queued) {
 	c := w.clients[to.ID]
 	if c == nil || c.token != f.Token || c.over || len(c.told) > 0 || f.Position < 1 || c.place > 0 && f.Position >= c.place {
-		w.t.Fatalf("%v is told place %d: %+v", schedPeerName(to), f.Position, c)
+		w.t.Fatalf("%v is told place %d: %+v", peerName(to), f.Position, c)
 	}
 	c.place = f.Position
 }
 
-func (w *schedWorld) bookStart(to wire.Peer, f *wire.Start) {
+func (w *world) bookStart(to wire.Peer, f *wire.Start) {
 	j, sv := w.jobs[f.Job], w.servers[to.ID]
 	switch {
 	case sv == nil:
-		w.t.Fatalf("job %v is started at %v, which is gone", f.Job.Seq, schedPeerName(to))
+		w.t.Fatalf("job %v is started at %v, which is gone", f.Job.Seq, peerName(to))
 		return
 	case j.server != nil || j.ends > 0:
-		w.t.Fatalf("job %v is started at %v, a second time", f.Job.Seq, schedPeerName(to))
+		w.t.Fatalf("job %v is started at %v, a second time", f.Job.Seq, peerName(to))
 	}
 	if _, ok := w.usable[to.ID]; !ok {
-		w.t.Fatalf("job %v is started at %v, which was not initialized", f.Job.Seq, schedPeerName(to))
+		w.t.Fatalf("job %v is started at %v, which was not initialized", f.Job.Seq, peerName(to))
 	}
 	w.checkChoice(j, sv)
 	j.server = sv
@@ -199,9 +198,9 @@ func (w *schedWorld) bookStart(to wire.Peer, f *wire.Start) {
 }
 
 // checkChoice holds the choice of a server against a naive one.
-func (w *schedWorld) checkChoice(j *worldJob, chosen *worldServer) {
+func (w *world) checkChoice(j *worldJob, chosen *worldServer) {
 	if chosen.node.leaving || chosen.node.ending {
-		w.t.Fatalf("started at %v, which is leaving", schedPeerName(chosen.node.peer))
+		w.t.Fatalf("started at %v, which is leaving", peerName(chosen.node.peer))
 	}
 	load, servers := map[*worldNode]int{}, map[*worldNode]int{}
 	for id, n := range w.usable {
@@ -216,22 +215,22 @@ func (w *schedWorld) checkChoice(j *worldJob, chosen *worldServer) {
 		case sv.node.leaving || sv.node.ending:
 		case j.where.Port != 0:
 			if chosen.peer.Port != j.where.Port {
-				w.t.Fatalf("started at %v, not at port %d", schedPeerName(chosen.peer), j.where.Port)
+				w.t.Fatalf("started at %v, not at port %d", peerName(chosen.peer), j.where.Port)
 			}
-		case j.where.Node != "" && peerLocation(chosen.node.peer).String() != j.where.Node:
-			w.t.Fatalf("started at a server of %v, not of %v", schedPeerName(chosen.node.peer), j.where.Node)
+		case j.where.Node != "" && at(chosen.node.peer) != j.where.Node:
+			w.t.Fatalf("started at a server of %v, not of %v", peerName(chosen.node.peer), j.where.Node)
 		case sv.node == chosen.node && n < w.usable[chosen.peer.ID]:
-			w.t.Fatalf("%v has %d jobs, %v has %d and was chosen", schedPeerName(sv.peer), n, schedPeerName(chosen.peer), w.usable[chosen.peer.ID])
+			w.t.Fatalf("%v has %d jobs, %v has %d and was chosen", peerName(sv.peer), n, peerName(chosen.peer), w.usable[chosen.peer.ID])
 		case j.where.Node == "" && ratio(sv.node) < ratio(chosen.node)-1e-9:
-			w.t.Fatalf("node %v has %v jobs a server, %v has %v and was chosen", schedPeerName(sv.node.peer), ratio(sv.node), schedPeerName(chosen.node.peer), ratio(chosen.node))
+			w.t.Fatalf("node %v has %v jobs a server, %v has %v and was chosen", peerName(sv.node.peer), ratio(sv.node), peerName(chosen.node.peer), ratio(chosen.node))
 		}
 	}
 }
 
-func (w *schedWorld) bookDone(to wire.Peer, f *wire.Done) {
+func (w *world) bookDone(to wire.Peer, f *wire.Done) {
 	j := w.jobs[f.Job]
 	if w.clients[to.ID] == nil || j.client.peer.ID != to.ID {
-		w.t.Fatalf("the end of job %v is told to %v", f.Job.Seq, schedPeerName(to))
+		w.t.Fatalf("the end of job %v is told to %v", f.Job.Seq, peerName(to))
 	}
 	if j.ends++; j.ends > 1 {
 		w.t.Fatalf("job %v ended twice", f.Job.Seq)
@@ -243,76 +242,76 @@ func (w *schedWorld) bookDone(to wire.Peer, f *wire.Done) {
 	}
 }
 
-func (w *schedWorld) bookStatus(to wire.Peer, f *wire.Status) {
+func (w *world) bookStatus(to wire.Peer, f *wire.Status) {
 	c := w.clients[to.ID]
-	s := statusOf(f)
+	told := statusText(f)
 	if c == nil || c.token != f.Token || c.over {
-		w.t.Fatalf("%v is told to %v, who is gone or through", s, schedPeerName(to))
+		w.t.Fatalf("%v is told to %v, who is gone or through", told, peerName(to))
 	}
-	c.told = append(c.told, s)
-	key := s.Node
-	if !s.Server.IsZero() {
-		key = s.Server.String()
+	c.told = append(c.told, told)
+	key := f.Node
+	if f.Server.Port != 0 {
+		key = at(f.Server)
 	}
 	bad := ""
-	switch s.Kind {
-	case ComputationScheduled:
+	switch f.What {
+	case wire.StatusComputationScheduled:
 		if len(c.told) > 1 {
 			bad = "first"
 		}
 		w.active = c
-	case NodeDiscovered, ServerDiscovered:
-		if s.Kind == ServerDiscovered && c.seen[s.Node] != 1 && c.seen[s.Node] != 2 {
+	case wire.StatusNodeDiscovered, wire.StatusServerDiscovered:
+		if f.What == wire.StatusServerDiscovered && c.seen[f.Node] != 1 && c.seen[f.Node] != 2 {
 			bad = "after its node is discovered, and before that is closed"
 		}
 		c.seen[key] = 1
-	case NodeInitialized, ServerInitialized:
-		if c.seen[key] != 1 || s.Kind == ServerInitialized && c.seen[s.Node] != 2 {
+	case wire.StatusNodeInitialized, wire.StatusServerInitialized:
+		if c.seen[key] != 1 || f.What == wire.StatusServerInitialized && c.seen[f.Node] != 2 {
 			bad = "after discovered, and after its node is initialized"
 		}
 		c.seen[key] = 2
-		if s.Kind == ServerInitialized {
-			w.usable[w.serverAt(s.Server)] = 0
+		if f.What == wire.StatusServerInitialized {
+			w.usable[w.serverAt(f.Server)] = 0
 		}
-	case NodeIgnore, ServerIgnore:
+	case wire.StatusNodeIgnore, wire.StatusServerIgnore:
 		if c.seen[key] == 0 {
 			bad = "after discovered"
 		}
-	case NodeClosed, NodeDisconnected:
+	case wire.StatusNodeClosed, wire.StatusNodeDisconnected:
 		for _, sv := range w.state.servers {
-			if sv.node.addr == s.Node {
+			if sv.node.addr == f.Node {
 				bad = "after its servers"
 			}
 		}
 		c.seen[key] = 1 // it may come back
-	case ServerClosed, ServerDisconnected:
+	case wire.StatusServerClosed, wire.StatusServerDisconnected:
 		if c.seen[key] == 0 {
 			bad = "after discovered"
 		}
 		c.seen[key] = 0
-		maps.DeleteFunc(w.usable, func(id wire.ID, _ int) bool { return schedPort(id) == s.Server.Port })
-	case ComputationClosed:
+		maps.DeleteFunc(w.usable, func(id wire.ID, _ int) bool { return portOf(id) == f.Server.Port })
+	case wire.StatusComputationClosed:
 		c.over = true
 		if c == w.active {
 			w.rest()
 		}
-	case CoroCreated:
+	case wire.StatusCoroCreated:
 		bad = "never from a scheduler"
 	default:
 		bad = "never"
 	}
 	if bad != "" {
-		w.t.Fatalf("told %v, which must come %s; before that: %v", s, bad, c.told)
+		w.t.Fatalf("told %v, which must come %s; before that: %v", told, bad, c.told)
 	}
 }
 
-// schedPort is the port of a server by its identity.
-func schedPort(id wire.ID) int { return schedPeer('s', int(id[1])<<8|int(id[2])).Port }
+// portOf is the port of a server by its identity.
+func portOf(id wire.ID) int { return peer('s', int(id[1])<<8|int(id[2])).Port }
 
-func (w *schedWorld) serverAt(loc Location) wire.ID { return schedServerPeer(loc.Port - 2000).ID }
+func (w *world) serverAt(p wire.Peer) wire.ID { return serverPeer(p.Port - 2000).ID }
 
 // check holds the state's books against the world's.
-func (w *schedWorld) check(t *rapid.T) {
+func (w *world) check(t *rapid.T) {
 	s := w.state
 	jobs, closing := 0, 0
 	for _, n := range s.known {
@@ -326,13 +325,13 @@ func (w *schedWorld) check(t *rapid.T) {
 				}
 			}
 			if sv.load != count || count < 0 {
-				t.Fatalf("%v has load %d, and %d jobs", schedPeerName(sv.info.Peer), sv.load, count)
+				t.Fatalf("%v has load %d, and %d jobs", peerName(sv.info.Peer), sv.load, count)
 			}
 			if want, ok := w.usable[sv.info.Peer.ID]; ok && want != count {
-				t.Fatalf("%v has %d jobs, want %d", schedPeerName(sv.info.Peer), count, want)
+				t.Fatalf("%v has %d jobs, want %d", peerName(sv.info.Peer), count, want)
 			}
 			if sv.index >= 0 && sv.state != serverReady || n.state == nodeReserved && (sv.index >= 0) != (sv.state == serverReady && !n.offer.Leaving) {
-				t.Fatalf("%v is in state %d, with index %d", schedPeerName(sv.info.Peer), sv.state, sv.index)
+				t.Fatalf("%v is in state %d, with index %d", peerName(sv.info.Peer), sv.state, sv.index)
 			}
 			load += count
 			if sv.index >= 0 {
@@ -362,7 +361,7 @@ func (w *schedWorld) check(t *rapid.T) {
 }
 
 // checkUnheard holds that whoever may not have heard of a run's end is told, as long as the end of the computation does not do that.
-func (w *schedWorld) checkUnheard(t *rapid.T) {
+func (w *world) checkUnheard(t *rapid.T) {
 	s := w.state
 	for id, j := range w.jobs {
 		if !j.unheard || j.client.over || w.clients[j.client.peer.ID] == nil {
@@ -375,14 +374,14 @@ func (w *schedWorld) checkUnheard(t *rapid.T) {
 			continue
 		}
 		sv := s.servers[j.server.peer.ID]
-		if sv == nil || !slices.ContainsFunc(sv.ended, func(o *schedJob) bool { return o.id == id }) {
-			t.Fatalf("job %v has ended at %v, its client may not know, and nobody will tell", id.Seq, schedPeerName(j.server.peer))
+		if sv == nil || !slices.ContainsFunc(sv.ended, func(o *job) bool { return o.id == id }) {
+			t.Fatalf("job %v has ended at %v, its client may not know, and nobody will tell", id.Seq, peerName(j.server.peer))
 		}
 	}
 }
 
 // finish lets everybody do what is still owed, and checks that nothing is left.
-func (w *schedWorld) finish() {
+func (w *world) finish() {
 	for range 2 * (len(w.clients) + 1) {
 		for _, c := range w.clients {
 			c.asked = true
@@ -401,7 +400,7 @@ func (w *schedWorld) finish() {
 	}
 	for _, c := range w.clients {
 		if !c.over {
-			w.t.Fatalf("%v was never told that its computation is closed: %v", schedPeerName(c.peer), c.told)
+			w.t.Fatalf("%v was never told that its computation is closed: %v", peerName(c.peer), c.told)
 		}
 	}
 	for id, j := range w.jobs {
@@ -414,7 +413,7 @@ func (w *schedWorld) finish() {
 func TestSchedStateRapid(t *testing.T) {
 	t.Parallel()
 	rapid.Check(t, func(t *rapid.T) {
-		w := newSchedWorld(t)
+		w := newWorld(t)
 		w.submit(t)
 		for range rapid.IntRange(0, 3).Draw(t, "nodes") {
 			w.nodeComes(t)

@@ -1,4 +1,4 @@
-package discoro
+package schedule
 
 import (
 	"math/rand/v2"
@@ -13,9 +13,9 @@ import (
 func TestSchedScale(t *testing.T) {
 	t.Parallel()
 	const nodes, each, runs, wave = 1000, 8, 100_000, 20_000
-	s := newSchedState()
-	client := schedClientPeer(1)
-	s.frame(client, &wire.Submit{Token: schedToken(1)})
+	s := newState()
+	client := clientPeer(1)
+	s.Frame(s.now, client, &wire.Submit{Token: token(1)})
 	node := func(n int) wire.Peer {
 		return wire.Peer{ID: wire.ID{'n', byte(n >> 8), byte(n)}, Host: "h", Port: 1 + n}
 	}
@@ -23,12 +23,12 @@ func TestSchedScale(t *testing.T) {
 		return wire.Peer{ID: wire.ID{'s', byte(n >> 8), byte(n), byte(i)}, Host: "h", Port: 10_000 + each*n + i}
 	}
 	for n := range nodes {
-		s.frame(node(n), &wire.Offer{Free: true, CPUs: each})
+		s.Frame(s.now, node(n), &wire.Offer{Free: true, CPUs: each})
 		for i := range each {
-			s.frame(server(n, i), &wire.Ready{Token: schedToken(1), Node: node(n).ID, Info: wire.ServerInfo{Peer: server(n, i)}})
+			s.Frame(s.now, server(n, i), &wire.Ready{Token: token(1), Node: node(n).ID, Info: wire.ServerInfo{Peer: server(n, i)}})
 		}
 	}
-	s.take()
+	s.Take()
 	type running struct {
 		job wire.JobID
 		at  wire.Peer
@@ -38,11 +38,11 @@ func TestSchedScale(t *testing.T) {
 	ends := make([]int, runs)
 	lost := 0
 	book := func() {
-		for _, e := range s.take() {
-			switch f := e.frame.(type) {
+		for _, e := range s.Take() {
+			switch f := e.Frame.(type) {
 			case *wire.Start:
-				now = append(now, running{f.Job, e.to})
-				load[e.to.ID]++
+				now = append(now, running{f.Job, e.To})
+				load[e.To.ID]++
 			case *wire.Done:
 				ends[f.Job.Seq]++
 				lost++
@@ -50,7 +50,7 @@ func TestSchedScale(t *testing.T) {
 		}
 	}
 	for seq := range runs {
-		s.frame(client, &wire.Run{Token: schedToken(1), Job: wire.JobID{Client: client.ID, Seq: uint64(seq)}})
+		s.Frame(s.now, client, &wire.Run{Token: token(1), Job: wire.JobID{Client: client.ID, Seq: uint64(seq)}})
 		book()
 		if len(now) == wave && seq == wave-1 { // before any has ended: 2.5 a server
 			for n := range nodes {
@@ -72,7 +72,7 @@ func TestSchedScale(t *testing.T) {
 				for i := range each {
 					gone[server(n, i).ID] = true
 				}
-				s.down(node(n).ID, "killed")
+				s.Down(s.now, node(n).ID, "killed")
 			}
 			before := len(now)
 			now = slices.DeleteFunc(now, func(r running) bool { return gone[r.at.ID] })
@@ -87,12 +87,12 @@ func TestSchedScale(t *testing.T) {
 			now[i] = now[len(now)-1]
 			now = now[:len(now)-1]
 			ends[r.job.Seq]++
-			s.frame(r.at, &wire.Freed{Token: schedToken(1), Job: r.job})
+			s.Frame(s.now, r.at, &wire.Freed{Token: token(1), Job: r.job})
 		}
 	}
 	for _, r := range now {
 		ends[r.job.Seq]++
-		s.frame(r.at, &wire.Freed{Token: schedToken(1), Job: r.job})
+		s.Frame(s.now, r.at, &wire.Freed{Token: token(1), Job: r.job})
 	}
 	for seq, n := range ends {
 		if n != 1 {
@@ -109,35 +109,35 @@ func TestSchedScale(t *testing.T) {
 func TestSchedManyWait(t *testing.T) {
 	t.Parallel()
 	const nodes, each, runs, back = 250, 8, 25_000, 5000
-	s := newSchedState()
-	client := schedClientPeer(1)
-	s.frame(client, &wire.Submit{Token: schedToken(1)})
+	s := newState()
+	client := clientPeer(1)
+	s.Frame(s.now, client, &wire.Submit{Token: token(1)})
 	node := func(n int) wire.Peer {
 		return wire.Peer{ID: wire.ID{'n', byte(n >> 8), byte(n)}, Host: "h", Port: 1 + n}
 	}
 	for n := range nodes {
-		s.frame(node(n), &wire.Offer{Free: true, CPUs: each})
+		s.Frame(s.now, node(n), &wire.Offer{Free: true, CPUs: each})
 	}
 	job := func(seq int) wire.JobID { return wire.JobID{Client: client.ID, Seq: uint64(seq)} }
 	for seq := range runs + back {
-		s.frame(client, &wire.Run{Token: schedToken(1), Job: job(seq)})
+		s.Frame(s.now, client, &wire.Run{Token: token(1), Job: job(seq)})
 	}
-	s.take()
-	s.frame(client, &wire.Run{Token: schedToken(1), Job: job(7)})
-	if out := s.take(); len(out) != 1 || schedEffectText(out[0]) != "c1: done 7 rejected" {
+	s.Take()
+	s.Frame(s.now, client, &wire.Run{Token: token(1), Job: job(7)})
+	if out := s.Take(); len(out) != 1 || effectText(out[0]) != "c1: done 7 rejected" {
 		t.Errorf("the number of a run that waits was given again: %v", out)
 	}
 	for _, i := range rand.Perm(back) {
-		s.frame(client, &wire.Unrun{Token: schedToken(1), Job: job(runs + i)})
+		s.Frame(s.now, client, &wire.Unrun{Token: token(1), Job: job(runs + i)})
 	}
 	ended := map[wire.JobID]bool{}
-	for _, e := range s.take() {
-		ended[e.frame.(*wire.Done).Job] = true
+	for _, e := range s.Take() {
+		ended[e.Frame.(*wire.Done).Job] = true
 	}
 	if len(ended) != back || s.active.waiting.len() != runs {
 		t.Errorf("%d of %d runs ended that were taken back; %d wait, want %d", len(ended), back, s.active.waiting.len(), runs)
 	}
-	text := s.report(schedToken(1), wire.JobID{})
+	text := s.report(token(1), wire.JobID{})
 	if want := "250 nodes, h:1 among them: reserved, its servers are starting"; text != want {
 		t.Errorf("the report is %.200q, want %q", text, want)
 	}
@@ -145,10 +145,10 @@ func TestSchedManyWait(t *testing.T) {
 	for n := range nodes {
 		for i := range each {
 			sv := wire.Peer{ID: wire.ID{'s', byte(n >> 8), byte(n), byte(i)}, Host: "h", Port: 10_000 + each*n + i}
-			s.frame(sv, &wire.Ready{Token: schedToken(1), Node: node(n).ID, Info: wire.ServerInfo{Peer: sv}})
+			s.Frame(s.now, sv, &wire.Ready{Token: token(1), Node: node(n).ID, Info: wire.ServerInfo{Peer: sv}})
 			got := 0
-			for _, e := range s.take() {
-				if f, ok := e.frame.(*wire.Start); ok {
+			for _, e := range s.Take() {
+				if f, ok := e.Frame.(*wire.Start); ok {
 					if f.Job.Seq != next {
 						t.Fatalf("run %d starts, and %d waits", f.Job.Seq, next)
 					}
@@ -164,8 +164,8 @@ func TestSchedManyWait(t *testing.T) {
 	if next != runs || s.active.waiting.len() != 0 {
 		t.Errorf("%d of %d runs have started, %d wait", next, runs, s.active.waiting.len())
 	}
-	s.down(node(5).ID, "killed")
-	if text, want := s.report(schedToken(1), wire.JobID{}), "249 nodes, h:1 among them: 8 of 8 servers ready"; text != want {
+	s.Down(s.now, node(5).ID, "killed")
+	if text, want := s.report(token(1), wire.JobID{}), "249 nodes, h:1 among them: 8 of 8 servers ready"; text != want {
 		t.Errorf("the report is %.200q, want %q", text, want)
 	}
 }

@@ -1,4 +1,4 @@
-package discoro
+package schedule
 
 import (
 	"testing"
@@ -11,11 +11,11 @@ import (
 // where there is room when one does not come.
 func TestSchedSpread(t *testing.T) {
 	t.Parallel()
-	b := newSchedBed(t)
+	b := newBed(t)
 	b.state.now = time.Unix(1e9, 0)
-	b.on(schedClientPeer(1), schedSubmit(1, 0), "c1: ComputationScheduled", "c1: reply 1")
-	b.on(schedNodePeer(1), &wire.Offer{Free: true, CPUs: 2}, "c1: NodeDiscovered node 1001", "n1: reserve")
-	b.on(schedNodePeer(2), &wire.Offer{Free: true, CPUs: 1}, "c1: NodeDiscovered node 1002", "n2: reserve")
+	b.on(clientPeer(1), submit(1, 0), "c1: ComputationScheduled", "c1: reply 1")
+	b.on(nodePeer(1), &wire.Offer{Free: true, CPUs: 2}, "c1: NodeDiscovered node 1001", "n1: reserve")
+	b.on(nodePeer(2), &wire.Offer{Free: true, CPUs: 1}, "c1: NodeDiscovered node 1002", "n2: reserve")
 	for i := range 6 {
 		b.run(i+1, wire.Where{})
 	}
@@ -36,27 +36,27 @@ func TestSchedSpread(t *testing.T) {
 // TestSchedSpreadIdle gives a server more than its share when it has nothing to do.
 func TestSchedSpreadIdle(t *testing.T) {
 	t.Parallel()
-	b := newSchedBed(t)
+	b := newBed(t)
 	b.state.now = time.Unix(1e9, 0)
-	b.on(schedClientPeer(1), schedSubmit(1, 0), "c1: ComputationScheduled", "c1: reply 1")
-	b.on(schedNodePeer(1), &wire.Offer{Free: true, CPUs: 3}, "c1: NodeDiscovered node 1001", "n1: reserve")
+	b.on(clientPeer(1), submit(1, 0), "c1: ComputationScheduled", "c1: reply 1")
+	b.on(nodePeer(1), &wire.Offer{Free: true, CPUs: 3}, "c1: NodeDiscovered node 1001", "n1: reserve")
 	for i := range 4 {
 		b.run(i+1, wire.Where{})
 	}
 	b.up(1, 1, true, "s1: start 1", "s1: start 2")
-	b.on(schedServerPeer(1), &wire.Freed{Token: schedToken(1), Job: schedJobID(1, 1)})
-	b.on(schedServerPeer(1), &wire.Freed{Token: schedToken(1), Job: schedJobID(1, 2)}, "s1: start 3")
-	b.on(schedServerPeer(1), &wire.Freed{Token: schedToken(1), Job: schedJobID(1, 3)}, "s1: start 4")
+	b.on(serverPeer(1), &wire.Freed{Token: token(1), Job: jobID(1, 1)})
+	b.on(serverPeer(1), &wire.Freed{Token: token(1), Job: jobID(1, 2)}, "s1: start 3")
+	b.on(serverPeer(1), &wire.Freed{Token: token(1), Job: jobID(1, 3)}, "s1: start 4")
 }
 
 // TestSchedSpreadLooksAgain has the scheduler look for something else while no run waits: those that are held back afterwards go
 // when the while is over all the same.
 func TestSchedSpreadLooksAgain(t *testing.T) {
 	t.Parallel()
-	b := newSchedBed(t)
+	b := newBed(t)
 	b.state.now = time.Unix(1e9, 0)
-	b.on(schedClientPeer(1), schedSubmit(1, 0), "c1: ComputationScheduled", "c1: reply 1")
-	b.on(schedNodePeer(1), &wire.Offer{Free: true, CPUs: 2, Zombie: int64(time.Hour)}, "c1: NodeDiscovered node 1001", "n1: reserve")
+	b.on(clientPeer(1), submit(1, 0), "c1: ComputationScheduled", "c1: reply 1")
+	b.on(nodePeer(1), &wire.Offer{Free: true, CPUs: 2, Zombie: int64(time.Hour)}, "c1: NodeDiscovered node 1001", "n1: reserve")
 	b.after(time.Hour - 1)
 	b.up(1, 1, true)
 	b.after(2) // the node could have been idle
