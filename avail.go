@@ -2,16 +2,9 @@ package discoro
 
 import (
 	"cmp"
-	"os"
-	"path/filepath"
-	"strconv"
-	"strings"
 	"time"
 
-	"github.com/shirou/gopsutil/v3/cpu"
-	"github.com/shirou/gopsutil/v3/disk"
-	"github.com/shirou/gopsutil/v3/mem"
-
+	"github.com/discoro/discoro/internal/avail"
 	"github.com/discoro/discoro/wire"
 )
 
@@ -32,68 +25,10 @@ const availInterval = 2 * MinPulseInterval
 // availFirst is when a node reads again after it has started: how busy the CPUs are is measured between two readings.
 const availFirst = time.Second
 
-// readAvail reads what this machine has to spare; folder is on the partition that counts. What cannot be read is 0.
+// readAvail reads what this machine has to spare, for a node whose files go to folder.
 func readAvail(folder string) wire.Avail {
-	a := wire.Avail{Swap: 100}
-	if busy, err := cpu.Percent(0, false); err == nil && len(busy) == 1 {
-		a.CPU = 100 - busy[0]
-	}
-	if m, err := mem.VirtualMemory(); err == nil {
-		a.Memory = min(m.Available, cgroupMemory("/sys/fs/cgroup"))
-	}
-	if s, err := mem.SwapMemory(); err == nil && s.Total > 0 {
-		a.Swap = 100 - s.UsedPercent
-	}
-	if d, err := disk.Usage(folder); err == nil {
-		a.Disk = d.Free
-	}
-	return a
-}
-
-// noLimit is what cgroupMemory gives where there is no limit.
-const noLimit = ^uint64(0)
-
-// cgroupMemory returns how many bytes of memory the control group below root, version 2 or 1, lets this process's container
-// take yet; files that are merely cached do not count as taken.
-func cgroupMemory(root string) uint64 {
-	for _, v := range []struct{ dir, limit, used, cached string }{
-		{"", "memory.max", "memory.current", "inactive_file"},
-		{"memory", "memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file"},
-	} {
-		limit, ok := readNumber(filepath.Join(root, v.dir, v.limit))
-		used, usedOK := readNumber(filepath.Join(root, v.dir, v.used))
-		if !ok || !usedOK {
-			continue
-		}
-		used -= min(used, readStat(filepath.Join(root, v.dir, "memory.stat"), v.cached))
-		return limit - min(limit, used)
-	}
-	return noLimit
-}
-
-// readNumber reads a file that holds a number; "max" is none.
-func readNumber(path string) (uint64, bool) {
-	b, err := os.ReadFile(path)
-	if err != nil {
-		return 0, false
-	}
-	n, err := strconv.ParseUint(strings.TrimSpace(string(b)), 10, 64)
-	return n, err == nil
-}
-
-// readStat returns the number of a key in a file of keys and numbers; 0 where it is not.
-func readStat(path, key string) uint64 {
-	b, err := os.ReadFile(path)
-	if err != nil {
-		return 0
-	}
-	for line := range strings.Lines(string(b)) {
-		if name, value, ok := strings.Cut(strings.TrimSpace(line), " "); ok && name == key {
-			n, _ := strconv.ParseUint(value, 10, 64)
-			return n
-		}
-	}
-	return 0
+	r := avail.Read(folder)
+	return wire.Avail{CPU: r.CPU, Memory: r.Memory, Disk: r.Disk, Swap: r.Swap}
 }
 
 // watchAvail keeps the node's reading new. It ends with the runtime.
@@ -105,7 +40,7 @@ func (l *nodeLoop) watchAvail() {
 		case <-timer.C:
 			next, settled = time.Now().Add(every), true
 			a := readAvail(l.folder)
-			l.asks.put(func(l *nodeLoop) {
+			l.asks.Put(func(l *nodeLoop) {
 				l.avail = a
 				l.tellAvail()
 			})

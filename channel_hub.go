@@ -390,7 +390,7 @@ func (p *publication) end() bool {
 
 // logDropped says that a subscriber was too slow: one line a channel and peer, and 10 s.
 func (h *hub) logDropped(s *subscriber, err error) {
-	h.rt.refusals.warn(h.rt.log, h.ch.String()+" "+s.key.link.location().String(), "a channel's subscriber was dropped: its link has no room", slog.String("channel", h.ch.String()),
+	h.rt.warnings.Warn(h.rt.log, h.ch.String()+" "+s.key.link.location().String(), "a channel's subscriber was dropped: its link has no room", slog.String("channel", h.ch.String()),
 		slog.String("coro", h.rt.nameOf(s.key.link, s.key.num)), slog.String("peer", s.key.link.location().String()), slog.Any("err", err))
 }
 

@@ -84,7 +84,7 @@ var ownImports = map[string][]string{
 // homes are the modules that only some places import, so that what they are used for can be seen, and replaced.
 var homes = map[string][]string{
 	"github.com/hashicorp/yamux": {"internal/transport/"},
-	"github.com/shirou/gopsutil": {"avail.go", "internal/avail/"},
+	"github.com/shirou/gopsutil": {"internal/avail/"},
 	"github.com/fxamacker/cbor":  {"wire/"},
 	"github.com/google/go-cmp":   {}, // tests only, as is what follows
 	"pgregory.net/rapid":         {},

@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/discoro/discoro/internal/loop"
 	"github.com/discoro/discoro/internal/stopwatch"
 )
 
@@ -423,9 +424,9 @@ func TestStuckComesLast(t *testing.T) {
 	entered := make(chan struct{})
 	c := rt.Spawn("stuck", func(*Coro) (any, error) { close(entered); <-over; return nil, nil })
 	told := make(chan bool, 1)
-	loop := &actor[roleEvent]{}
-	loop.handle = func(roleEvent) { told <- c.local.over() && errors.Is(c.local.outcomeNow().err, ErrTerminated) }
-	rt.stuckTo.Store(loop)
+	actor := &loop.Actor[roleEvent]{}
+	actor.Handle = func(roleEvent) { told <- c.local.over() && errors.Is(c.local.outcomeNow().err, ErrTerminated) }
+	rt.stuckTo.Store(actor)
 	next(t, entered)
 	_ = c.Terminate()
 	if !next(t, told) {

@@ -16,6 +16,8 @@ import (
 	"weak"
 
 	"github.com/discoro/discoro/internal/files"
+	"github.com/discoro/discoro/internal/loop"
+	"github.com/discoro/discoro/internal/ratelog"
 	"github.com/discoro/discoro/wire"
 )
 
@@ -40,21 +42,21 @@ type Runtime struct {
 	ended   bool               // no goroutine is started any more
 	wg      sync.WaitGroup     // its goroutines, but for runners; Wait only when ended
 
-	lastSeq atomic.Uint64                    // the last coroutine's number
-	lastJob atomic.Uint64                    // the last job's number
-	epoch   atomic.Uint64                    // counts greetings: which of two came later
-	traffic traffic                          // what went over the links
-	stuckTo atomic.Pointer[actor[roleEvent]] // the server's loop, which is told of functions that will not end
+	lastSeq atomic.Uint64                         // the last coroutine's number
+	lastJob atomic.Uint64                         // the last job's number
+	epoch   atomic.Uint64                         // counts greetings: which of two came later
+	traffic traffic                               // what went over the links
+	stuckTo atomic.Pointer[loop.Actor[roleEvent]] // the server's loop, which is told of functions that will not end
 
-	profiles  profiles     // labels of coroutines' goroutines
-	ends      ends         // of coroutines that others may ask for
-	greetings greetings    // connections that are not links yet
-	refusals  refusals     // what was logged of strangers
-	strays    refusals     // what was logged of peers' frames for nobody
-	watches   peerWatches  // who is told of other runtimes
-	channels  channelTable // of its own, and handles
-	files     fileFolder   // where received files land
-	discovery *discovery   // immutable; nil: it is off
+	profiles    profiles     // labels of coroutines' goroutines
+	ends        ends         // of coroutines that others may ask for
+	greetings   greetings    // connections that are not links yet
+	warnings    ratelog.Log  // about peers and strangers: one line each and 10 s
+	strayFrames ratelog.Log  // about frames for coroutines that do not exist, by peer
+	watches     peerWatches  // who is told of other runtimes
+	channels    channelTable // of its own, and handles
+	files       fileFolder   // where received files land
+	discovery   *discovery   // immutable; nil: it is off
 
 	mu      sync.Mutex            // guards following; leaf
 	closing bool                  // nothing new is started
@@ -328,7 +330,7 @@ func (rt *Runtime) countCoros() int {
 // stuck tells the server's loop, if there is one, that a coroutine was abandoned.
 func (rt *Runtime) stuck(l *localCoro) {
 	if box := rt.stuckTo.Load(); box != nil {
-		box.put(roleEvent{stuck: l.name})
+		box.Put(roleEvent{stuck: l.name})
 	}
 }
 

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/discoro/discoro/internal/fault"
+	"github.com/discoro/discoro/internal/lan"
 	"github.com/discoro/discoro/wire"
 )
 
@@ -58,11 +59,7 @@ func openDiscovery(rt *Runtime) (*discovery, error) {
 		return d, nil
 	}
 	var err error
-	if d.local() {
-		d.conns, err = hearLocal(d.port())
-	} else {
-		d.conns, err = hearNetwork(d.listen, d.port())
-	}
+	d.conns, err = lan.Hear(d.listen, d.port())
 	switch {
 	case err == nil:
 	case rt.cfg.UDPPort != 0:
@@ -205,11 +202,11 @@ func (d *discovery) search(ctx context.Context, name string, pauses []time.Durat
 		d.searchMemory(ctx, name, visit)
 		return nil
 	}
-	a, err := newAsker(d.local(), d.port())
+	a, err := lan.NewAsker(d.local(), d.port())
 	if err != nil {
 		return err
 	}
-	defer a.close()
+	defer a.Close()
 	asked := map[wire.ID]bool{}
 	questions := make([]wire.ID, len(pauses))
 	for i := range questions {
@@ -217,7 +214,7 @@ func (d *discovery) search(ctx context.Context, name string, pauses []time.Durat
 		asked[questions[i]] = true
 	}
 	answers := make(chan found, maxFound)
-	for _, conn := range a.conns() {
+	for _, conn := range a.Conns() {
 		if !rt.start(func() { d.hearAnswers(conn, asked, answers) }) {
 			return ErrClosed
 		}
@@ -275,12 +272,12 @@ func (d *discovery) searchMemory(ctx context.Context, name string, visit func(co
 }
 
 // ask sends one question.
-func (d *discovery) ask(a *asker, question wire.ID, name string) error {
+func (d *discovery) ask(a *lan.Asker, question wire.ID, name string) error {
 	b, err := d.encode(wire.DatagramQuestion, question, name)
 	if err != nil {
 		return err
 	}
-	return a.send(b)
+	return a.Send(b)
 }
 
 // encode makes a datagram of this runtime.
@@ -361,7 +358,7 @@ func (d *discovery) readAll(conn *net.UDPConn, handle func(g *wire.Datagram, fro
 
 // tellIgnored tells of a datagram that is not for us, at times.
 func (d *discovery) tellIgnored(from netip.AddrPort, err error) {
-	if more, due := d.rt.refusals.due("datagrams", time.Now()); due {
+	if more, due := d.rt.warnings.Due("datagrams", time.Now()); due {
 		d.rt.log.Debug("ignored a datagram", slog.String("peer", from.String()), slog.Any("err", err), slog.Int("more", more))
 	}
 }
@@ -375,7 +372,7 @@ func (d *discovery) mayAnswer(g *wire.Datagram, from netip.Addr, now time.Time) 
 		d.tellIgnored(netip.AddrPortFrom(from, 0), fmt.Errorf("a question of %v: the clocks differ, or somebody repeats it", g.Time))
 		return false
 	}
-	return d.asked.add(g.Question, from, now) && isNear(from)
+	return d.asked.add(g.Question, from, now) && lan.IsNear(from)
 }
 
 // answer answers a question, from the address that the runtime listens on where that is only one.

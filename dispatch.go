@@ -129,7 +129,7 @@ func (rt *Runtime) stray(l *link, f wire.Frame, key uint64) {
 	if !rt.log.Enabled(rt.ctx, slog.LevelDebug) {
 		return
 	}
-	if more, due := rt.strays.due(string(l.id[:]), time.Now()); due {
+	if more, due := rt.strayFrames.Due(string(l.id[:]), time.Now()); due {
 		rt.log.Debug("a frame came for a coroutine that has ended, or never was", slog.Int("kind", int(f.Kind())),
 			slog.String("coro", rt.nameOf(rt.self, key)), slog.String("peer", l.location().String()), slog.Int("more", more))
 	}

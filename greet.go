@@ -104,7 +104,7 @@ func (rt *Runtime) accept() {
 			if rt.ctx.Err() != nil || errors.Is(err, net.ErrClosed) {
 				return
 			}
-			rt.refusals.warn(rt.log, "accept", "cannot accept connections; trying again", slog.Any("err", err))
+			rt.warnings.Warn(rt.log, "accept", "cannot accept connections; trying again", slog.Any("err", err))
 			if rt.pause(100*time.Millisecond) != nil { // out of file descriptors, for one
 				return
 			}
@@ -188,7 +188,7 @@ func (rt *Runtime) tellRefused(raw net.Conn, err error) {
 	if errors.As(err, &refusal) && (refusal.Code == wire.RefuseDuplicate || refusal.Code == wire.RefuseClosed) || rt.ctx.Err() != nil {
 		return
 	}
-	rt.refusals.warn(rt.log, addressOf(raw.RemoteAddr()).String(), "refused a connection",
+	rt.warnings.Warn(rt.log, addressOf(raw.RemoteAddr()).String(), "refused a connection",
 		slog.String("peer", raw.RemoteAddr().String()), slog.Any("err", err))
 }
 

@@ -9,7 +9,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"log/slog"
 	"math/big"
 	"net"
 	"os"
@@ -92,45 +91,6 @@ func TestAddressOf(t *testing.T) {
 	}
 	if got := addressOf(&net.UnixAddr{}); got.IsValid() {
 		t.Errorf("no TCP address counts as %v", got)
-	}
-}
-
-func TestRefusalsAreCounted(t *testing.T) {
-	t.Parallel()
-	var r refusals
-	now := time.Unix(1000, 0)
-	for i, step := range []struct {
-		addr string
-		at   time.Duration
-		more int
-		due  bool
-	}{
-		{"a", 0, 0, true},
-		{"a", time.Second, 0, false},
-		{"b", time.Second, 0, true},
-		{"a", refusalPause - 1, 0, false},
-		{"a", refusalPause, 2, true},
-		{"a", refusalPause + 1, 0, false},
-		{"b", 3 * refusalPause, 0, true},
-		{"a", 3 * refusalPause, 1, true},
-	} {
-		if more, due := r.due(step.addr, now.Add(step.at)); more != step.more || due != step.due {
-			t.Errorf("step %d: %d, %v; want %d, %v", i, more, due, step.more, step.due)
-		}
-	}
-	lines := 0
-	for i := range 10 * maxRefused {
-		if _, due := r.due(fmt.Sprint(i), now.Add(4*refusalPause)); due {
-			lines++
-		}
-	}
-	if lines > maxRefused+1 || len(r.of) > maxRefused+1 {
-		t.Errorf("%d lines, %d addresses are remembered", lines, len(r.of))
-	}
-	log := &logBuffer{}
-	r.warn(log.logger(), "fresh", "words", slog.Int("n", 1))
-	if r.due("later", now.Add(time.Hour)); len(r.of) > maxRefused+1 {
-		t.Errorf("%d addresses are remembered", len(r.of))
 	}
 }
 

@@ -6,6 +6,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/discoro/discoro/internal/ratelog"
 	"github.com/discoro/discoro/wire"
 )
 
@@ -109,7 +110,7 @@ func guessedKeys(t *testing.T) {
 	if held != 0 {
 		t.Errorf("%d calls are still held", held)
 	}
-	if n, most := log.count("a frame came for a coroutine"), 1+int(time.Since(begun)/refusalPause); n < 1 || n > most {
+	if n, most := log.count("a frame came for a coroutine"), 1+int(time.Since(begun)/ratelog.Pause); n < 1 || n > most {
 		t.Errorf("%d lines, of at most %d:\n%s", n, most, log)
 	}
 	for _, c := range victims {

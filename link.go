@@ -406,7 +406,7 @@ func (l *link) sayOversized(err error) {
 func (l *link) broken(err error) {
 	err = l.t.Explain(err)
 	if isBreach(err) {
-		l.rt.refusals.warn(l.rt.log, l.location().Addr, "a peer broke the protocol; the link is closed",
+		l.rt.warnings.Warn(l.rt.log, l.location().Addr, "a peer broke the protocol; the link is closed",
 			slog.String("peer", l.location().String()), slog.Any("err", err))
 	}
 	l.fail(err)

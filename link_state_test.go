@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/discoro/discoro/internal/loop"
 	"github.com/discoro/discoro/internal/stopwatch"
 	"github.com/discoro/discoro/wire"
 )
@@ -345,7 +346,7 @@ func rolesHearInOrder(t *testing.T) {
 	b := testRuntime(t, Config{Name: "b"})
 	var mu sync.Mutex
 	var heard []roleEvent
-	box := &actor[roleEvent]{handle: func(e roleEvent) {
+	box := &loop.Actor[roleEvent]{Handle: func(e roleEvent) {
 		mu.Lock()
 		defer mu.Unlock()
 		heard = append(heard, e)

@@ -139,7 +139,7 @@ func (l *localCoro) refuse() bool {
 	}
 	l.mu.Unlock()
 	if full {
-		l.rt.refusals.warn(l.rt.log, l.Coro.String(), "a mailbox is full; messages from another runtime are refused: "+
+		l.rt.warnings.Warn(l.rt.log, l.Coro.String(), "a mailbox is full; messages from another runtime are refused: "+
 			"receive faster, use Deliver or Ask at the sender, or raise Config.MaxMailbox",
 			slog.String("coro", l.Coro.String()), slog.Int("limit", l.rt.cfg.MaxMailbox), slog.Uint64("refused", refused))
 	}

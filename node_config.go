@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"runtime"
 	"time"
+
+	"github.com/discoro/discoro/internal/hours"
 )
 
 // NodeConfig configures a [Node].
@@ -50,9 +52,9 @@ type NodeConfig struct {
 type settledNode struct {
 	NodeConfig
 
-	count int   // of servers
-	ports []int // one a server; 0: any
-	hours hours // of service
+	count int         // of servers
+	ports []int       // one a server; 0: any
+	hours hours.Hours // of service
 }
 
 // settle checks cfg and fills in defaults; it is the one place where a NodeConfig is checked, but for its Config.
@@ -68,8 +70,9 @@ func (cfg NodeConfig) settle() (settledNode, error) {
 	if s.ports, err = serverPorts(cfg.TCPPorts, s.count, cfg.TCPPort); err != nil {
 		return s, badNode("TCPPorts", "%w", err)
 	}
-	if s.hours, err = parseHours(cfg.ServiceStart, cfg.ServiceStop, cfg.ServiceEnd, s.now()); err != nil {
-		return s, err
+	var field string
+	if s.hours, field, err = hours.Parse(cfg.ServiceStart, cfg.ServiceStop, cfg.ServiceEnd, s.now()); err != nil {
+		return s, badNode(field, "%w", err)
 	}
 	if err := s.settlePulses(); err != nil {
 		return s, err

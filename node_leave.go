@@ -3,6 +3,8 @@ package discoro
 import (
 	"log/slog"
 	"time"
+
+	"github.com/discoro/discoro/internal/hours"
 )
 
 // When a node takes nothing new: it drains, has served what it was to serve, or is outside its hours of service.
@@ -12,7 +14,7 @@ func (l *nodeLoop) away() string {
 	switch {
 	case l.draining || l.closing:
 		return "it is leaving"
-	case l.phase != hoursOpen:
+	case l.phase != hours.Open:
 		return "it is outside its hours of service, " + l.cfg.hours.String()
 	}
 	return ""
@@ -42,18 +44,18 @@ const clockLook = time.Minute
 
 // lookAtClock does what the hours of service say, and has itself called again.
 func (l *nodeLoop) lookAtClock() {
-	if !l.cfg.hours.limited || l.closing {
+	if !l.cfg.hours.Limited() || l.closing {
 		return
 	}
 	l.stopClock()
-	p, left := l.cfg.hours.at(l.cfg.now())
-	l.alarm = time.AfterFunc(min(left, clockLook), func() { l.asks.put((*nodeLoop).lookAtClock) })
+	p, left := l.cfg.hours.At(l.cfg.now())
+	l.alarm = time.AfterFunc(min(left, clockLook), func() { l.asks.Put((*nodeLoop).lookAtClock) })
 	if p == l.phase {
 		return
 	}
 	l.phase = p
-	l.rt.log.Info("hours of service", slog.Bool("open", p == hoursOpen), slog.Bool("ended", p == hoursClosed))
-	if p == hoursClosed {
+	l.rt.log.Info("hours of service", slog.Bool("open", p == hours.Open), slog.Bool("ended", p == hours.Closed))
+	if p == hours.Closed {
 		l.release("its hours of service have ended", false)
 	}
 	l.offer()

@@ -12,19 +12,21 @@ import (
 	"sync"
 	"time"
 
+	"github.com/discoro/discoro/internal/hours"
+	"github.com/discoro/discoro/internal/loop"
 	"github.com/discoro/discoro/wire"
 )
 
 // nodeLoop is a node's loop and what it owns. Its fields belong to the goroutine of run; others go through do.
 type nodeLoop struct {
-	rt     *Runtime                // immutable
-	cfg    settledNode             // immutable
-	folder string                  // immutable: the node's own; a server's is in it
-	box    *inbox[roleEvent]       // frames and links
-	asks   *inbox[func(*nodeLoop)] // what others want done
-	ended  chan struct{}           // closed by run when it ends
-	hosted hosted                  // servers in this process
-	after  sync.Mutex              // guards following, once run has ended; leaf
+	rt     *Runtime                     // immutable
+	cfg    settledNode                  // immutable
+	folder string                       // immutable: the node's own; a server's is in it
+	box    *loop.Inbox[roleEvent]       // frames and links
+	asks   *loop.Inbox[func(*nodeLoop)] // what others want done
+	ended  chan struct{}                // closed by run when it ends
+	hosted hosted                       // servers in this process
+	after  sync.Mutex                   // guards following, once run has ended; leaf
 
 	slots      []*serverSlot
 	schedulers map[wire.ID]*link  // links to runtimes that are schedulers
@@ -33,7 +35,7 @@ type nodeLoop struct {
 	paces      chan time.Duration // capacity 1: how often to read it
 	draining   bool               // it takes nothing new, and never will
 	closing    bool               // its servers are told to end
-	phase      phase              // by the hours of service
+	phase      hours.Phase        // by the hours of service
 	alarm      *time.Timer        // when to look at the clock; nil: there are no hours
 	served     int                // computations
 	over       chan struct{}      // closed by leave when all that it was to serve is served
@@ -97,7 +99,7 @@ type serverHost interface {
 
 func newNodeLoop(rt *Runtime, cfg settledNode, folder string) *nodeLoop {
 	l := &nodeLoop{
-		rt: rt, cfg: cfg, folder: folder, box: newInbox[roleEvent](), asks: newInbox[func(*nodeLoop)](), ended: make(chan struct{}),
+		rt: rt, cfg: cfg, folder: folder, box: loop.NewInbox[roleEvent](), asks: loop.NewInbox[func(*nodeLoop)](), ended: make(chan struct{}),
 		schedulers: map[wire.ID]*link{}, avail: readAvail(folder), paces: make(chan time.Duration, 1), over: make(chan struct{}),
 	}
 	for i := range cfg.count {
@@ -117,20 +119,20 @@ func (l *nodeLoop) run() {
 	var asks []func(*nodeLoop)
 	for {
 		select {
-		case <-l.box.more:
-			events = l.box.take(events)
+		case <-l.box.More():
+			events = l.box.Take(events)
 			for _, e := range events {
 				l.step(e)
 			}
-		case <-l.asks.more:
-			asks = l.asks.take(asks)
+		case <-l.asks.More():
+			asks = l.asks.Take(asks)
 			for _, ask := range asks {
 				ask(l)
 			}
 		case <-l.rt.ctx.Done():
 			l.stopClock()
-			l.box.close()
-			for _, ask := range l.asks.close() {
+			l.box.Close()
+			for _, ask := range l.asks.Close() {
 				ask(l)
 			}
 			l.closing = true
@@ -143,7 +145,7 @@ func (l *nodeLoop) run() {
 // do runs f in the loop and waits for it; after the loop has ended it runs f in its place.
 func (l *nodeLoop) do(f func(*nodeLoop)) {
 	done := make(chan struct{})
-	if !l.asks.put(func(l *nodeLoop) { f(l); close(done) }) {
+	if !l.asks.Put(func(l *nodeLoop) { f(l); close(done) }) {
 		<-l.ended
 		l.after.Lock()
 		defer l.after.Unlock()
@@ -398,7 +400,7 @@ const (
 
 // restartLater starts a server in s after a pause that grows with failures in a row.
 func (l *nodeLoop) restartLater(s *serverSlot) {
-	time.AfterFunc(restartPause(s.fails), func() { l.asks.put(func(l *nodeLoop) { l.startServer(s) }) })
+	time.AfterFunc(restartPause(s.fails), func() { l.asks.Put(func(l *nodeLoop) { l.startServer(s) }) })
 	s.fails++
 }
 

@@ -35,7 +35,7 @@ func (l *nodeLoop) near(from *link, f *wire.Near) {
 	}
 	l.rt.start(func() {
 		err := l.rt.discovery.discover(l.rt.ctx)
-		l.asks.put(func(l *nodeLoop) { l.answerNear(err) })
+		l.asks.Put(func(l *nodeLoop) { l.answerNear(err) })
 	})
 }
 

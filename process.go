@@ -144,7 +144,7 @@ func (l *nodeLoop) hostServer(s *serverSlot) (serverHost, error) {
 		if e := files.RemoveAll(cfg.DestPath); e != nil {
 			l.rt.log.Warn("cannot remove a server's folder", slog.Any("err", e))
 		}
-		l.asks.put(func(l *nodeLoop) { l.hostEnded(s, nonce, how) })
+		l.asks.Put(func(l *nodeLoop) { l.hostEnded(s, nonce, how) })
 	}
 	if l.cfg.Processes {
 		return l.startProcess(cfg, index, nonce, ended)

@@ -16,7 +16,7 @@ type schedCloser struct {
 // do has f called in the loop, and waits for that.
 func (l *schedLoop) do(f func(*schedLoop)) {
 	done := make(chan struct{})
-	l.box.put(roleEvent{do: func(l *schedLoop) { f(l); close(done) }})
+	l.box.Put(roleEvent{do: func(l *schedLoop) { f(l); close(done) }})
 	<-done
 }
 

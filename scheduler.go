@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/discoro/discoro/internal/fault"
+	"github.com/discoro/discoro/internal/loop"
 	"github.com/discoro/discoro/internal/schedule"
 	"github.com/discoro/discoro/wire"
 )
@@ -113,8 +114,8 @@ type roleEvent struct {
 	do func(*schedLoop) // a scheduler's: its operator wants something
 }
 
-// roleBox takes events for a role's loop: an inbox, or an actor. put never blocks.
-type roleBox interface{ put(e roleEvent) bool }
+// roleBox takes events for a role's loop: an inbox, or an actor. Put never blocks.
+type roleBox interface{ Put(e roleEvent) bool }
 
 // roleInboxes feed the loops of the roles that a runtime has.
 type roleInboxes struct {
@@ -140,7 +141,7 @@ func (rt *Runtime) addRole(box roleBox, set func(*roleInboxes, roleBox)) {
 			return
 		}
 		for _, e := range early {
-			box.put(e)
+			box.Put(e)
 		}
 	}
 }
@@ -163,7 +164,7 @@ func (rt *Runtime) tellRoles(e roleEvent) {
 	}
 	for _, box := range []roleBox{r.scheduler, r.node, r.server} {
 		if box != nil {
-			box.put(e)
+			box.Put(e)
 		}
 	}
 }
@@ -223,7 +224,7 @@ func (rt *Runtime) putRole(l *link, f wire.Frame) {
 	case *wire.Setup, *wire.CloseServer, *wire.Start, *wire.Unstart, *wire.Tally:
 		box = r.server
 	}
-	if box == nil || rt.ctx.Err() != nil || !box.put(e) {
+	if box == nil || rt.ctx.Err() != nil || !box.Put(e) {
 		rt.refuseRole(l, f)
 	}
 }
@@ -257,10 +258,10 @@ func (rt *Runtime) refuseRole(l *link, f wire.Frame) {
 
 // schedLoop is a scheduler's loop and what it owns.
 type schedLoop struct {
-	rt    *Runtime         // immutable
-	look  *lookout         // immutable
-	timer *time.Timer      // puts a tick
-	box   actor[roleEvent] // has what follows to itself
+	rt    *Runtime              // immutable
+	look  *lookout              // immutable
+	timer *time.Timer           // puts a tick
+	box   loop.Actor[roleEvent] // has what follows to itself
 
 	state *schedule.State
 	links map[wire.ID]*link // over which the state knows its peers: what it decides for a peer goes there, or nowhere
@@ -281,8 +282,8 @@ func newSchedLoop(rt *Runtime, cfg *SchedulerConfig) *schedLoop {
 		},
 	})
 	l := &schedLoop{rt: rt, look: newLookout(rt), state: state, links: map[wire.ID]*link{rt.id: rt.self}, over: make(chan struct{})}
-	l.box.handle = l.step
-	l.timer = time.AfterFunc(time.Hour, func() { l.box.put(roleEvent{tick: true}) })
+	l.box.Handle = l.step
+	l.timer = time.AfterFunc(time.Hour, func() { l.box.Put(roleEvent{tick: true}) })
 	l.timer.Stop()
 	return l
 }

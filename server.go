@@ -14,6 +14,7 @@ import (
 
 	"github.com/discoro/discoro/internal/fault"
 	"github.com/discoro/discoro/internal/files"
+	"github.com/discoro/discoro/internal/loop"
 	"github.com/discoro/discoro/wire"
 )
 
@@ -67,7 +68,7 @@ func newServer(c ServerConfig) (*Server, error) {
 	}
 	s := &Server{rt: rt, ended: make(chan struct{})}
 	s.loop = &serverLoop{rt: rt, node: l, owned: c.index >= 0, over: make(chan struct{})}
-	s.loop.box.handle = s.loop.step
+	s.loop.box.Handle = s.loop.step
 	rt.stuckTo.Store(&s.loop.box)
 	rt.addRole(&s.loop.box, func(r *roleInboxes, box roleBox) { r.server = box })
 	l.tell(&wire.ServerUp{
@@ -116,7 +117,7 @@ type serverLoop struct {
 	owned bool                   // immutable: the node started it, and will start another
 	over  chan struct{}          // closed by leave
 	dir   atomic.Pointer[string] // the last computation's folder; written by the loop, read by Close
-	box   actor[roleEvent]       // has what follows to itself
+	box   loop.Actor[roleEvent]  // has what follows to itself
 
 	comp    *servedComp // nil: none
 	leaving bool        // over is closed
@@ -218,7 +219,7 @@ func (l *serverLoop) setUp(from *link, f *wire.Setup) {
 		if _, up := link.isUp(); !up {
 			l.rt.start(func() {
 				<-link.ready
-				l.box.put(roleEvent{link: link, up: true})
+				l.box.Put(roleEvent{link: link, up: true})
 			})
 		}
 	}
@@ -234,7 +235,7 @@ func (l *serverLoop) readyIfLinked() {
 	c.fetching = true
 	l.rt.start(func() {
 		err := c.client.fetchFiles(c.token)
-		l.box.put(roleEvent{fetched: &fetched{c, err}})
+		l.box.Put(roleEvent{fetched: &fetched{c, err}})
 	})
 }
 
@@ -294,7 +295,7 @@ func (l *serverLoop) linkChanged(e roleEvent) {
 		l.tellReady(fmt.Errorf("no link to the client: %w", e.down))
 	}
 	if l.owned {
-		time.AfterFunc(strandedFor, func() { l.box.put(roleEvent{stranded: c}) })
+		time.AfterFunc(strandedFor, func() { l.box.Put(roleEvent{stranded: c}) })
 	}
 }
 
@@ -398,7 +399,7 @@ func (l *serverLoop) jobEnded(c *servedComp, id wire.JobID, co *localCoro) {
 	}
 	l.rt.ends.keep(l.rt.exported(co), o)
 	l.tellDone(c, id, o)
-	l.box.put(roleEvent{done: &id})
+	l.box.Put(roleEvent{done: &id})
 }
 
 func (rt *Runtime) isClosing() bool {

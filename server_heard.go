@@ -60,7 +60,7 @@ func (l *serverLoop) settle(c *servedComp) {
 		return
 	}
 	c.settling = true
-	over := func() { l.box.put(roleEvent{settled: c}) }
+	over := func() { l.box.Put(roleEvent{settled: c}) }
 	if _, up := c.client.isUp(); !up { // and nothing was said, or all is lost
 		over()
 		return

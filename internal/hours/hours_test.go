@@ -1,4 +1,4 @@
-package discoro
+package hours
 
 import (
 	"strings"
@@ -9,10 +9,10 @@ import (
 func TestHours(t *testing.T) {
 	t.Parallel()
 	started := time.Date(2026, 3, 1, 9, 30, 20, 0, time.UTC)
-	const open, stopping, closed = hoursOpen, hoursStopping, hoursClosed
+	const open, stopping, closed = Open, Stopping, Closed
 	type row struct {
 		at   string
-		want phase
+		want Phase
 		left time.Duration
 	}
 	for name, c := range map[string]struct {
@@ -54,7 +54,7 @@ func TestHours(t *testing.T) {
 		}},
 		"none": {"", "", "", []row{{"03:00:00", open, 0}}},
 	} {
-		h, err := parseHours(c.start, c.stop, c.end, started)
+		h, _, err := Parse(c.start, c.stop, c.end, started)
 		if err != nil {
 			t.Errorf("%s: %v", name, err)
 			continue
@@ -64,7 +64,7 @@ func TestHours(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if p, left := h.at(at); p != r.want || left != r.left {
+			if p, left := h.At(at); p != r.want || left != r.left {
 				t.Errorf("%s, at %s: %v for %v; want %v for %v", name, r.at, p, left, r.want, r.left)
 			}
 		}
@@ -74,7 +74,7 @@ func TestHours(t *testing.T) {
 func TestBadHours(t *testing.T) {
 	t.Parallel()
 	for _, c := range []struct{ start, stop, end, says string }{
-		{"17:00", "", "", "ServiceStart: it needs"},
+		{"17:00", "", "", "ServiceStart: ServiceStop or ServiceEnd must"},
 		{"17:00", "17:00", "", "ServiceStop"},
 		{"17:00", "", "17:00", "ServiceEnd"},
 		{"17:00", "08:00", "07:00", "ServiceEnd"},
@@ -83,8 +83,9 @@ func TestBadHours(t *testing.T) {
 		{"17:00", "08:00", "08:60", `ServiceEnd: "08:60"`},
 		{"", "-1:00", "", "ServiceStop"},
 	} {
-		if h, err := parseHours(c.start, c.stop, c.end, time.Now()); err == nil || !strings.Contains(err.Error(), c.says) {
-			t.Errorf("%+v: %v, %v", c, h, err)
+		h, field, err := Parse(c.start, c.stop, c.end, time.Now())
+		if err == nil || !strings.HasPrefix(field+": "+err.Error(), c.says) {
+			t.Errorf("%+v: %v, %s, %v", c, h, field, err)
 		}
 	}
 }

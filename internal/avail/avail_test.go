@@ -1,4 +1,4 @@
-package discoro
+package avail
 
 import (
 	"os"
@@ -6,13 +6,13 @@ import (
 	"testing"
 )
 
-func TestReadAvail(t *testing.T) {
+func TestRead(t *testing.T) {
 	t.Parallel()
-	a := readAvail(t.TempDir())
+	a := Read(t.TempDir())
 	if a.CPU < 0 || a.CPU > 100 || a.Swap < 0 || a.Swap > 100 || a.Memory == 0 || a.Memory == noLimit || a.Disk == 0 {
 		t.Errorf("%+v", a)
 	}
-	if a := readAvail(filepath.Join(t.TempDir(), "gone")); a.Disk != 0 {
+	if a := Read(filepath.Join(t.TempDir(), "gone")); a.Disk != 0 {
 		t.Errorf("a folder that is not there has %d bytes free", a.Disk)
 	}
 }

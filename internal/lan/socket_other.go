@@ -1,6 +1,6 @@
 //go:build !(linux || darwin || freebsd || netbsd || openbsd || dragonfly || windows)
 
-package discoro
+package lan
 
 import (
 	"errors"
@@ -8,8 +8,9 @@ import (
 	"syscall"
 )
 
-// Where these system calls are not known, one runtime a host answers, and only broadcasts reach it.
-const loopbackHears = false
+// loopbackBroadcasts is false. On systems whose system calls are not used here, one runtime of a
+// host answers, and only broadcasts reach it.
+const loopbackBroadcasts = false
 
 var errNoMulticast = errors.New("no multicast on this system")
 

@@ -1,6 +1,6 @@
 //go:build linux || darwin || freebsd || netbsd || openbsd || dragonfly || windows
 
-package discoro
+package lan
 
 import (
 	"errors"
@@ -8,30 +8,31 @@ import (
 	"syscall"
 )
 
-// shareSocket lets others bind a socket to the same port: every runtime of a host hears what goes to all.
+// shareSocket lets other sockets be bound to the same port, so that every runtime of a host receives
+// what is sent to all.
 func shareSocket(_, _ string, raw syscall.RawConn) error {
 	return control(raw, func(fd socketFD) error {
 		return syscall.SetsockoptInt(fd, syscall.SOL_SOCKET, shareOption, 1)
 	})
 }
 
-// joinGroup4 makes a socket hear what is sent to the group over the interface with that address.
+// joinGroup4 makes a socket receive what is sent to the group over the interface with an address.
 func joinGroup4(conn *net.UDPConn, at [4]byte) error {
 	return controlConn(conn, func(fd socketFD) error {
 		return syscall.SetsockoptIPMreq(fd, syscall.IPPROTO_IP, syscall.IP_ADD_MEMBERSHIP,
-			&syscall.IPMreq{Multiaddr: discoverGroup4.As4(), Interface: at})
+			&syscall.IPMreq{Multiaddr: group4.As4(), Interface: at})
 	})
 }
 
-// joinGroup6 makes a socket hear what is sent to the group over an interface.
+// joinGroup6 makes a socket receive what is sent to the group over an interface.
 func joinGroup6(conn *net.UDPConn, index int) error {
 	return controlConn(conn, func(fd socketFD) error {
 		return syscall.SetsockoptIPv6Mreq(fd, syscall.IPPROTO_IPV6, syscall.IPV6_JOIN_GROUP,
-			&syscall.IPv6Mreq{Multiaddr: discoverGroup6.As16(), Interface: uint32(index)}) //nolint:gosec // from the system
+			&syscall.IPv6Mreq{Multiaddr: group6.As16(), Interface: uint32(index)}) //nolint:gosec // from the system
 	})
 }
 
-// sendFrom4 makes what a socket sends to the group go out over the interface with that address.
+// sendFrom4 makes what a socket sends to the group go out over the interface with an address.
 func sendFrom4(conn *net.UDPConn, at [4]byte) error {
 	return controlConn(conn, func(fd socketFD) error {
 		return syscall.SetsockoptInet4Addr(fd, syscall.IPPROTO_IP, syscall.IP_MULTICAST_IF, at)

@@ -1,0 +1,16 @@
+//go:build darwin || freebsd || netbsd || openbsd || dragonfly
+
+package lan
+
+import "syscall"
+
+// socketFD is the type of a socket in system calls.
+type socketFD = int
+
+const (
+	// shareOption lets several sockets share a port. Each of them receives every broadcast and
+	// multicast.
+	shareOption = syscall.SO_REUSEPORT
+	// loopbackBroadcasts is false: loopback has no broadcast address here. Multicast works instead.
+	loopbackBroadcasts = false
+)
