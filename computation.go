@@ -199,7 +199,7 @@ func (p *Computation) awaitTurn(ctx context.Context, l *link, turn *call) error 
 		err = fmt.Errorf("the computation's turn has not come: %s: %w", p.report(l), err)
 	}
 	if err != nil {
-		l.tell(&wire.CloseJob{Token: p.token})
+		l.tell(&wire.CloseComputation{Token: p.token})
 		p.end(err)
 		return fault.Because(err, "schedule at %v", l.location())
 	}
@@ -382,7 +382,7 @@ func (p *Computation) Close(ctx context.Context) error {
 	}
 	p.wakeWaiters()
 	if state != compClosing {
-		l.tell(&wire.CloseJob{Token: p.token})
+		l.tell(&wire.CloseComputation{Token: p.token})
 	}
 	stopTelling := p.explain("all servers to close", func() string { return p.report(l) })
 	_, err := p.over.wait(ctx, p.rt, waitClose, nil)

@@ -23,7 +23,7 @@ func foreignFrames(p *Computation) map[string][]wire.Frame {
 		"heard":        {&wire.Heard{Token: p.token, Jobs: 1 << 60}},
 		"server done":  {&wire.ServerDone{Token: p.token}},
 		"start":        {&wire.Start{Token: p.token, Job: job, Call: nap}},
-		"start, twice": {&wire.Start{Token: p.token, Job: job, Call: nap, Turn: 1}, &wire.Start{Token: p.token, Job: job, Call: nap, Turn: 2}},
+		"start, twice": {&wire.Start{Token: p.token, Job: job, Call: nap, Lane: 1}, &wire.Start{Token: p.token, Job: job, Call: nap, Lane: 2}},
 	}
 	large := bytes.Repeat([]byte{0xf6}, 64<<10)
 	for call := range uint64(20) {

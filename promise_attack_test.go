@@ -336,7 +336,7 @@ func forgedComputation(t *testing.T) {
 			&wire.Released{Token: token, Reason: "forged"},
 			&wire.CloseServer{Token: token},
 			&wire.ServerDone{Token: token},
-			&wire.CloseJob{Token: token},
+			&wire.CloseComputation{Token: token},
 			&wire.Locate{Call: 99, Name: "nobody"},
 		)
 		for r := wire.NewReader(h.frames, 1<<20); ; {

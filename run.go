@@ -84,7 +84,7 @@ func (p *Computation) post(where wire.Where, turn uint64, t Task) (*job, error) 
 		j.finish(outcome{err: err})
 		return nil, err
 	}
-	if err := l.post(&wire.Run{Token: p.token, Job: j.id, Where: where, Turn: turn, Call: s.wire()}); err != nil {
+	if err := l.post(&wire.Run{Token: p.token, Job: j.id, Where: where, Lane: turn, Call: s.wire()}); err != nil {
 		j.finish(outcome{err: err})
 		return nil, fault.Because(err, "run %s", s.fn)
 	}

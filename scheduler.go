@@ -238,7 +238,7 @@ func (rt *Runtime) refuseRole(l *link, f wire.Frame) {
 	switch f := f.(type) {
 	case *wire.Submit:
 		l.reply(f.Call, outcome{err: err})
-	case *wire.CloseJob:
+	case *wire.CloseComputation:
 		if f.Call != 0 {
 			l.reply(f.Call, outcome{err: err})
 		}

@@ -306,8 +306,8 @@ func (l *serverLoop) startJob(f *wire.Start) {
 		l.rt.log.Debug("a job came for another computation", slog.String("func", f.Call.Func))
 		return
 	}
-	if held, ok := c.turns[f.Turn]; ok && !c.closing {
-		c.turns[f.Turn] = append(held, f)
+	if held, ok := c.turns[f.Lane]; ok && !c.closing {
+		c.turns[f.Lane] = append(held, f)
 		return
 	}
 	l.launch(c, f)
@@ -328,11 +328,11 @@ func (l *serverLoop) launch(c *servedComp, f *wire.Start) bool {
 		growStack(1)
 		return fn.run(co, call)
 	}
-	if _, ok := c.turns[f.Turn]; !ok && f.Turn != 0 {
-		c.turns[f.Turn] = nil // nothing waits yet
+	if _, ok := c.turns[f.Lane]; !ok && f.Lane != 0 {
+		c.turns[f.Lane] = nil // nothing waits yet
 	}
 	l.rt.spawn(fn.name, body, func(co *localCoro) {
-		co.serves, co.pc = &serverJob{fn: fn.name, comp: c.name, turn: f.Turn}, 0
+		co.serves, co.pc = &serverJob{fn: fn.name, comp: c.name, turn: f.Lane}, 0
 		co.dir = c.dir
 		c.running[f.Job] = co
 		c.client.tell(&wire.Started{Token: c.token, Job: f.Job, Coro: l.rt.handleValue(&co.Coro), Server: l.rt.peer(), At: time.Now().UnixNano()})

@@ -37,10 +37,10 @@ type Offer struct {
 	Zombie    int64 // after that long without a job it is to be released, in nanoseconds; 0: never
 }
 
-// Reserve asks a node to serve a computation. The node tells of its servers, or that it is Released; Call is 0, and not answered.
+// Reserve asks a node to serve a computation. The node answers with [Servers] as they come up, or
+// with [Released].
 type Reserve struct {
 	_         struct{} `cbor:",toarray"`
-	Call      uint64
 	Token     Token
 	Client    Peer
 	Scheduler Peer
@@ -137,8 +137,8 @@ type NodeFilter struct {
 	Disk     uint64
 }
 
-// CloseJob closes a computation. It is answered when all its servers have closed.
-type CloseJob struct {
+// CloseComputation closes a computation. It is answered when all its servers have closed.
+type CloseComputation struct {
 	_     struct{} `cbor:",toarray"`
 	Call  uint64
 	Token Token
@@ -158,7 +158,7 @@ type Run struct {
 	Token Token
 	Job   JobID
 	Where Where
-	Turn  uint64 // jobs with the same run one at a time at a server, in order; 0: at once
+	Lane  uint64 // a server runs the jobs of one lane one at a time, in order; 0: at once
 	Call  FuncCall
 }
 
@@ -204,7 +204,7 @@ type Start struct {
 	_     struct{} `cbor:",toarray"`
 	Token Token
 	Job   JobID
-	Turn  uint64 // as in Run
+	Lane  uint64 // as in Run
 	Call  FuncCall
 }
 
@@ -293,33 +293,33 @@ func newClusterFrame(k Kind) Frame {
 }
 
 var clusterFrames = map[Kind]func() Frame{
-	KindOffer:       func() Frame { return &Offer{} },
-	KindReserve:     func() Frame { return &Reserve{} },
-	KindServers:     func() Frame { return &Servers{} },
-	KindRelease:     func() Frame { return &Release{} },
-	KindReleased:    func() Frame { return &Released{} },
-	KindServerUp:    func() Frame { return &ServerUp{} },
-	KindSetup:       func() Frame { return &Setup{} },
-	KindReady:       func() Frame { return &Ready{} },
-	KindCloseServer: func() Frame { return &CloseServer{} },
-	KindServerDone:  func() Frame { return &ServerDone{} },
-	KindSubmit:      func() Frame { return &Submit{} },
-	KindCloseJob:    func() Frame { return &CloseJob{} },
-	KindRun:         func() Frame { return &Run{} },
-	KindUnrun:       func() Frame { return &Unrun{} },
-	KindReport:      func() Frame { return &Report{} },
-	KindTally:       func() Frame { return &Tally{} },
-	KindStart:       func() Frame { return &Start{} },
-	KindUnstart:     func() Frame { return &Unstart{} },
-	KindStarted:     func() Frame { return &Started{} },
-	KindDone:        func() Frame { return &Done{} },
-	KindFreed:       func() Frame { return &Freed{} },
-	KindHeard:       func() Frame { return &Heard{} },
-	KindUnheard:     func() Frame { return &Unheard{} },
-	KindStatus:      func() Frame { return &Status{} },
-	KindAvail:       func() Frame { return &Avail{} },
-	KindQueued:      func() Frame { return &Queued{} },
-	KindNear:        func() Frame { return &Near{} },
+	KindOffer:            func() Frame { return &Offer{} },
+	KindReserve:          func() Frame { return &Reserve{} },
+	KindServers:          func() Frame { return &Servers{} },
+	KindRelease:          func() Frame { return &Release{} },
+	KindReleased:         func() Frame { return &Released{} },
+	KindServerUp:         func() Frame { return &ServerUp{} },
+	KindSetup:            func() Frame { return &Setup{} },
+	KindReady:            func() Frame { return &Ready{} },
+	KindCloseServer:      func() Frame { return &CloseServer{} },
+	KindServerDone:       func() Frame { return &ServerDone{} },
+	KindSubmit:           func() Frame { return &Submit{} },
+	KindCloseComputation: func() Frame { return &CloseComputation{} },
+	KindRun:              func() Frame { return &Run{} },
+	KindUnrun:            func() Frame { return &Unrun{} },
+	KindReport:           func() Frame { return &Report{} },
+	KindTally:            func() Frame { return &Tally{} },
+	KindStart:            func() Frame { return &Start{} },
+	KindUnstart:          func() Frame { return &Unstart{} },
+	KindStarted:          func() Frame { return &Started{} },
+	KindDone:             func() Frame { return &Done{} },
+	KindFreed:            func() Frame { return &Freed{} },
+	KindHeard:            func() Frame { return &Heard{} },
+	KindUnheard:          func() Frame { return &Unheard{} },
+	KindStatus:           func() Frame { return &Status{} },
+	KindAvail:            func() Frame { return &Avail{} },
+	KindQueued:           func() Frame { return &Queued{} },
+	KindNear:             func() Frame { return &Near{} },
 }
 
 // Kind of an Offer.
@@ -355,8 +355,8 @@ func (*ServerDone) Kind() Kind { return KindServerDone }
 // Kind of a Submit.
 func (*Submit) Kind() Kind { return KindSubmit }
 
-// Kind of a CloseJob.
-func (*CloseJob) Kind() Kind { return KindCloseJob }
+// Kind of a CloseComputation.
+func (*CloseComputation) Kind() Kind { return KindCloseComputation }
 
 // Kind of a Run.
 func (*Run) Kind() Kind { return KindRun }

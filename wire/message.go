@@ -38,23 +38,23 @@ const (
 	KindCloseServer Kind = 28 // node to server: end the computation
 	KindServerDone  Kind = 29 // server to node: the computation has ended here
 
-	KindSubmit   Kind = 30 // client to scheduler: queue this computation; answered when it is active
-	KindCloseJob Kind = 31 // client to scheduler: close the computation; answered when it is closed
-	KindRun      Kind = 32 // client to scheduler: run a function at a server
-	KindUnrun    Kind = 33 // client to scheduler: the job is not to be started any more
-	KindReport   Kind = 34 // client to scheduler: why is no server used? answered in words
-	KindStart    Kind = 35 // scheduler to server: start this job
-	KindStarted  Kind = 36 // server to client: the job's coroutine
-	KindDone     Kind = 37 // server (or scheduler) to client: how the job ended
-	KindFreed    Kind = 38 // server to scheduler: the job ended
-	KindStatus   Kind = 39 // scheduler to client: a node, server or the computation changed state
-	KindAvail    Kind = 40 // node to scheduler, scheduler to client: what a node has to spare
-	KindQueued   Kind = 41 // scheduler to client: where in the queue its computation is
-	KindNear     Kind = 42 // scheduler to node: which nodes are in your network?
-	KindUnstart  Kind = 43 // scheduler to server: the job is not to be started any more
-	KindHeard    Kind = 44 // server to scheduler: the client knows of the first jobs that have ended
-	KindTally    Kind = 45 // node to server: how many coroutines are there? answered with the number
-	KindUnheard  Kind = 46 // scheduler to client: the job has ended at a server that is lost or has closed since
+	KindSubmit           Kind = 30 // client to scheduler: queue this computation; answered when it is active
+	KindCloseComputation Kind = 31 // client to scheduler: close the computation; answered when it is closed
+	KindRun              Kind = 32 // client to scheduler: run a function at a server
+	KindUnrun            Kind = 33 // client to scheduler: the job is not to be started any more
+	KindReport           Kind = 34 // client to scheduler: why is no server used? answered in words
+	KindStart            Kind = 35 // scheduler to server: start this job
+	KindStarted          Kind = 36 // server to client: the job's coroutine
+	KindDone             Kind = 37 // server (or scheduler) to client: how the job ended
+	KindFreed            Kind = 38 // server to scheduler: the job ended
+	KindStatus           Kind = 39 // scheduler to client: a node, server or the computation changed state
+	KindAvail            Kind = 40 // node to scheduler, scheduler to client: what a node has to spare
+	KindQueued           Kind = 41 // scheduler to client: where in the queue its computation is
+	KindNear             Kind = 42 // scheduler to node: which nodes are in your network?
+	KindUnstart          Kind = 43 // scheduler to server: the job is not to be started any more
+	KindHeard            Kind = 44 // server to scheduler: the client knows of the first jobs that have ended
+	KindTally            Kind = 45 // node to server: how many coroutines are there? answered with the number
+	KindUnheard          Kind = 46 // scheduler to client: the job has ended at a server that is lost or has closed since
 )
 
 // Frame is one unit of what peers say to each other.
@@ -62,9 +62,6 @@ type Frame interface {
 	// Kind tells which frame it is.
 	Kind() Kind
 }
-
-// HandleValue is a coroutine or channel on the wire.
-// It is declared in the codec, which carries it inside user values as well.
 
 // JobID names one run of a function for ever: the client that asked, and its count.
 type JobID struct {

@@ -110,7 +110,7 @@ func (s *State) next() {
 }
 
 // closeAsked closes a computation for its client.
-func (s *State) closeAsked(from wire.Peer, f *wire.CloseJob) {
+func (s *State) closeAsked(from wire.Peer, f *wire.CloseComputation) {
 	for i, c := range s.queue {
 		if c.submit.Token == f.Token {
 			s.queue = slices.Delete(s.queue, i, i+1)

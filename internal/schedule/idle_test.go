@@ -180,7 +180,7 @@ func TestSchedPulseBounds(t *testing.T) {
 	b.on(clientPeer(1), submit(1, time.Second), "c1: ComputationScheduled", "c1: reply 1")
 	b.on(nodePeer(1), offer(), "c1: NodeDiscovered node 1001",
 		"c1: NodeIgnore node 1001: the computation's PulseInterval is 1s, and the node takes 10s to 1m40s")
-	b.on(clientPeer(1), &wire.CloseJob{Token: token(1)}, "c1: ComputationClosed")
+	b.on(clientPeer(1), &wire.CloseComputation{Token: token(1)}, "c1: ComputationClosed")
 	b.on(clientPeer(2), submit(2, 100*time.Second), "c2: ComputationScheduled", "c2: reply 1", "c2: NodeDiscovered node 1001", "n1: reserve")
 	if pulse, ping := b.state.Intervals(); pulse != 100*time.Second || ping != 0 {
 		t.Errorf("intervals %v, %v", pulse, ping)

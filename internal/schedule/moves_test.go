@@ -157,7 +157,7 @@ func (w *world) closes(*rapid.T) {
 		return
 	}
 	c.asked = true
-	w.feed(c.peer, &wire.CloseJob{Call: 2, Token: c.token})
+	w.feed(c.peer, &wire.CloseComputation{Call: 2, Token: c.token})
 }
 
 func (w *world) clientGoes(*rapid.T) {

@@ -44,7 +44,7 @@ func (s *State) place(f *wire.Run) bool {
 		return false
 	default:
 		s.book(&job{id: f.Job, fn: f.Call.Func, server: sv})
-		s.send(sv.info.Peer, &wire.Start{Token: f.Token, Job: f.Job, Turn: f.Turn, Call: f.Call})
+		s.send(sv.info.Peer, &wire.Start{Token: f.Token, Job: f.Job, Lane: f.Lane, Call: f.Call})
 	}
 	return true
 }

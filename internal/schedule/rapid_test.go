@@ -385,7 +385,7 @@ func (w *world) finish() {
 	for range 2 * (len(w.clients) + 1) {
 		for _, c := range w.clients {
 			c.asked = true
-			w.feed(c.peer, &wire.CloseJob{Call: 2, Token: c.token})
+			w.feed(c.peer, &wire.CloseComputation{Call: 2, Token: c.token})
 		}
 		for _, n := range w.nodes {
 			if n.ending {

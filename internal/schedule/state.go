@@ -120,7 +120,7 @@ func (s *State) Frame(now time.Time, from wire.Peer, f wire.Frame) {
 		s.released(from, f)
 	case *wire.Submit:
 		s.submitted(from, f)
-	case *wire.CloseJob:
+	case *wire.CloseComputation:
 		s.closeAsked(from, f)
 	case *wire.Run:
 		s.run(from, f)

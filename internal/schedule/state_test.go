@@ -243,7 +243,7 @@ func TestSchedStateWholeComputation(t *testing.T) {
 	b.on(serverPeer(2), &wire.Freed{Token: token(1), Job: jobID(1, 2)})
 	b.run(3, wire.Where{}, "s2: start 3")
 	b.on(serverPeer(1), &wire.Done{Job: jobID(1, 1)})
-	b.on(clientPeer(1), &wire.CloseJob{Call: 2, Token: token(1)}, "n1: release")
+	b.on(clientPeer(1), &wire.CloseComputation{Call: 2, Token: token(1)}, "n1: release")
 	b.on(nodePeer(1), &wire.Released{Token: token(1)},
 		"c1: ServerClosed node 1001 server 2001", "c1: done 3 terminated", "c1: ServerClosed node 1001 server 2002",
 		"c1: NodeClosed node 1001", "c1: ComputationClosed", "c1: reply 2")
@@ -303,7 +303,7 @@ func TestSchedStateUnheard(t *testing.T) {
 
 	// With the computation all its runs end.
 	freed(2, 8)
-	b.on(clientPeer(1), &wire.CloseJob{Call: 2, Token: token(1)}, "n1: release")
+	b.on(clientPeer(1), &wire.CloseComputation{Call: 2, Token: token(1)}, "n1: release")
 	b.on(nodePeer(1), &wire.Released{Token: token(1)},
 		"c1: ServerClosed node 1001 server 2002", "c1: NodeClosed node 1001", "c1: ComputationClosed", "c1: reply 2")
 }
@@ -367,7 +367,7 @@ func TestSchedStateWaitingRunsEnd(t *testing.T) {
 		"c1: ServerDisconnected node 1001 server 2002: killed", "c1: done 6 not found")
 	b.gone(nodePeer(1), "c1: NodeDisconnected node 1001: cut", "c1: done 2 not found", "c1: done 3 not found")
 	b.run(7, wire.Where{})
-	b.on(clientPeer(1), &wire.CloseJob{Token: token(1)}, "c1: done 7 closed", "c1: ComputationClosed")
+	b.on(clientPeer(1), &wire.CloseComputation{Token: token(1)}, "c1: done 7 closed", "c1: ComputationClosed")
 	b.run(8, wire.Where{}, "c1: done 8 closed")
 }
 
@@ -386,7 +386,7 @@ func TestSchedStateStaleOffer(t *testing.T) {
 	t.Parallel()
 	b := newBed(t)
 	b.serving(0)
-	b.on(clientPeer(1), &wire.CloseJob{Call: 9, Token: token(1)}, "n1: release")
+	b.on(clientPeer(1), &wire.CloseComputation{Call: 9, Token: token(1)}, "n1: release")
 	b.on(nodePeer(1), offer())
 	b.on(nodePeer(1), &wire.Released{Token: token(1)}, "c1: NodeClosed node 1001", "c1: ComputationClosed", "c1: reply 9")
 }
@@ -399,7 +399,7 @@ func TestSchedStateQueue(t *testing.T) {
 	b.on(clientPeer(2), &wire.Submit{Call: 1, Token: token(2)}, "c2: queued 1")
 	b.on(clientPeer(3), &wire.Submit{Call: 1, Token: token(3)}, "c3: queued 2")
 	b.on(clientPeer(4), &wire.Submit{Call: 1, Token: token(4)}, "c4: queued 3")
-	b.on(clientPeer(4), &wire.CloseJob{Call: 2, Token: token(4)}, "c4: ComputationClosed", "c4: reply 1 error", "c4: reply 2")
+	b.on(clientPeer(4), &wire.CloseComputation{Call: 2, Token: token(4)}, "c4: ComputationClosed", "c4: reply 1 error", "c4: reply 2")
 	b.gone(clientPeer(2), "c3: queued 1")
 	if got, want := b.state.report(token(3), wire.JobID{}), "it is number 1 in the scheduler's queue, behind a computation of h:3001"; got != want {
 		t.Errorf("report %q, want %q", got, want)
@@ -431,7 +431,7 @@ func TestSchedStateNodesThatDoNotServe(t *testing.T) {
 	if got := b.state.report(token(1), wire.JobID{}); got != want {
 		t.Errorf("report %q, want %q", got, want)
 	}
-	b.on(clientPeer(1), &wire.CloseJob{Token: token(1)}, "c1: ComputationClosed")
+	b.on(clientPeer(1), &wire.CloseComputation{Token: token(1)}, "c1: ComputationClosed")
 	b.on(clientPeer(2), &wire.Submit{Token: token(2)}, "c2: ComputationScheduled",
 		"c2: NodeDiscovered node 1001", "n1: reserve", "c2: NodeDiscovered node 1002", "n2: reserve")
 }
@@ -476,7 +476,7 @@ func TestSchedStateIdleNodeLeaves(t *testing.T) {
 	b.on(nodePeer(2), offer(), "c1: NodeDiscovered node 1002", "n2: reserve")
 	b.up(2, 2, true)
 	b.on(nodePeer(2), &wire.Offer{Leaving: true, Reason: "it is leaving"}, "n2: let go")
-	b.on(clientPeer(1), &wire.CloseJob{Call: 2, Token: token(1)}, "n1: release", "n2: release") // they wait for nothing now
+	b.on(clientPeer(1), &wire.CloseComputation{Call: 2, Token: token(1)}, "n1: release", "n2: release") // they wait for nothing now
 	b.on(nodePeer(1), &wire.Released{Token: token(1)}, "c1: NodeClosed node 1001")
 	b.on(nodePeer(2), &wire.Released{Token: token(1)}, "c1: ServerClosed node 1002 server 2002",
 		"c1: NodeClosed node 1002", "c1: ComputationClosed", "c1: reply 2")
@@ -524,7 +524,7 @@ func TestSchedStateReport(t *testing.T) {
 	report("node h:1001: 1 of 1 servers ready")
 	b.on(nodePeer(1), &wire.Servers{Token: token(1), Up: []wire.ServerInfo{serverInfo(2)}}, "c1: ServerDiscovered node 1001 server 2002")
 	report("node h:1001: 1 of 2 servers ready, 1 being set up")
-	b.on(clientPeer(1), &wire.CloseJob{Token: token(1)}, "n1: release")
+	b.on(clientPeer(1), &wire.CloseComputation{Token: token(1)}, "n1: release")
 	report("node h:1001: closing")
 }
 
