@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"strconv"
 
+	"github.com/discoro/discoro/internal/call"
 	"github.com/discoro/discoro/internal/fault"
 	"github.com/discoro/discoro/wire"
 )
@@ -91,11 +92,11 @@ func (ch *Channel) enroll(ctx context.Context, c *Coro, verb string, off bool) e
 		why = waitUnsubscribe
 	}
 	if c.local != nil {
-		k := &call{why: why}
-		ch.enrollLocal(c.local, off, func(err error) { k.finish(outcome{err: err}) })
+		k := call.New(why, nil)
+		ch.enrollLocal(c.local, off, func(err error) { k.Finish(call.Outcome{Err: err}) })
 		out, err := ch.rt.wait(ctx, k)
 		if err == nil {
-			err = out.err
+			err = out.Err
 		}
 		if err != nil {
 			return fail(err)
@@ -106,7 +107,7 @@ func (ch *Channel) enroll(ctx context.Context, c *Coro, verb string, off bool) e
 		return &wire.Enroll{Call: call, Coro: c.key, Off: off, Channel: ch.handleValue()}
 	})
 	if err == nil {
-		err = out.err
+		err = out.Err
 	}
 	if err != nil {
 		return fail(err)
@@ -125,12 +126,12 @@ func (ch *Channel) Send(msg any) error {
 	if ch.hub == nil {
 		return ch.sendAway(msg)
 	}
-	k := &call{why: waitSend}
-	p := ch.publication(msg, func(_ int, err error) { k.finish(outcome{err: err}) })
+	k := call.New(waitSend, nil)
+	p := ch.publication(msg, func(_ int, err error) { k.Finish(call.Outcome{Err: err}) })
 	ch.hub.publish(p)
 	out, err := ch.rt.wait(context.Background(), k) // each subscriber has Config.MsgTimeout at most
 	if err == nil {
-		err = out.err
+		err = out.Err
 	}
 	if err != nil {
 		return fault.Because(err, "send to channel %v", ch)
@@ -155,8 +156,8 @@ func (ch *Channel) deliver(ctx context.Context, msg any, n int) (int, error) {
 	if ch.hub == nil {
 		return ch.deliverAway(ctx, msg, n)
 	}
-	k := &call{why: waitDeliver}
-	p := ch.publication(msg, func(n int, err error) { k.finish(outcome{val: n, err: err}) })
+	k := call.New(waitDeliver, nil)
+	p := ch.publication(msg, func(n int, err error) { k.Finish(call.Outcome{Value: n, Err: err}) })
 	p.deliver, p.atLeast = true, n
 	ch.hub.publish(p)
 	out, err := ch.rt.wait(ctx, k)
@@ -164,8 +165,8 @@ func (ch *Channel) deliver(ctx context.Context, msg any, n int) (int, error) {
 		reached, missing := p.cancel()
 		return reached, fmt.Errorf("%s: %w", missing, err)
 	}
-	reached, _ := out.val.(int)
-	return reached, out.err
+	reached, _ := out.Value.(int)
+	return reached, out.Err
 }
 
 // publication makes a message of this runtime ready for its channel.

@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"sync"
 
+	"github.com/discoro/discoro/internal/call"
 	"github.com/discoro/discoro/internal/fault"
 	"github.com/discoro/discoro/wire"
 )
@@ -14,12 +15,12 @@ import (
 // flow is what a runtime has sent to a channel of another, and has not heard to have left that. So a sender that outruns the
 // channel's subscribers waits, though their links are not its own.
 type flow struct {
-	mu     sync.Mutex // guards following; leaf
-	out    int        // bytes under way
-	since  int        // bytes since the last message that is to be answered
-	asked  int        // answers under way
-	waits  []*call    // senders that wait for one
-	failed error      // what became of an earlier message, until a sender has heard it
+	mu     sync.Mutex   // guards following; leaf
+	out    int          // bytes under way
+	since  int          // bytes since the last message that is to be answered
+	asked  int          // answers under way
+	waits  []*call.Call // senders that wait for one
+	failed error        // what became of an earlier message, until a sender has heard it
 }
 
 const (
@@ -29,14 +30,14 @@ const (
 
 // enter books a message. wait: there is no room; it is finished when there may be. ask: an answer is wanted, for so many
 // bytes.
-func (f *flow) enter(size int) (wait *call, ask int, err error) {
+func (f *flow) enter(size int) (wait *call.Call, ask int, err error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if err, f.failed = f.failed, nil; err != nil {
 		return nil, 0, fault.Because(err, "not sent, as an earlier message was not, or not to all")
 	}
 	if f.asked > 0 && f.out+size > flowWindow {
-		wait = &call{why: waitSend}
+		wait = call.New(waitSend, nil)
 		f.waits = append(f.waits, wait)
 		return wait, 0, nil
 	}
@@ -61,7 +62,7 @@ func (f *flow) heard(bytes int, err error) {
 	f.waits = nil
 	f.mu.Unlock()
 	for _, k := range waits {
-		k.finish(outcome{})
+		k.Finish(call.Outcome{})
 	}
 }
 
@@ -107,7 +108,7 @@ func (ch *Channel) publishAway(ctx context.Context, body []byte) error {
 	case ask == 0:
 		return l.post(&wire.Publish{Channel: ch.key, Body: body})
 	}
-	_, err = l.ask(answerFunc(func(out outcome) { ch.flow.heard(ask, out.err) }), func(call uint64) wire.Frame {
+	_, err = l.ask(call.Func(func(out call.Outcome) { ch.flow.heard(ask, out.Err) }), func(call uint64) wire.Frame {
 		return &wire.Publish{Call: call, Channel: ch.key, Body: body}
 	})
 	if err != nil {
@@ -132,8 +133,8 @@ func (ch *Channel) deliverAway(ctx context.Context, msg any, n int) (int, error)
 		return 0, fmt.Errorf("how many of %d subscribers there are, and have it, is known to the owner only: %w", n, err)
 	case err != nil:
 		return 0, err
-	case out.err != nil:
-		return 0, out.err
+	case out.Err != nil:
+		return 0, out.Err
 	}
 	return resultAs[int](ch.rt, out, ch.name)
 }
@@ -147,8 +148,8 @@ func (ch *Channel) closeAway() error {
 	switch {
 	case errors.Is(err, context.DeadlineExceeded):
 		return fmt.Errorf("no answer for %v: %w", ch.rt.cfg.MsgTimeout, ErrTimeout)
-	case err == nil && !errors.Is(out.err, ErrClosed):
-		return out.err
+	case err == nil && !errors.Is(out.Err, ErrClosed):
+		return out.Err
 	}
 	return err
 }
@@ -205,7 +206,7 @@ func (t *channelTable) bring(key uint64) bool {
 
 // tellOwner asks the channel's owner; the answer is done's.
 func (ch *Channel) tellOwner(l *link, done func(error), build func(call uint64) wire.Frame) {
-	if _, err := l.ask(answerFunc(func(out outcome) { done(out.err) }), build); err != nil {
+	if _, err := l.ask(call.Func(func(out call.Outcome) { done(out.Err) }), build); err != nil {
 		done(err)
 	}
 }
@@ -221,14 +222,14 @@ func (rt *Runtime) dispatchChannel(l *link, f wire.Frame) (mine bool, err error)
 		case err == nil:
 			err = h.add(nil, l, f.Coro)
 		}
-		l.reply(f.Call, outcome{err: err})
+		l.reply(f.Call, call.Outcome{Err: err})
 	case *wire.Unsubscribe:
 		h, err := rt.channels.find(f.Channel)
 		if err == nil {
 			err = h.remove(subKey{l, f.Coro})
 		}
 		if f.Call != 0 {
-			l.reply(f.Call, outcome{err: err})
+			l.reply(f.Call, call.Outcome{Err: err})
 		}
 	case *wire.Publish:
 		rt.servePublish(l, f)
@@ -239,15 +240,15 @@ func (rt *Runtime) dispatchChannel(l *link, f wire.Frame) (mine bool, err error)
 		if err == nil {
 			rt.channels.close(h)
 		}
-		l.reply(f.Call, outcome{err: err})
+		l.reply(f.Call, call.Outcome{Err: err})
 	case *wire.Enroll:
 		rt.serveEnroll(l, f)
 	case *wire.Dropped:
 		rt.putDropped(l, f)
 	case *wire.LocateChannel:
-		out := outcome{err: fmt.Errorf("no channel of that name at %v: %w", rt.loc, ErrNotFound)}
+		out := call.Outcome{Err: fmt.Errorf("no channel of that name at %v: %w", rt.loc, ErrNotFound)}
 		if ch := rt.channels.named(f.Name); ch != nil {
-			out = outcome{val: ch}
+			out = call.Outcome{Value: ch}
 		}
 		l.reply(f.Call, out)
 	default:
@@ -260,7 +261,7 @@ func (rt *Runtime) servePublish(l *link, f *wire.Publish) {
 	answer := func(_ int, err error) {
 		switch {
 		case f.Call != 0:
-			l.reply(f.Call, outcome{err: err})
+			l.reply(f.Call, call.Outcome{Err: err})
 		case err != nil:
 			l.tell(&wire.Dropped{Channel: f.Channel, Err: encodeError(err)})
 		}
@@ -276,13 +277,13 @@ func (rt *Runtime) servePublish(l *link, f *wire.Publish) {
 func (rt *Runtime) servePublishDeliver(l *link, f *wire.PublishDeliver) error {
 	h, err := rt.channels.find(f.Channel)
 	if err != nil {
-		l.reply(f.Call, outcome{err: err})
+		l.reply(f.Call, call.Outcome{Err: err})
 		return nil //nolint:nilerr // the answer has it; the peer has done nothing wrong
 	}
 	p := &publication{hub: h, msg: encodedMessage(f.Body), body: f.Body, deliver: true, atLeast: f.N, from: l}
 	p.done = func(n int, err error) {
 		if l.unserve(f.Call) != nil {
-			l.reply(f.Call, outcome{val: n, err: err})
+			l.reply(f.Call, call.Outcome{Value: n, Err: err})
 		}
 	}
 	if err := l.serve(f.Call, func() { p.cancel() }); err != nil {
@@ -297,10 +298,10 @@ func (rt *Runtime) servePublishDeliver(l *link, f *wire.PublishDeliver) error {
 
 // serveEnroll subscribes a coroutine of this runtime, for a peer, to a channel anywhere.
 func (rt *Runtime) serveEnroll(l *link, f *wire.Enroll) {
-	answer := func(err error) { l.reply(f.Call, outcome{err: err}) }
+	answer := func(err error) { l.reply(f.Call, call.Outcome{Err: err}) }
 	c := rt.coroutine(f.Coro)
 	if c == nil {
-		answer(rt.noCoro(l, f, f.Coro).err)
+		answer(rt.noCoro(l, f, f.Coro).Err)
 		return
 	}
 	ch := rt.liveChannel(f.Channel)

@@ -8,6 +8,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/discoro/discoro/internal/call"
 	"github.com/discoro/discoro/wire"
 )
 
@@ -82,7 +83,7 @@ func (s *subscriber) send(p *publication) {
 
 // flush sends what waits; turn is what was waited for, if that was. When there is no room it returns a call that is finished
 // when there is, and the message that waits for it.
-func (s *subscriber) flush(turn *call) (full *call, first queued) {
+func (s *subscriber) flush(turn *call.Call) (full *call.Call, first queued) {
 	defer func() {
 		if turn != nil {
 			s.key.link.dropRoom(turn) // unless it was used
@@ -127,7 +128,7 @@ func (s *subscriber) putBack(q queued) bool {
 
 // flushAll waits for room and sends what waits, until nothing does. A message that has waited for Config.MsgTimeout costs
 // the subscription: it would be a gap.
-func (s *subscriber) flushAll(full *call, first queued) {
+func (s *subscriber) flushAll(full *call.Call, first queued) {
 	rt, l := s.hub.rt, s.key.link
 	for full != nil {
 		ctx, cancel := context.WithDeadline(rt.ctx, first.since.Add(rt.cfg.MsgTimeout))
@@ -152,16 +153,16 @@ func (s *subscriber) flushAll(full *call, first queued) {
 }
 
 // try puts p onto the link. With full there was no room.
-func (s *subscriber) try(p *publication, turn *call) (full *call, err error) {
+func (s *subscriber) try(p *publication, turn *call.Call) (full *call.Call, err error) {
 	l := s.key.link
 	if !p.deliver {
 		return l.offerFrame(&wire.Message{To: s.key.num, Body: p.body}, turn)
 	}
-	answer := answerFunc(func(out outcome) {
-		if errors.Is(out.err, ErrNotFound) {
+	answer := call.Func(func(out call.Outcome) {
+		if errors.Is(out.Err, ErrNotFound) {
 			s.drop(nil)
 		}
-		p.result(out.err == nil, nil)
+		p.result(out.Err == nil, nil)
 	})
 	id, err := l.book(answer)
 	if err != nil {
@@ -210,7 +211,7 @@ func (s *subscriber) end(err error) {
 }
 
 // offerFrame is post for what can wait; see offer.
-func (l *link) offerFrame(f wire.Frame, turn *call) (wait *call, err error) {
+func (l *link) offerFrame(f wire.Frame, turn *call.Call) (wait *call.Call, err error) {
 	buf := frameBuffers.Get().(*[]byte)
 	defer putBuffer(buf)
 	head, body, err := wire.AppendHead((*buf)[:0], f)
@@ -222,7 +223,7 @@ func (l *link) offerFrame(f wire.Frame, turn *call) (wait *call, err error) {
 }
 
 // book numbers a call whose answer goes to k.
-func (l *link) book(k answerer) (uint64, error) {
+func (l *link) book(k call.Answerer) (uint64, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.state == linkDown {

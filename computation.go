@@ -11,6 +11,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/discoro/discoro/internal/call"
 	"github.com/discoro/discoro/internal/fault"
 	"github.com/discoro/discoro/internal/schedule"
 	"github.com/discoro/discoro/wire"
@@ -65,10 +66,10 @@ type Computation struct {
 	known   map[Location]string // all that ever were initialized, and their node
 	place   int                 // in the scheduler's queue; 0: it has not said
 	beats   bool                // the runtime pulses for it
-	changed []*call             // wait for servers to change
+	changed []*call.Call        // wait for servers to change
 	told    outbox              // what the status coroutine is told
-	begun   future              // set when its turn has come, or will not
-	over    future              // set when it has ended
+	begun   call.Future         // set when its turn has come, or will not
+	over    call.Future         // set when it has ended
 }
 
 type compState uint8
@@ -153,7 +154,7 @@ func (p *Computation) Schedule(ctx context.Context, at ...Location) error {
 }
 
 // enqueue submits the computation; turn is finished when its turn has come.
-func (p *Computation) enqueue(l *link) (turn *call, err error) {
+func (p *Computation) enqueue(l *link) (turn *call.Call, err error) {
 	p.mu.Lock()
 	state := p.state
 	if state == compNew {
@@ -169,9 +170,9 @@ func (p *Computation) enqueue(l *link) (turn *call, err error) {
 	p.rt.mu.Lock()
 	p.rt.comps[p.token] = p
 	p.rt.mu.Unlock()
-	turn = &call{why: waitSchedule}
+	turn = call.New(waitSchedule, nil)
 	if _, err := l.ask(turn, p.submission); err != nil {
-		turn.finish(outcome{err: err})
+		turn.Finish(call.Outcome{Err: err})
 	}
 	return turn, nil
 }
@@ -186,15 +187,15 @@ func (p *Computation) submission(call uint64) wire.Frame {
 }
 
 // awaitTurn waits for the turn of a computation that is queued.
-func (p *Computation) awaitTurn(ctx context.Context, l *link, turn *call) error {
+func (p *Computation) awaitTurn(ctx context.Context, l *link, turn *call.Call) error {
 	stop := p.explain("the computation's turn at the scheduler", func() string { return p.report(l) })
-	forget := p.begun.onDone(turn.finish) // also when the scheduler of its own runtime closes, which answers nobody
+	forget := p.begun.OnDone(turn.Finish) // also when the scheduler of its own runtime closes, which answers nobody
 	out, err := p.rt.wait(ctx, turn)
 	forget()
 	stop()
 	switch {
 	case err == nil:
-		err = out.err
+		err = out.Err
 	case ctx.Err() != nil && l.stateNow() == linkUp:
 		err = fmt.Errorf("the computation's turn has not come: %s: %w", p.report(l), err)
 	}
@@ -218,7 +219,7 @@ func (p *Computation) begin() {
 	p.mu.Unlock()
 	if begins {
 		p.rt.beat.change(0, p.cfg.PulseInterval)
-		p.begun.set(outcome{})
+		p.begun.Set(call.Outcome{})
 	}
 }
 
@@ -281,7 +282,7 @@ func (p *Computation) WaitServers(ctx context.Context, n int) error {
 	stop := p.explain(what, func() string { return p.report(l) })
 	defer stop()
 	for {
-		k := &call{why: waitServers}
+		k := call.New(waitServers, nil)
 		p.mu.Lock()
 		enough, over := len(p.servers) >= n && p.state == compActive, p.state == compClosing || p.state == compOver
 		if !enough && !over {
@@ -297,7 +298,7 @@ func (p *Computation) WaitServers(ctx context.Context, n int) error {
 		}
 		if _, err := p.rt.wait(ctx, k); err != nil {
 			p.mu.Lock()
-			p.changed = slices.DeleteFunc(p.changed, func(o *call) bool { return o == k })
+			p.changed = slices.DeleteFunc(p.changed, func(o *call.Call) bool { return o == k })
 			p.mu.Unlock()
 			return noServer(what, p.report(l), err)
 		}
@@ -318,7 +319,7 @@ func (p *Computation) reportOf(l *link, job wire.JobID) string {
 	defer cancel()
 	out, err := l.request(ctx, waitReport, func(call uint64) wire.Frame { return &wire.Report{Call: call, Token: p.token, Job: job} })
 	if err == nil {
-		err = out.err
+		err = out.Err
 	}
 	if err != nil {
 		return fmt.Sprintf("the scheduler at %v does not say why (%v)", l.location(), err)
@@ -385,7 +386,7 @@ func (p *Computation) Close(ctx context.Context) error {
 		l.tell(&wire.CloseComputation{Token: p.token})
 	}
 	stopTelling := p.explain("all servers to close", func() string { return p.report(l) })
-	_, err := p.over.wait(ctx, p.rt, waitClose, nil)
+	_, err := p.rt.waitFuture(ctx, &p.over, waitClose, nil)
 	stopTelling()
 	if err != nil {
 		return fault.Because(err, "close: not all servers have closed: %s", p.report(l))
@@ -444,7 +445,7 @@ func (p *Computation) wakeWaiters() {
 	p.changed = nil
 	p.mu.Unlock()
 	for _, k := range changed {
-		k.finish(outcome{})
+		k.Finish(call.Outcome{})
 	}
 }
 
@@ -478,7 +479,7 @@ func (p *Computation) endWith(why error, last Status) {
 	}
 	p.rt.mu.Unlock()
 	for _, j := range jobs {
-		j.finish(outcome{err: fault.Because(why, "run %s: the computation is over", j.fn)})
+		j.finish(call.Outcome{Err: fault.Because(why, "run %s: the computation is over", j.fn)})
 	}
 	p.mu.Lock()
 	clear(p.servers)
@@ -486,8 +487,8 @@ func (p *Computation) endWith(why error, last Status) {
 	p.mu.Unlock()
 	p.flush()
 	p.wakeWaiters()
-	p.begun.set(outcome{err: why})
-	p.over.set(outcome{})
+	p.begun.Set(call.Outcome{Err: why})
+	p.over.Set(call.Outcome{})
 }
 
 // peer is how the runtime is named in frames.

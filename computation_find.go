@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"strings"
 	"sync"
+
+	"github.com/discoro/discoro/internal/call"
 )
 
 // findScheduler returns the link to the scheduler to use.
@@ -48,10 +50,10 @@ func (p *Computation) findScheduler(ctx context.Context, at []Location) (*link, 
 func (rt *Runtime) lookForScheduler(ctx context.Context) error {
 	dctx, stop := context.WithCancel(rt.ctx)
 	defer stop()
-	k := &call{why: waitConnect}
+	k := call.New(waitConnect, nil)
 	found := func() {
 		if rt.linkedScheduler() != nil {
-			k.finish(outcome{})
+			k.Finish(call.Outcome{})
 		}
 	}
 	if !rt.start(func() {
@@ -69,7 +71,7 @@ func (rt *Runtime) lookForScheduler(ctx context.Context) error {
 			try(func() { _ = rt.Discover(dctx) })
 		}
 		all.Wait()
-		k.finish(outcome{})
+		k.Finish(call.Outcome{})
 	}) {
 		return errRuntimeClosed
 	}

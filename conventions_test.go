@@ -149,7 +149,7 @@ type pattern struct {
 var (
 	marks = pattern{[]string{"TO" + "DO", "FIX" + "ME", "X" + "XX"}, regexp.MustCompile(`\b(TO` + `DO|FIX` + `ME|X` + `XX)\b`)}
 
-	namelessWait = pattern{[]string{"call"}, regexp.MustCompile(`\bcall\{(\}|[^w}])|new\(call\)`)}
+	namelessWait = pattern{[]string{"Call", "call.New"}, regexp.MustCompile(`\bcall\.Call\{|\bCall\{(\}|of:)|new\((call\.)?Call\)|\bcall\.New\((""|nil|\))|[^*.\w]call\.Call($|\s)`)}
 	ownFolders   = pattern{
 		[]string{"/wo" + "rk/", "/ro" + "ot/", "/ho" + "me/"},
 		regexp.MustCompile(`(^|[^A-Za-z0-9_.~-])/(wo` + `rk|ro` + `ot|ho` + `me)/`),
@@ -317,15 +317,19 @@ var conventions = []convention{
 	},
 	{
 		name:  "a wait says what it waits for",
-		fix:   "give the call a why, one of those that CoroState.State lists",
+		fix:   "make calls with call.New, and give it a why, one of those that CoroState.State lists",
 		over:  isLibrary,
 		check: func(s *source) []finding { return matchLines(s, namelessWait) },
 		bad: []sample{
-			{"link.go", "package discoro\nfunc f() { k := &call{} }"},
-			{"link.go", "package discoro\nvar k = call{of: c}"},
-			{"link.go", "package discoro\nvar k = new(call)"},
+			{"wait.go", "package discoro\nfunc f() { k := &call.Call{} }"},
+			{"wait.go", "package discoro\nvar k = call.Call{}"},
+			{"wait.go", "package discoro\nvar k call.Call"},
+			{"wait.go", "package discoro\nvar k = new(call.Call)"},
+			{"wait.go", "package discoro\nvar k = call.New(\"\", c)"},
+			{"internal/call/call.go", "package call\nfunc New(why string, of any) *Call { return &Call{of: of} }"},
+			{"internal/call/call.go", "package call\nvar c = new(Call)"},
 		},
-		good: []sample{{"link.go", "package discoro\nvar k = &call{why: waitRun, of: c}\ntype call struct{ call func() }"}},
+		good: []sample{{"link.go", "package discoro\nvar k = call.New(waitRun, c)\ntype T struct { c *call.Call }"}},
 	},
 	{
 		name:  "no folder of a developer's machine",

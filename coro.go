@@ -10,6 +10,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/discoro/discoro/internal/call"
 	"github.com/discoro/discoro/internal/fault"
 	"github.com/discoro/discoro/wire"
 )
@@ -97,7 +98,7 @@ func (c *Coro) Deliver(ctx context.Context, msg any) error {
 		return &wire.Deliver{Call: call, To: c.key, Body: body}
 	})
 	if err == nil {
-		err = out.err
+		err = out.Err
 	}
 	if err != nil {
 		return fault.Because(err, "deliver to %v", c)
@@ -118,17 +119,17 @@ func (c *Coro) Monitor(ctx context.Context, watcher *Coro) error {
 		c.local.onEnd(func() { c.rt.sendExit(watcher, c, c.local.outcomeNow()) })
 		return nil
 	case c.job != nil:
-		c.job.done.onDone(func(out outcome) { c.rt.sendExit(watcher, c, out) })
+		c.job.done.OnDone(func(out call.Outcome) { c.rt.sendExit(watcher, c, out) })
 		return nil
 	}
 	l := c.rt.linkOf(c)
 	wait := func(call uint64) wire.Frame { return &wire.Wait{Call: call, Of: c.key} }
 	err := l.waitRoom(ctx, wait(0))
 	if err == nil {
-		_, err = l.ask(answerFunc(func(out outcome) { c.rt.sendExit(watcher, c, out) }), wait)
+		_, err = l.ask(call.Func(func(out call.Outcome) { c.rt.sendExit(watcher, c, out) }), wait)
 	}
 	if errors.Is(err, ErrDisconnected) {
-		c.rt.sendExit(watcher, c, outcome{err: fault.Because(err, "monitor %v", c)})
+		c.rt.sendExit(watcher, c, call.Outcome{Err: fault.Because(err, "monitor %v", c)})
 		return nil
 	}
 	if err != nil {
@@ -160,7 +161,7 @@ func (c *Coro) Wait(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	return out.err
+	return out.Err
 }
 
 // Result blocks until the coroutine has ended, or ctx ends, and returns the coroutine's result, or its error; see [Coro.Wait] for
@@ -175,20 +176,20 @@ func Result[R any](ctx context.Context, c *Coro) (R, error) {
 }
 
 // outcome waits for the coroutine's end.
-func (c *Coro) outcome(ctx context.Context) (out outcome, err error) {
+func (c *Coro) outcome(ctx context.Context) (out call.Outcome, err error) {
 	switch {
 	case c.local != nil:
 		return c.local.wait(ctx)
 	case c.job != nil:
-		out, err = c.job.done.wait(ctx, c.rt, waitEnd, c)
+		out, err = c.rt.waitFuture(ctx, &c.job.done, waitEnd, c)
 	default:
 		out, err = c.rt.linkOf(c).requestOf(ctx, waitEnd, c, func(call uint64) wire.Frame { return &wire.Wait{Call: call, Of: c.key} })
-		if errors.Is(out.err, ErrDisconnected) && !errors.As(out.err, new(*RemoteError)) { // the link's error, not its own
-			err = out.err
+		if errors.Is(out.Err, ErrDisconnected) && !errors.As(out.Err, new(*RemoteError)) { // the link's error, not its own
+			err = out.Err
 		}
 	}
 	if err != nil {
-		return outcome{}, fault.Because(err, "wait for %v", c)
+		return call.Outcome{}, fault.Because(err, "wait for %v", c)
 	}
 	return out, nil
 }

@@ -121,7 +121,8 @@ func (l *localCoro) state() CoroState {
 	s.State = stateNames[kind]
 	switch {
 	case kind == inCall && k != nil:
-		s.State, s.On = k.why, k.of
+		s.State = k.Why()
+		s.On, _ = k.Of().(*Coro)
 	case kind == inTurn:
 		since = max(since, l.rt.turn.waitsSince())
 	}

@@ -425,7 +425,7 @@ func TestStuckComesLast(t *testing.T) {
 	c := rt.Spawn("stuck", func(*Coro) (any, error) { close(entered); <-over; return nil, nil })
 	told := make(chan bool, 1)
 	actor := &loop.Actor[roleEvent]{}
-	actor.Handle = func(roleEvent) { told <- c.local.over() && errors.Is(c.local.outcomeNow().err, ErrTerminated) }
+	actor.Handle = func(roleEvent) { told <- c.local.over() && errors.Is(c.local.outcomeNow().Err, ErrTerminated) }
 	rt.stuckTo.Store(actor)
 	next(t, entered)
 	_ = c.Terminate()

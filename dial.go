@@ -11,6 +11,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/discoro/discoro/internal/call"
 	"github.com/discoro/discoro/internal/fault"
 	"github.com/discoro/discoro/internal/transport"
 	"github.com/discoro/discoro/wire"
@@ -88,10 +89,10 @@ func (rt *Runtime) linkAt(ctx context.Context, loc Location) (*link, error) {
 	var err error
 	dctx, stop := context.WithCancel(rt.ctx)
 	defer stop()
-	k := &call{why: waitConnect}
+	k := call.New(waitConnect, nil)
 	if !rt.start(func() {
 		l, err = rt.dial(dctx, loc, nil)
-		k.finish(outcome{})
+		k.Finish(call.Outcome{})
 	}) {
 		return nil, fmt.Errorf("connect to %v: %w", loc, errRuntimeClosed)
 	}

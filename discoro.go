@@ -15,6 +15,7 @@ import (
 	"time"
 	"weak"
 
+	"github.com/discoro/discoro/internal/call"
 	"github.com/discoro/discoro/internal/files"
 	"github.com/discoro/discoro/internal/loop"
 	"github.com/discoro/discoro/internal/ratelog"
@@ -199,7 +200,7 @@ func (rt *Runtime) spawn(name string, body func(c *Coro) (any, error), init func
 	}
 	rt.mu.Unlock()
 	if closing {
-		l.finish(outcome{err: fmt.Errorf("discoro: spawn %s: %w", name, errRuntimeClosed)})
+		l.finish(call.Outcome{Err: fmt.Errorf("discoro: spawn %s: %w", name, errRuntimeClosed)})
 		return &l.Coro
 	}
 	rt.turn.put(l)

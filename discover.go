@@ -11,6 +11,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/discoro/discoro/internal/call"
 	"github.com/discoro/discoro/internal/fault"
 	"github.com/discoro/discoro/internal/lan"
 	"github.com/discoro/discoro/wire"
@@ -124,18 +125,18 @@ func (rt *Runtime) Discover(ctx context.Context) error {
 	}
 	dctx, stop := context.WithCancel(rt.ctx)
 	defer stop()
-	k := &call{why: waitDiscover}
+	k := call.New(waitDiscover, nil)
 	if !rt.start(func() {
 		err := rt.discovery.discover(dctx)
 		if rt.ctx.Err() != nil {
 			err = fmt.Errorf("the runtime was closed meanwhile: %w", ErrClosed)
 		}
-		k.finish(outcome{err: err})
+		k.Finish(call.Outcome{Err: err})
 	}) {
 		return fmt.Errorf("discoro: discover: %w", errRuntimeClosed)
 	}
 	out, err := rt.wait(ctx, k)
-	if err = errors.Join(err, out.err); err != nil {
+	if err = errors.Join(err, out.Err); err != nil {
 		return fault.Because(err, "discover")
 	}
 	return nil
@@ -159,21 +160,21 @@ func (d *discovery) discover(ctx context.Context) error {
 func locateNear[T any](ctx context.Context, d *discovery, name string, ask locateOne[T]) (found T, err error) {
 	sctx, stop := context.WithCancel(d.rt.ctx)
 	defer stop()
-	k := &call{why: waitLocate}
+	k := call.New(waitLocate, nil)
 	if !d.rt.start(func() {
 		err := d.search(sctx, name, locatePauses, func(ctx context.Context, _ wire.ID, at Location) {
 			if one, err := ask(ctx, name, at); err == nil {
-				k.finish(outcome{val: one})
+				k.Finish(call.Outcome{Value: one})
 			}
 		})
 		if d.rt.ctx.Err() != nil {
-			k.finish(outcome{err: fmt.Errorf("the runtime was closed meanwhile: %w", ErrClosed)})
+			k.Finish(call.Outcome{Err: fmt.Errorf("the runtime was closed meanwhile: %w", ErrClosed)})
 			return
 		}
 		if err == nil {
 			err = errors.New("nobody on the local network has it")
 		}
-		k.finish(outcome{err: fault.New(err.Error(), ErrNotFound, err)})
+		k.Finish(call.Outcome{Err: fault.New(err.Error(), ErrNotFound, err)})
 	}) {
 		return found, errRuntimeClosed
 	}
@@ -181,8 +182,8 @@ func locateNear[T any](ctx context.Context, d *discovery, name string, ask locat
 	if err != nil {
 		return found, err
 	}
-	found, _ = out.val.(T)
-	return found, out.err
+	found, _ = out.Value.(T)
+	return found, out.Err
 }
 
 // found is a runtime that has answered.

@@ -10,6 +10,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/discoro/discoro/internal/call"
 	"github.com/discoro/discoro/wire"
 )
 
@@ -37,7 +38,7 @@ func (rt *Runtime) dispatch(l *link, f wire.Frame) error {
 		rt.serveLocate(l, f)
 	case *wire.Reply:
 		if k := l.takeCall(f.Call); k != nil {
-			k.finish(rt.outcomeOf(&f.Outcome, nil))
+			k.Finish(rt.outcomeOf(&f.Outcome, nil))
 		}
 	case *wire.Cancel:
 		if stop := l.unserve(f.Call); stop != nil {
@@ -91,7 +92,7 @@ func (rt *Runtime) putDeliver(l *link, f *wire.Deliver) error {
 	case c == nil:
 		l.reply(f.Call, rt.noCoro(l, f, f.To))
 	case rt.cfg.MaxMailbox == 0:
-		l.reply(f.Call, outcome{err: c.put(l.ownMessage(f.Body))})
+		l.reply(f.Call, call.Outcome{Err: c.put(l.ownMessage(f.Body))})
 	default:
 		return rt.putWhenRoom(l, c, f)
 	}
@@ -105,7 +106,7 @@ func (rt *Runtime) putWhenRoom(l *link, c *localCoro, f *wire.Deliver) error {
 		return l.refuseCall(f.Call, err)
 	}
 	w := &roomWait{msg: encodedMessage(f.Body), size: len(f.Body)}
-	w.to = answerFunc(func(out outcome) {
+	w.to = call.Func(func(out call.Outcome) {
 		if l.unserve(f.Call) != nil {
 			l.reply(f.Call, out)
 		}
@@ -113,15 +114,15 @@ func (rt *Runtime) putWhenRoom(l *link, c *localCoro, f *wire.Deliver) error {
 	if waits, err := c.putOrWait(w); waits {
 		s.set(func() { c.takeBack(w) })
 	} else {
-		w.to.finish(outcome{err: err})
+		w.to.Finish(call.Outcome{Err: err})
 	}
 	return nil
 }
 
 // noCoro is the answer to a call for a coroutine that is not there.
-func (rt *Runtime) noCoro(l *link, f wire.Frame, key uint64) outcome {
+func (rt *Runtime) noCoro(l *link, f wire.Frame, key uint64) call.Outcome {
 	rt.stray(l, f, key)
-	return outcome{err: fmt.Errorf("discoro: the coroutine at %v has ended, or there never was one: %w", rt.loc, ErrNotFound)}
+	return call.Outcome{Err: fmt.Errorf("discoro: the coroutine at %v has ended, or there never was one: %w", rt.loc, ErrNotFound)}
 }
 
 // stray logs a frame for a coroutine that is not there: one line a peer and 10 s, as a peer may send any number.
@@ -140,7 +141,7 @@ func (l *link) refuseCall(id uint64, err error) error {
 	if errors.Is(err, errCallTwice) {
 		return err
 	}
-	l.reply(id, outcome{err: err})
+	l.reply(id, call.Outcome{Err: err})
 	return nil
 }
 
@@ -151,7 +152,7 @@ func (rt *Runtime) putAsk(l *link, f *wire.Ask) error {
 		return nil
 	}
 	r := &Request{remote: true, body: f.Body, from: c}
-	r.answer = func(out outcome) {
+	r.answer = func(out call.Outcome) {
 		if stop := l.unserve(f.Call); stop != nil {
 			stop()
 			l.reply(f.Call, out)
@@ -163,9 +164,9 @@ func (rt *Runtime) putAsk(l *link, f *wire.Ask) error {
 	}
 	ended := c.onEnd(func() { r.fail(errEnded(&c.Coro)) })
 	m := &roomWait{msg: r, size: len(f.Body)}
-	m.to = answerFunc(func(out outcome) {
-		if out.err != nil {
-			r.fail(out.err)
+	m.to = call.Func(func(out call.Outcome) {
+		if out.Err != nil {
+			r.fail(out.Err)
 		}
 	})
 	w.set(func() { ended(); c.takeBack(m) })
@@ -222,17 +223,17 @@ func (s *stopper) stop() {
 }
 
 func (rt *Runtime) serveLocate(l *link, f *wire.Locate) {
-	out := outcome{err: fmt.Errorf("no coroutine of that name at %v: %w", rt.loc, ErrNotFound)}
+	out := call.Outcome{Err: fmt.Errorf("no coroutine of that name at %v: %w", rt.loc, ErrNotFound)}
 	if c := rt.named(f.Name); c != nil {
-		out = outcome{val: c}
+		out = call.Outcome{Value: c}
 	}
 	l.reply(f.Call, out)
 }
 
 // sendExit tells watcher that c has ended.
-func (rt *Runtime) sendExit(watcher, c *Coro, out outcome) {
+func (rt *Runtime) sendExit(watcher, c *Coro, out call.Outcome) {
 	if watcher.local != nil {
-		_ = watcher.local.put(Exit{Coro: c, Err: out.err, out: out}) // a watcher that has ended does not care
+		_ = watcher.local.put(Exit{Coro: c, Err: out.Err, out: out}) // a watcher that has ended does not care
 		return
 	}
 	o, err := encodeOutcome(rt, out)
@@ -250,7 +251,7 @@ func (rt *Runtime) putExit(l *link, f *wire.Exit) {
 	}
 	c := rt.liveHandle(f.Coro)
 	out := rt.outcomeOf(&f.Outcome, c)
-	_ = watcher.put(Exit{Coro: c, Err: out.err, out: out})
+	_ = watcher.put(Exit{Coro: c, Err: out.Err, out: out})
 }
 
 // open turns what lay in a mailbox into the message.

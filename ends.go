@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"sync"
 
+	"github.com/discoro/discoro/internal/call"
 	"github.com/discoro/discoro/wire"
 )
 
@@ -24,7 +25,7 @@ const (
 )
 
 // keepEnd keeps how l has ended, when a handle of it has left the runtime. That of a job is kept where it is encoded.
-func (rt *Runtime) keepEnd(l *localCoro, out outcome) {
+func (rt *Runtime) keepEnd(l *localCoro, out call.Outcome) {
 	if l.isJob() {
 		return
 	}
@@ -79,16 +80,16 @@ func (e *ends) keep(key uint64, o *wire.Outcome) {
 }
 
 // endOf is the answer to who asks over l for the end of a coroutine that is not there.
-func (rt *Runtime) endOf(l *link, key uint64) outcome {
+func (rt *Runtime) endOf(l *link, key uint64) call.Outcome {
 	rt.ends.mu.Lock()
 	o := rt.ends.of[key]
 	rt.ends.mu.Unlock()
 	switch {
 	case o == nil:
-		return outcome{err: fmt.Errorf("discoro: the coroutine at %v has ended some time ago, or there never was one, and how it ended "+
+		return call.Outcome{Err: fmt.Errorf("discoro: the coroutine at %v has ended some time ago, or there never was one, and how it ended "+
 			"is no longer known there: monitor it, or wait for it, before it ends: %w", rt.loc, ErrNotFound)}
 	case l.isSelf():
 		return rt.outcomeOf(o, nil)
 	}
-	return outcome{remote: o}
+	return call.Outcome{Remote: o}
 }

@@ -12,6 +12,7 @@ import (
 	"runtime/debug"
 	"sync"
 
+	"github.com/discoro/discoro/internal/call"
 	"github.com/discoro/discoro/internal/fault"
 	"github.com/discoro/discoro/internal/files"
 	"github.com/discoro/discoro/wire"
@@ -95,7 +96,7 @@ type fileOp struct {
 
 	mu      sync.Mutex // guards following; leaf
 	over    bool       // tell is not called any more
-	telling *call      // finished when the call of tell under way has returned
+	telling *call.Call // finished when the call of tell under way has returned
 }
 
 // do does it, and waits.
@@ -108,18 +109,18 @@ func (op *fileOp) do(ctx context.Context) error {
 	}
 	work, stop := context.WithCancelCause(op.rt.ctx)
 	defer stop(nil)
-	k := &call{why: op.why}
+	k := call.New(op.why, nil)
 	if !op.rt.start(func() { op.work(work, k) }) {
 		return errRuntimeClosed
 	}
 	out, err := op.rt.wait(ctx, k)
 	op.stopTelling()
-	return cmp.Or(err, out.err)
+	return cmp.Or(err, out.Err)
 }
 
 // work finds the link and does the operation; k gets how it went. It owns the file.
-func (op *fileOp) work(ctx context.Context, k *call) {
-	defer k.finish(outcome{err: errProgressExit}) // where nothing else was
+func (op *fileOp) work(ctx context.Context, k *call.Call) {
+	defer k.Finish(call.Outcome{Err: errProgressExit}) // where nothing else was
 	var l *link
 	err := op.prepare()
 	if err == nil {
@@ -127,7 +128,7 @@ func (op *fileOp) work(ctx context.Context, k *call) {
 	}
 	if err != nil {
 		op.closeFile()
-		k.finish(outcome{err: err})
+		k.Finish(call.Outcome{Err: err})
 		return
 	}
 	op.token = op.rt.tokenFor(l, op.to)
@@ -135,11 +136,11 @@ func (op *fileOp) work(ctx context.Context, k *call) {
 }
 
 // doAt does the operation over a link that is up; k gets how it went.
-func (op *fileOp) doAt(ctx context.Context, l *link, k *call) {
+func (op *fileOp) doAt(ctx context.Context, l *link, k *call.Call) {
 	defer op.closeFile()
 	op.head.Proof = op.token.Prove(l.id, op.head.Key)
 	if l.isSelf() {
-		k.finish(outcome{err: op.here(ctx)})
+		k.Finish(call.Outcome{Err: op.here(ctx)})
 		return
 	}
 	l.fileOp(ctx, op, k)
@@ -333,7 +334,7 @@ func (op *fileOp) progress(sent int64) (err error) {
 	if op.tell == nil {
 		return nil
 	}
-	k := &call{why: op.why}
+	k := call.New(op.why, nil)
 	op.mu.Lock()
 	over := op.over
 	if !over {
@@ -350,7 +351,7 @@ func (op *fileOp) progress(sent int64) (err error) {
 		op.mu.Lock()
 		op.telling = nil
 		op.mu.Unlock()
-		k.finish(outcome{})
+		k.Finish(call.Outcome{})
 	}()
 	op.tell(sent, op.head.Size)
 	return nil

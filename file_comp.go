@@ -6,6 +6,7 @@ import (
 	"path/filepath"
 	"strings"
 
+	"github.com/discoro/discoro/internal/call"
 	"github.com/discoro/discoro/internal/files"
 	"github.com/discoro/discoro/wire"
 )
@@ -72,11 +73,11 @@ func (op *fileOp) doNow(l *link) error {
 		op.closeFile()
 		return err
 	}
-	k := &call{why: op.why}
+	k := call.New(op.why, nil)
 	op.doAt(op.rt.ctx, l, k)
 	out, err := op.rt.wait(context.Background(), k) // it is finished
 	if err != nil {
 		return err
 	}
-	return out.err
+	return out.Err
 }

@@ -8,6 +8,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/discoro/discoro/internal/call"
 	"github.com/discoro/discoro/internal/transport"
 	"github.com/discoro/discoro/wire"
 )
@@ -33,23 +34,23 @@ var longAgo = time.Unix(1, 0)
 
 // fileOp does an operation over a stream of its own; k gets how it went. It returns when nothing of the stream is left, which the
 // other side may delay until the link's end.
-func (l *link) fileOp(ctx context.Context, op *fileOp, k *call) {
+func (l *link) fileOp(ctx context.Context, op *fileOp, k *call.Call) {
 	if err := l.fileTurn(ctx); err != nil {
-		k.finish(outcome{err: err})
+		k.Finish(call.Outcome{Err: err})
 		return
 	}
 	defer func() { <-l.files.turns }()
 	s, err := l.t.Open()
 	if err != nil {
 		l.broken(err)
-		k.finish(outcome{err: l.cause()})
+		k.Finish(call.Outcome{Err: l.cause()})
 		return
 	}
 	x := &fileExchange{l: l, op: op, s: s, failed: make(chan error, 1), sent: make(chan struct{}), piece: filePiece}
 	stop := transport.DeadlineOn(ctx, s)
 	err = x.run(ctx)
 	stop()
-	k.finish(outcome{err: err})
+	k.Finish(call.Outcome{Err: err})
 	x.end()
 }
 

@@ -11,6 +11,7 @@ import (
 	"time"
 	"unicode"
 
+	"github.com/discoro/discoro/internal/call"
 	"github.com/discoro/discoro/internal/fault"
 	"github.com/discoro/discoro/internal/transport"
 	"github.com/discoro/discoro/wire"
@@ -42,7 +43,7 @@ type link struct {
 	queue     linkQueue       // frames to be written
 	spare     []chunk         // empty, for queue
 	room      roomCalls       // senders that wait for room in queue
-	calls     map[uint64]answerer
+	calls     map[uint64]call.Answerer
 	nextCall  uint64
 	served    map[uint64]func() // calls of the other side that wait here, and how to stop waiting
 	lastSent  time.Time
@@ -76,7 +77,7 @@ func (rt *Runtime) newLink(id wire.ID, loc Location, state linkState) *link {
 	return &link{
 		rt: rt, id: id, loc: loc, state: state,
 		more: make(chan struct{}, 1), ready: make(chan struct{}), ended: make(chan struct{}), told: make(chan struct{}),
-		calls: map[uint64]answerer{}, served: map[uint64]func(){}, files: newLinkFiles(),
+		calls: map[uint64]call.Answerer{}, served: map[uint64]func(){}, files: newLinkFiles(),
 	}
 }
 
@@ -147,7 +148,7 @@ func (l *link) wake() {
 
 // offer is enqueue for what can wait. When there is no room, or others wait, it returns a call that is finished when the
 // frame's turn comes: turn, the next time.
-func (l *link) offer(key laneKey, head, body []byte, turn *call) (wait *call, err error) {
+func (l *link) offer(key laneKey, head, body []byte, turn *call.Call) (wait *call.Call, err error) {
 	w := roomWaiter{key: key, size: len(head) + len(body)}
 	l.mu.Lock()
 	if l.state == linkDown {
@@ -164,7 +165,7 @@ func (l *link) offer(key laneKey, head, body []byte, turn *call) (wait *call, er
 
 // give is offer of a frame in one piece, which the queue takes now, or when its turn comes: then the call is finished that is
 // returned. Of a large frame the queue takes own, too; see linkQueue.add.
-func (l *link) give(key laneKey, frame []byte, own *[]byte) (wait *call, err error) {
+func (l *link) give(key laneKey, frame []byte, own *[]byte) (wait *call.Call, err error) {
 	w := roomWaiter{key: key, size: len(frame), frame: frame, own: own}
 	l.mu.Lock()
 	if l.state == linkDown {
@@ -218,16 +219,16 @@ func (l *link) sendMessage(to *Coro, msg any) error {
 }
 
 // awaitGiven waits until the queue has taken what was given, at most MsgTimeout. With an error it has not, and will not.
-func (l *link) awaitGiven(wait *call) error {
+func (l *link) awaitGiven(wait *call.Call) error {
 	ctx, cancel := context.WithTimeoutCause(context.Background(), l.rt.cfg.MsgTimeout, ErrTimeout)
 	defer cancel()
 	out, err := l.rt.wait(ctx, wait)
 	switch {
 	case err == nil:
-		return out.err
+		return out.Err
 	case !l.dropRoom(wait):
-		if out, ok := wait.result(); ok {
-			return out.err
+		if out, ok := wait.Result(); ok {
+			return out.Err
 		}
 		return nil // it has just been taken
 	}
@@ -245,7 +246,7 @@ func (l *link) errFull(ctx context.Context, err error) error {
 // waitRoom waits while there is no room for f, or others wait, until ctx ends.
 func (l *link) waitRoom(ctx context.Context, f wire.Frame) error {
 	w := roomWaiter{key: keyOf(f), size: wire.BodySize(f)}
-	var turn *call
+	var turn *call.Call
 	for {
 		l.mu.Lock()
 		if l.state == linkDown {
@@ -267,7 +268,7 @@ func (l *link) waitRoom(ctx context.Context, f wire.Frame) error {
 
 // dropRoom takes back the wait for room, or the turn when it has come; it reports false when there is neither. Those behind may
 // go on.
-func (l *link) dropRoom(k *call) bool {
+func (l *link) dropRoom(k *call.Call) bool {
 	l.mu.Lock()
 	dropped := l.room.drop(k)
 	l.mu.Unlock()
@@ -284,9 +285,9 @@ func (l *link) takeTurns() {
 }
 
 // tellTurns tells senders that their turn has come.
-func (l *link) tellTurns(turns []*call, sent sentFrames) {
+func (l *link) tellTurns(turns []*call.Call, sent sentFrames) {
 	for _, k := range turns {
-		k.finish(outcome{})
+		k.Finish(call.Outcome{})
 	}
 	if sent.frames > 0 {
 		l.rt.traffic.sent(sent.frames, sent.bytes)

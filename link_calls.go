@@ -5,34 +5,27 @@ import (
 	"errors"
 	"fmt"
 
+	"github.com/discoro/discoro/internal/call"
 	"github.com/discoro/discoro/wire"
 )
 
-// answerer takes the answer to a call; finish never blocks, and is called once.
-type answerer interface{ finish(outcome) }
-
-// answerFunc is a function as an answerer.
-type answerFunc func(outcome)
-
-func (f answerFunc) finish(out outcome) { f(out) }
-
 // request sends the frame that build makes for a call number, and waits for its answer or for ctx to end. why says what is
 // waited for, as in CoroState.State.
-func (l *link) request(ctx context.Context, why string, build func(call uint64) wire.Frame) (outcome, error) {
+func (l *link) request(ctx context.Context, why string, build func(call uint64) wire.Frame) (call.Outcome, error) {
 	return l.requestOf(ctx, why, nil, build)
 }
 
 // requestOf is request that says of which coroutine something is waited for, too.
-func (l *link) requestOf(ctx context.Context, why string, of *Coro, build func(call uint64) wire.Frame) (outcome, error) {
+func (l *link) requestOf(ctx context.Context, why string, of any, build func(call uint64) wire.Frame) (call.Outcome, error) {
 	if !l.isSelf() {
 		if err := l.waitRoom(ctx, build(0)); err != nil {
-			return outcome{}, err
+			return call.Outcome{}, err
 		}
 	}
-	k := &call{why: why, of: of}
+	k := call.New(why, of)
 	id, err := l.ask(k, build)
 	if err != nil {
-		return outcome{}, err
+		return call.Outcome{}, err
 	}
 	out, err := l.rt.wait(ctx, k)
 	if err != nil && l.takeCall(id) != nil {
@@ -42,18 +35,18 @@ func (l *link) requestOf(ctx context.Context, why string, of *Coro, build func(c
 }
 
 // ask sends the frame that build makes for a call number; the answer goes to k.
-func (l *link) ask(k answerer, build func(call uint64) wire.Frame) (uint64, error) {
+func (l *link) ask(k call.Answerer, build func(call uint64) wire.Frame) (uint64, error) {
 	return l.askBy(k, func(call uint64) error { return l.post(build(call)) })
 }
 
 // askLast asks what is answered once the other side has read all that was posted before, large frames included.
-func (l *link) askLast(k answerer) error {
+func (l *link) askLast(k call.Answerer) error {
 	_, err := l.askBy(k, func(call uint64) error { return l.postAs(laneKey{kind: laneLast}, &wire.Locate{Call: call}) })
 	return err
 }
 
 // askBy has post send a question; the answer goes to k.
-func (l *link) askBy(k answerer, post func(call uint64) error) (uint64, error) {
+func (l *link) askBy(k call.Answerer, post func(call uint64) error) (uint64, error) {
 	l.mu.Lock()
 	if l.state == linkDown {
 		err := l.err
@@ -71,7 +64,7 @@ func (l *link) askBy(k answerer, post func(call uint64) error) (uint64, error) {
 }
 
 // takeCall removes and returns a pending call, nil when it is not pending.
-func (l *link) takeCall(id uint64) answerer {
+func (l *link) takeCall(id uint64) call.Answerer {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	k := l.calls[id]
@@ -109,10 +102,10 @@ func (l *link) unserve(id uint64) func() {
 }
 
 // reply answers a call of the other side.
-func (l *link) reply(id uint64, out outcome) {
+func (l *link) reply(id uint64, out call.Outcome) {
 	if l.isSelf() {
 		if k := l.takeCall(id); k != nil {
-			k.finish(out)
+			k.Finish(out)
 		}
 		return
 	}

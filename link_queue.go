@@ -4,6 +4,7 @@ import (
 	"slices"
 	"sync"
 
+	"github.com/discoro/discoro/internal/call"
 	"github.com/discoro/discoro/wire"
 )
 
@@ -351,13 +352,13 @@ type roomCalls struct {
 // none, room is kept until it has used its turn, or given it up.
 type roomLine struct {
 	waits []roomWaiter
-	told  map[*call]int // those whose turn has come and who left no frame, and the room that they have
-	kept  int           // bytes, the sum of told
+	told  map[*call.Call]int // those whose turn has come and who left no frame, and the room that they have
+	kept  int                // bytes, the sum of told
 }
 
 // roomWaiter is one sender that waits.
 type roomWaiter struct {
-	k     *call
+	k     *call.Call
 	key   laneKey
 	size  int     // of what it sends
 	frame []byte  // that, in one piece; nil: it comes back with it
@@ -366,7 +367,7 @@ type roomWaiter struct {
 
 // admit reports whether what w is about may go to q now; turn is what its sender waited for, if it did. Where not, it
 // returns what is finished when the sender's turn comes.
-func (r *roomCalls) admit(q *linkQueue, w roomWaiter, turn *call) (wait *call) {
+func (r *roomCalls) admit(q *linkQueue, w roomWaiter, turn *call.Call) (wait *call.Call) {
 	if r.small.giveUp(turn) || r.lanes.giveUp(turn) {
 		return nil
 	}
@@ -378,13 +379,13 @@ func (r *roomCalls) admit(q *linkQueue, w roomWaiter, turn *call) (wait *call) {
 	if len(line.waits) == 0 && q.held(inLane)+line.kept < maxQueue {
 		return nil
 	}
-	w.k = &call{why: waitSend}
+	w.k = call.New(waitSend, nil)
 	line.waits = append(line.waits, w)
 	return w.k
 }
 
 // drop takes back a wait, or a turn that has come; it reports false when there is none: what the sender left is in the queue.
-func (r *roomCalls) drop(k *call) bool {
+func (r *roomCalls) drop(k *call.Call) bool {
 	for _, line := range []*roomLine{&r.small, &r.lanes} {
 		if line.giveUp(k) {
 			return true
@@ -398,7 +399,7 @@ func (r *roomCalls) drop(k *call) bool {
 }
 
 // next returns those whose turn comes now; what they left is in q, sent is how many frames and bytes that is.
-func (r *roomCalls) next(q *linkQueue) (turns []*call, sent sentFrames) {
+func (r *roomCalls) next(q *linkQueue) (turns []*call.Call, sent sentFrames) {
 	turns = r.lanes.next(q, true, r.small.next(q, false, nil, &sent), &sent)
 	return turns, sent
 }
@@ -406,7 +407,7 @@ func (r *roomCalls) next(q *linkQueue) (turns []*call, sent sentFrames) {
 // sentFrames counts what went into a queue.
 type sentFrames struct{ frames, bytes int }
 
-func (l *roomLine) next(q *linkQueue, inLane bool, turns []*call, sent *sentFrames) []*call {
+func (l *roomLine) next(q *linkQueue, inLane bool, turns []*call.Call, sent *sentFrames) []*call.Call {
 	for len(l.waits) > 0 && q.held(inLane)+l.kept < maxQueue {
 		w := l.waits[0]
 		l.waits[0] = roomWaiter{}
@@ -419,7 +420,7 @@ func (l *roomLine) next(q *linkQueue, inLane bool, turns []*call, sent *sentFram
 			continue
 		}
 		if l.told == nil {
-			l.told = map[*call]int{}
+			l.told = map[*call.Call]int{}
 		}
 		l.told[w.k] = w.size
 		l.kept += w.size
@@ -428,7 +429,7 @@ func (l *roomLine) next(q *linkQueue, inLane bool, turns []*call, sent *sentFram
 }
 
 // giveUp ends a turn that has come; it reports whether it had.
-func (l *roomLine) giveUp(k *call) bool {
+func (l *roomLine) giveUp(k *call.Call) bool {
 	size, ok := l.told[k]
 	if ok {
 		delete(l.told, k)
@@ -438,7 +439,7 @@ func (l *roomLine) giveUp(k *call) bool {
 }
 
 // end returns all that wait.
-func (r *roomCalls) end() (all []*call) {
+func (r *roomCalls) end() (all []*call.Call) {
 	for _, line := range []*roomLine{&r.small, &r.lanes} {
 		for _, w := range line.waits {
 			all = append(all, w.k)

@@ -10,6 +10,7 @@ import (
 
 	"pgregory.net/rapid"
 
+	"github.com/discoro/discoro/internal/call"
 	"github.com/discoro/discoro/wire"
 )
 
@@ -188,7 +189,7 @@ func (r *roomCalls) waiting() int {
 func (r *roomCalls) tell(q *linkQueue) {
 	turns, _ := r.next(q)
 	for _, k := range turns {
-		k.finish(outcome{})
+		k.Finish(call.Outcome{})
 	}
 }
 
@@ -204,11 +205,11 @@ func TestRoomTakesTurns(t *testing.T) {
 		if leave {
 			greedy.frame, modest.frame = make([]byte, greedy.size), make([]byte, modest.size)
 		}
-		var turn *call // of the greedy one
+		var turn *call.Call // of the greedy one
 		fill := func() {
 			for {
 				if turn != nil {
-					if _, came := turn.result(); !came {
+					if _, came := turn.Result(); !came {
 						return
 					}
 					if leave {
@@ -232,7 +233,7 @@ func TestRoomTakesTurns(t *testing.T) {
 			t.Errorf("%d bytes are in the queue, want what both have left", q.bytes)
 		}
 		fill() // it comes first, and fills the queue again
-		if _, came := wait.result(); !came || !leave && room.admit(&q, modest, wait) != nil {
+		if _, came := wait.Result(); !came || !leave && room.admit(&q, modest, wait) != nil {
 			t.Error("the second sender was kept out")
 		}
 		if q.bytes > maxQueue+greedy.size || turn == nil {
@@ -254,7 +255,7 @@ func TestRoomGivenUp(t *testing.T) {
 	var room roomCalls
 	large := roomWaiter{key: laneKey{kind: laneCoro, num: 1}, size: maxQueue}
 	q.add(large.key, nil, make([]byte, maxQueue), nil) // in a lane
-	var waits []*call
+	var waits []*call.Call
 	for range 3 {
 		waits = append(waits, room.admit(&q, large, nil))
 	}

@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"time"
 
+	"github.com/discoro/discoro/internal/call"
 	"github.com/discoro/discoro/internal/fault"
 	"github.com/discoro/discoro/internal/transport"
 	"github.com/discoro/discoro/wire"
@@ -190,12 +191,12 @@ func (l *link) failWhen(cause error, when func() bool) {
 	if t != nil {
 		t.Close()
 	}
-	told := outcome{err: fault.New(fault.Prefix+err.Error(), err)} // some are told of nothing else
+	told := call.Outcome{Err: fault.New(fault.Prefix+err.Error(), err)} // some are told of nothing else
 	for _, k := range room {
-		k.finish(told)
+		k.Finish(told)
 	}
 	for _, k := range calls {
-		k.finish(told)
+		k.Finish(told)
 	}
 	for _, stop := range served {
 		stop()

@@ -11,6 +11,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/discoro/discoro/internal/call"
 	"github.com/discoro/discoro/internal/fault"
 )
 
@@ -43,11 +44,11 @@ type localCoro struct {
 	ended   bool   // the end can be seen: out does not change any more
 	waitNo  uint64 // of the current wait: a wake-up for an earlier one does nothing
 	box     mailbox
-	room    *mailRoom // who waits for room in box; made when somebody does
-	since   int64     // by the turn's clock: when it began what it does now
-	call    *call     // what it waits for, inCall
-	out     uint64    // messages that it has sent, as far as it has said
-	how     outcome
+	room    *mailRoom  // who waits for room in box; made when somebody does
+	since   int64      // by the turn's clock: when it began what it does now
+	call    *call.Call // what it waits for, inCall
+	out     uint64     // messages that it has sent, as far as it has said
+	how     call.Outcome
 	watches []*watch    // who is told of the end
 	life    *life       // made when somebody asks for it
 	grace   *time.Timer // runs once terminated; abandons
@@ -74,7 +75,7 @@ const (
 
 // watch is somebody who is told when a coroutine ends.
 type watch struct {
-	to answerer
+	to call.Answerer
 	at int // where it is in watches; guarded by the coroutine's mu
 }
 
@@ -94,10 +95,10 @@ func (l *localCoro) body(yield func(struct{}) bool) {
 	l.yield = yield
 	l.g.Store(goroutineID())
 	pprof.SetGoroutineLabels(l.rt.profiles.labels(l))
-	out := outcome{err: errGoexit}
+	out := call.Outcome{Err: errGoexit}
 	defer func() {
 		if p := recover(); p != nil {
-			out = outcome{err: l.panicked(p)}
+			out = call.Outcome{Err: l.panicked(p)}
 		}
 		l.g.Store(0)
 		l.next, l.yield = nil, nil
@@ -107,7 +108,7 @@ func (l *localCoro) body(yield func(struct{}) bool) {
 	fn := l.fn
 	l.fn = nil
 	if l.term.Load() {
-		out = outcome{err: ErrTerminated}
+		out = call.Outcome{Err: ErrTerminated}
 		return
 	}
 	val, err := runMarked(fn, &l.Coro, l.mark())
@@ -115,7 +116,7 @@ func (l *localCoro) body(yield func(struct{}) bool) {
 	if errors.Is(err, context.Canceled) && l.term.Load() {
 		val, err = nil, ErrTerminated
 	}
-	out = outcome{val: val, err: err}
+	out = call.Outcome{Value: val, Err: err}
 }
 
 // panicked makes an error of a panic, and logs it.
@@ -127,7 +128,7 @@ func (l *localCoro) panicked(value any) error {
 
 // finish ends the coroutine: nothing more is put into its mailbox, and everybody who waits is told. Only the first
 // end counts.
-func (l *localCoro) finish(out outcome) {
+func (l *localCoro) finish(out call.Outcome) {
 	l.mu.Lock()
 	first := !l.ending
 	l.ending = true
@@ -139,7 +140,7 @@ func (l *localCoro) finish(out outcome) {
 
 // end is what follows once ending is set, in the order in which others may see it: the names are free before anybody
 // hears of the end, and everybody is told before Close takes the coroutine for gone.
-func (l *localCoro) end(out outcome) {
+func (l *localCoro) end(out call.Outcome) {
 	l.rt.freeNames(l)
 	l.mu.Lock()
 	l.ended, l.how = true, out
@@ -154,10 +155,10 @@ func (l *localCoro) end(out outcome) {
 		life.cancel(ErrTerminated)
 	}
 	for _, w := range watches {
-		w.to.finish(out)
+		w.to.Finish(out)
 	}
 	for _, w := range waiting {
-		w.to.finish(outcome{err: errEnded(&l.Coro)})
+		w.to.Finish(call.Outcome{Err: errEnded(&l.Coro)})
 	}
 	l.rt.keepEnd(l, out)
 	l.rt.forget(l, names)
@@ -242,8 +243,8 @@ func (l *localCoro) running() {
 	l.mu.Unlock()
 }
 
-// wake makes the coroutine run if it still is in its wait number waitNo.
-func (l *localCoro) wake(waitNo uint64) {
+// Wake makes the coroutine run if it still is in its wait number waitNo.
+func (l *localCoro) Wake(waitNo uint64) {
 	l.mu.Lock()
 	woken := l.waitNo == waitNo && l.waiting > inTurn
 	if woken {
@@ -280,7 +281,7 @@ func (l *localCoro) receive(timeout time.Duration) (any, error) {
 		waitNo := l.parkLocked(inReceive)
 		l.mu.Unlock()
 		if timeout > 0 {
-			timer = time.AfterFunc(timeout, func() { l.wake(waitNo) })
+			timer = time.AfterFunc(timeout, func() { l.Wake(waitNo) })
 			timeout = 0
 		}
 		l.yieldTurn()
@@ -298,7 +299,7 @@ func (l *localCoro) sleep(d time.Duration) error {
 	}
 	waitNo := l.parkLocked(inSleep)
 	l.mu.Unlock()
-	timer := time.AfterFunc(d, func() { l.wake(waitNo) })
+	timer := time.AfterFunc(d, func() { l.Wake(waitNo) })
 	l.yieldTurn()
 	timer.Stop()
 	return l.termErr()
@@ -412,7 +413,7 @@ func (l *localCoro) abandon() {
 	l.rt.turn.abandon(l)
 	l.logger().Warn("coroutine abandoned: it was terminated and neither yields nor returns",
 		slog.Duration("grace", l.rt.grace), slog.String("stack", stackOf(l)))
-	l.end(outcome{err: fault.New(
+	l.end(call.Outcome{Err: fault.New(
 		fmt.Sprintf("discoro: %v neither yielded nor returned within %v and was abandoned: %v", &l.Coro, l.rt.grace, ErrTerminated),
 		ErrTerminated,
 	)})
@@ -420,9 +421,9 @@ func (l *localCoro) abandon() {
 }
 
 // wait waits for the coroutine's end.
-func (l *localCoro) wait(ctx context.Context) (outcome, error) {
+func (l *localCoro) wait(ctx context.Context) (call.Outcome, error) {
 	if l.g.Load() == goroutineID() {
-		return outcome{}, fmt.Errorf("discoro: coroutine %v waits for itself: %w", &l.Coro, ErrRejected)
+		return call.Outcome{}, fmt.Errorf("discoro: coroutine %v waits for itself: %w", &l.Coro, ErrRejected)
 	}
 	l.mu.Lock()
 	out, ended := l.how, l.ended
@@ -430,7 +431,7 @@ func (l *localCoro) wait(ctx context.Context) (outcome, error) {
 	if ended {
 		return out, nil
 	}
-	k := &call{why: waitEnd, of: &l.Coro}
+	k := call.New(waitEnd, &l.Coro)
 	w := &watch{to: k}
 	if l.watch(w) {
 		return l.outcomeNow(), nil
@@ -438,23 +439,23 @@ func (l *localCoro) wait(ctx context.Context) (outcome, error) {
 	out, err := l.rt.wait(ctx, k)
 	if err != nil {
 		l.unwatch(w)
-		return outcome{}, fault.Because(err, "wait for %v", &l.Coro)
+		return call.Outcome{}, fault.Because(err, "wait for %v", &l.Coro)
 	}
 	return out, nil
 }
 
 // outcomeNow returns how the coroutine has ended.
-func (l *localCoro) outcomeNow() outcome {
+func (l *localCoro) outcomeNow() call.Outcome {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return l.how
 }
 
-// onEnd has call called when the coroutine has ended, at once if it has. stop takes that back.
-func (l *localCoro) onEnd(call func()) (stop func()) {
-	w := &watch{to: answerFunc(func(outcome) { call() })}
+// onEnd has f called when the coroutine has ended, at once if it has. stop takes that back.
+func (l *localCoro) onEnd(f func()) (stop func()) {
+	w := &watch{to: call.Func(func(call.Outcome) { f() })}
 	if l.watch(w) {
-		call()
+		f()
 	}
 	return func() { l.unwatch(w) }
 }

@@ -7,6 +7,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/discoro/discoro/internal/call"
 	"github.com/discoro/discoro/wire"
 )
 
@@ -20,7 +21,7 @@ func TestRunAfterALostServer(t *testing.T) {
 			t.Fatal(err)
 		}
 		next := make(chan *job, 1)
-		first.job.done.onDone(func(outcome) {
+		first.job.done.OnDone(func(call.Outcome) {
 			j, err := p.post(wire.Where{}, 0, timesNap.With(0))
 			if err != nil {
 				t.Error(err)

@@ -8,6 +8,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/discoro/discoro/internal/call"
 	"github.com/discoro/discoro/internal/fault"
 )
 
@@ -22,10 +23,10 @@ type mailRoom struct {
 
 // roomWait is a message that waits for room.
 type roomWait struct {
-	msg  any      // immutable
-	size int      // immutable: its bytes when it came over a link, else 0
-	to   answerer // immutable: told, without an error, when it is in the mailbox
-	in   bool     // guarded by the coroutine's mu: it is
+	msg  any           // immutable
+	size int           // immutable: its bytes when it came over a link, else 0
+	to   call.Answerer // immutable: told, without an error, when it is in the mailbox
+	in   bool          // guarded by the coroutine's mu: it is
 }
 
 // maxWaitBytes is how many bytes of messages from elsewhere wait for room in one mailbox, besides the first.
@@ -117,7 +118,7 @@ func (l *localCoro) admit() {
 	}
 	l.mu.Unlock()
 	for _, w := range in {
-		w.to.finish(outcome{})
+		w.to.Finish(call.Outcome{})
 	}
 }
 
@@ -172,8 +173,8 @@ func (l *localCoro) sendUntil(ctx context.Context, msg any, why string) error {
 }
 
 // newWait returns a wait for room, and the call that it answers.
-func (l *localCoro) newWait(msg any, why string) (*roomWait, *call) {
-	k := &call{why: why, of: &l.Coro}
+func (l *localCoro) newWait(msg any, why string) (*roomWait, *call.Call) {
+	k := call.New(why, &l.Coro)
 	return &roomWait{msg: msg, to: k}, k
 }
 
@@ -187,11 +188,11 @@ func (l *localCoro) tryPut(w *roomWait) (waits bool, err error) {
 }
 
 // awaitRoom waits until w is told, or ctx ends; then it is not sent.
-func (l *localCoro) awaitRoom(ctx context.Context, w *roomWait, k *call) error {
+func (l *localCoro) awaitRoom(ctx context.Context, w *roomWait, k *call.Call) error {
 	start := time.Now()
 	out, err := l.rt.wait(ctx, k)
 	if err == nil {
-		return out.err
+		return out.Err
 	}
 	if !l.takeBack(w) { // in this moment it was put in, or the coroutine ended
 		l.mu.Lock()

@@ -123,7 +123,7 @@ func (s *slotStatus) tally(ctx context.Context) string {
 		return "-"
 	}
 	out, err := s.link.request(ctx, waitTally, func(call uint64) wire.Frame { return &wire.Tally{Call: call} })
-	if err = cmp.Or(err, out.err); err != nil {
+	if err = cmp.Or(err, out.Err); err != nil {
 		return "unknown"
 	}
 	n, err := resultAs[int](s.link.rt, out, "tally")

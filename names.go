@@ -7,6 +7,7 @@ import (
 	"slices"
 	"sync"
 
+	"github.com/discoro/discoro/internal/call"
 	"github.com/discoro/discoro/internal/fault"
 	"github.com/discoro/discoro/wire"
 )
@@ -105,14 +106,14 @@ func locateName[T any](ctx context.Context, rt *Runtime, name string, at []Locat
 func locateAmong[T any](ctx context.Context, rt *Runtime, name string, at []Location, ask locateOne[T]) (first T, err error) {
 	actx, stop := context.WithCancel(rt.ctx)
 	defer stop()
-	found := &call{why: waitLocate}
+	found := call.New(waitLocate, nil)
 	failed := gather{left: len(at)}
 	for _, loc := range at {
 		if !rt.start(func() {
 			if one, err := ask(actx, name, loc); err == nil {
-				found.finish(outcome{val: one})
+				found.Finish(call.Outcome{Value: one})
 			} else if all := failed.add(err); all != nil {
-				found.finish(outcome{err: all})
+				found.Finish(call.Outcome{Err: all})
 			}
 		}) {
 			return first, errRuntimeClosed
@@ -122,8 +123,8 @@ func locateAmong[T any](ctx context.Context, rt *Runtime, name string, at []Loca
 	if err != nil {
 		return first, err
 	}
-	first, _ = out.val.(T)
-	return first, out.err
+	first, _ = out.Value.(T)
+	return first, out.Err
 }
 
 // gather collects errors until all are there.

@@ -12,6 +12,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/discoro/discoro/internal/call"
 	"github.com/discoro/discoro/internal/fault"
 	"github.com/discoro/discoro/internal/files"
 )
@@ -180,4 +181,12 @@ func (n *Node) Wait() error {
 	case <-n.ended:
 		return nil
 	}
+}
+
+// await runs f in the loop, and waits until f's done is called, or ctx ends. why says what is waited for.
+func (l *nodeLoop) await(ctx context.Context, why string, f func(l *nodeLoop, done func())) error {
+	k := call.New(why, nil)
+	l.do(func(l *nodeLoop) { f(l, func() { k.Finish(call.Outcome{}) }) })
+	_, err := l.rt.wait(ctx, k)
+	return err
 }

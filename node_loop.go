@@ -2,7 +2,6 @@ package discoro
 
 import (
 	"cmp"
-	"context"
 	"crypto/rand"
 	"errors"
 	"fmt"
@@ -153,14 +152,6 @@ func (l *nodeLoop) do(f func(*nodeLoop)) {
 		return
 	}
 	<-done
-}
-
-// await runs f in the loop, and waits until f's done is called, or ctx ends. why says what is waited for.
-func (l *nodeLoop) await(ctx context.Context, why string, f func(l *nodeLoop, done func())) error {
-	k := &call{why: why}
-	l.do(func(l *nodeLoop) { f(l, func() { k.finish(outcome{}) }) })
-	_, err := l.rt.wait(ctx, k)
-	return err
 }
 
 func (l *nodeLoop) step(e roleEvent) {

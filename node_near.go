@@ -3,6 +3,7 @@ package discoro
 import (
 	"fmt"
 
+	"github.com/discoro/discoro/internal/call"
 	"github.com/discoro/discoro/internal/fault"
 	"github.com/discoro/discoro/wire"
 )
@@ -20,13 +21,13 @@ type nearCall struct {
 func (l *nodeLoop) near(from *link, f *wire.Near) {
 	switch {
 	case l.schedulers[from.id] != from:
-		from.reply(f.Call, outcome{err: fmt.Errorf("discoro: it is no scheduler that asks: %w", ErrRejected)})
+		from.reply(f.Call, call.Outcome{Err: fmt.Errorf("discoro: it is no scheduler that asks: %w", ErrRejected)})
 		return
 	case l.rt.discovery == nil:
-		from.reply(f.Call, outcome{err: fmt.Errorf("discoro: discovery is off at the node %v: %w", l.rt.loc, ErrRejected)})
+		from.reply(f.Call, call.Outcome{Err: fmt.Errorf("discoro: discovery is off at the node %v: %w", l.rt.loc, ErrRejected)})
 		return
 	case len(l.nearby) >= maxNear:
-		from.reply(f.Call, outcome{err: fmt.Errorf("discoro: %d schedulers ask the node %v at once: %w", maxNear, l.rt.loc, ErrRejected)})
+		from.reply(f.Call, call.Outcome{Err: fmt.Errorf("discoro: %d schedulers ask the node %v at once: %w", maxNear, l.rt.loc, ErrRejected)})
 		return
 	}
 	l.nearby = append(l.nearby, nearCall{from, f.Call})
@@ -49,10 +50,10 @@ func (l *nodeLoop) answerNear(err error) {
 	}
 	for _, c := range l.nearby {
 		if err != nil {
-			c.from.reply(c.call, outcome{err: fault.Because(err, "discover")})
+			c.from.reply(c.call, call.Outcome{Err: fault.Because(err, "discover")})
 			continue
 		}
-		c.from.reply(c.call, outcome{val: nodes})
+		c.from.reply(c.call, call.Outcome{Value: nodes})
 	}
 	l.nearby = nil
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"log/slog"
 
+	"github.com/discoro/discoro/internal/call"
 	"github.com/discoro/discoro/wire"
 )
 
@@ -12,10 +13,10 @@ import (
 // mailbox, full or not. Elsewhere it waits for room in the mailbox, as nobody would hear of what is refused there; a few at a
 // time are under way.
 type notices struct {
-	to   *Coro // immutable
-	link *link // immutable: to its runtime; nil: whichever there is then
-	last *call // of those under way; nil: none are
-	size int   // of those under way
+	to   *Coro      // immutable
+	link *link      // immutable: to its runtime; nil: whichever there is then
+	last *call.Call // of those under way; nil: none are
+	size int        // of those under way
 }
 
 // noticeWindow is how many bytes of notices are under way, or one notice; each counts with publishCost as well.
@@ -51,15 +52,15 @@ func (n *notices) send(ctx context.Context, msg any) error {
 	if err := l.waitRoom(ctx, build(0)); err != nil {
 		return err
 	}
-	before, k := n.last, &call{why: waitDeliver, of: c}
+	before, k := n.last, call.New(waitDeliver, c)
 	n.last, n.size = k, n.size+size
-	_, err = l.ask(answerFunc(func(out outcome) {
-		if before != nil && out.err == nil { // it was put in before this one, or never will be
-			if first, ok := before.result(); ok {
-				out.err = first.err
+	_, err = l.ask(call.Func(func(out call.Outcome) {
+		if before != nil && out.Err == nil { // it was put in before this one, or never will be
+			if first, ok := before.Result(); ok {
+				out.Err = first.Err
 			}
 		}
-		k.finish(outcome{err: out.err})
+		k.Finish(call.Outcome{Err: out.Err})
 	}), build)
 	if err != nil {
 		n.last, n.size = nil, 0
@@ -75,7 +76,7 @@ func (n *notices) await(ctx context.Context) error {
 	out, err := n.to.rt.wait(ctx, n.last)
 	n.last, n.size = nil, 0
 	if err == nil {
-		err = out.err
+		err = out.Err
 	}
 	return err
 }

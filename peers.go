@@ -10,6 +10,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/discoro/discoro/internal/call"
 	"github.com/discoro/discoro/wire"
 )
 
@@ -45,10 +46,10 @@ func (rt *Runtime) Disconnect(loc Location) error {
 	ctx, cancel := context.WithTimeout(rt.ctx, time.Second)
 	defer cancel()
 	for _, l := range links {
-		k := &call{why: waitDisconnect}
+		k := call.New(waitDisconnect, nil)
 		if !rt.start(func() {
 			l.bye(ctx, rt.String()+" disconnects")
-			k.finish(outcome{})
+			k.Finish(call.Outcome{})
 		}) {
 			return nil // Close does it
 		}

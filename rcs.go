@@ -10,6 +10,7 @@ import (
 	"strings"
 	"sync"
 
+	"github.com/discoro/discoro/internal/call"
 	"github.com/discoro/discoro/internal/fault"
 )
 
@@ -39,9 +40,9 @@ type RemoteCoroScheduler struct {
 
 	pool rcsPool // the servers, one task each
 
-	mu      sync.Mutex // guards following; leaf
-	running int        // tasks that have not ended
-	idle    []*call    // wait for running to be 0
+	mu      sync.Mutex   // guards following; leaf
+	running int          // tasks that have not ended
+	idle    []*call.Call // wait for running to be 0
 }
 
 // NewRemoteCoroScheduler returns a scheduler of comp's runs. When comp has not been scheduled, it is now, at the scheduler
@@ -67,7 +68,7 @@ func NewRemoteCoroScheduler(comp *Computation, cfg ...RCSConfig) (*RemoteCoroSch
 		_ = s.status.Terminate()
 		return nil, err
 	}
-	comp.over.onDone(func(outcome) { s.pool.close() }) // whether or not somebody relays that
+	comp.over.OnDone(func(call.Outcome) { s.pool.close() }) // whether or not somebody relays that
 	for loc, node := range servers {
 		_ = s.status.Send(Status{Kind: ServerInitialized, Node: node, Server: loc})
 	}
@@ -76,7 +77,7 @@ func NewRemoteCoroScheduler(comp *Computation, cfg ...RCSConfig) (*RemoteCoroSch
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), comp.timeout)
 	defer cancel()
-	var turn *call
+	var turn *call.Call
 	l, err := comp.findScheduler(ctx, nil)
 	if err == nil {
 		turn, err = comp.enqueue(l)
@@ -146,7 +147,7 @@ func (s *RemoteCoroScheduler) watch(c *Coro) (any, error) {
 			seen[st.Server] = sv
 			s.pool.setUp(sv, nil)
 			hooks := c.Spawn("rcs-server", func(c *Coro) (any, error) { return nil, s.serverInitialized(c, st) })
-			hooks.local.onEnd(func() { s.serverSetUp(sv, hooks.local.outcomeNow().err) }) // also when one has panicked
+			hooks.local.onEnd(func() { s.serverSetUp(sv, hooks.local.outcomeNow().Err) }) // also when one has panicked
 			continue
 		case ServerClosed, ServerDisconnected:
 			if sv := seen[st.Server]; sv != nil {
@@ -219,23 +220,21 @@ func (s *RemoteCoroScheduler) awaitServer(ctx context.Context, fn string) (*rcsS
 	if err := s.awaitReady(ctx); err != nil {
 		return nil, err
 	}
-	got := &future{}
+	got := &call.Future{}
 	cancel := s.pool.acquire(got, false)
-	if !got.isDone() {
+	if !got.IsDone() {
 		what := "a free server for " + fn
 		stop := s.comp.explain(what, s.report)
-		_, err := got.wait(ctx, s.rt, waitRun, nil)
+		_, err := s.rt.waitFuture(ctx, got, waitRun, nil)
 		stop()
 		if err != nil {
 			if !cancel() { // it was given in this moment, or is about to be
-				got.onDone(func(out outcome) { s.pool.release(serverIn(out)) })
+				got.OnDone(func(out call.Outcome) { s.pool.release(serverIn(out)) })
 			}
 			return nil, noServer(what, s.report(), err)
 		}
 	}
-	got.mu.Lock()
-	out := got.out
-	got.mu.Unlock()
+	out, _ := got.Peek()
 	if sv := serverIn(out); sv != nil {
 		return sv, nil
 	}
@@ -270,9 +269,9 @@ func (s *RemoteCoroScheduler) errClosed(fn string) error {
 
 // awaitReady waits until the computation's turn has come.
 func (s *RemoteCoroScheduler) awaitReady(ctx context.Context) error {
-	out, err := s.comp.begun.wait(ctx, s.rt, waitSchedule, nil)
+	out, err := s.rt.waitFuture(ctx, &s.comp.begun, waitSchedule, nil)
 	if err == nil {
-		err = out.err
+		err = out.Err
 	}
 	if err != nil {
 		return fault.Because(err, "the computation is not scheduled")
@@ -290,19 +289,19 @@ func (s *RemoteCoroScheduler) begin() {
 func (s *RemoteCoroScheduler) end() {
 	s.mu.Lock()
 	s.running--
-	var idle []*call
+	var idle []*call.Call
 	if s.running == 0 {
 		idle, s.idle = s.idle, nil
 	}
 	s.mu.Unlock()
 	for _, k := range idle {
-		k.finish(outcome{})
+		k.Finish(call.Outcome{})
 	}
 }
 
 // start runs a task at a server that was acquired; the server is released when the task has ended, and ended, unless it is nil, is
 // told before that.
-func (s *RemoteCoroScheduler) start(sv *rcsServer, t Task, ended func(j *job, out outcome)) (*job, error) {
+func (s *RemoteCoroScheduler) start(sv *rcsServer, t Task, ended func(j *job, out call.Outcome)) (*job, error) {
 	s.begin()
 	j, err := s.comp.post(sv.loc.place(), s.turn, t)
 	if err != nil {
@@ -310,12 +309,12 @@ func (s *RemoteCoroScheduler) start(sv *rcsServer, t Task, ended func(j *job, ou
 		s.end()
 		return nil, err
 	}
-	j.done.onDone(func(out outcome) {
+	j.done.OnDone(func(out call.Outcome) {
 		if ended != nil {
 			ended(j, out)
 		}
 		var lost *ServerLostError
-		if errors.As(out.err, &lost) && lost.Server == sv.loc {
+		if errors.As(out.Err, &lost) && lost.Server == sv.loc {
 			s.pool.drop(sv) // its status may come later, and the task is not to be run there again
 		}
 		s.pool.release(sv)
@@ -379,7 +378,7 @@ func (s *RemoteCoroScheduler) submit(ctx context.Context, run func() (*Coro, err
 		s.end()
 		return c, nil
 	}
-	c.job.done.onDone(func(outcome) { s.end() })
+	c.job.done.OnDone(func(call.Outcome) { s.end() })
 	return c, nil
 }
 
@@ -458,18 +457,18 @@ func (s *RemoteCoroScheduler) Finish(ctx context.Context, close bool) error {
 
 // awaitIdle waits until no task runs.
 func (s *RemoteCoroScheduler) awaitIdle(ctx context.Context) error {
-	k := &call{why: waitFinish}
+	k := call.New(waitFinish, nil)
 	s.mu.Lock()
 	if s.running == 0 {
-		k.done = true
-	} else {
-		s.idle = append(s.idle, k)
+		s.mu.Unlock()
+		return nil
 	}
+	s.idle = append(s.idle, k)
 	s.mu.Unlock()
 	if _, err := s.rt.wait(ctx, k); err != nil {
 		s.mu.Lock()
 		defer s.mu.Unlock()
-		s.idle = slices.DeleteFunc(s.idle, func(o *call) bool { return o == k })
+		s.idle = slices.DeleteFunc(s.idle, func(o *call.Call) bool { return o == k })
 		return fault.Because(err, "finish: still running: %s", fault.Count(s.running, "task"))
 	}
 	return nil

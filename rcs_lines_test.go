@@ -3,6 +3,8 @@ package discoro
 import (
 	"slices"
 	"testing"
+
+	"github.com/discoro/discoro/internal/call"
 )
 
 // TestEndBehindLoss has words of the ends of items come behind word that their server is lost, in every order: whichever item was the
@@ -23,7 +25,7 @@ func TestEndBehindLoss(t *testing.T) {
 			told := 0
 			for _, i := range order {
 				if i >= ended {
-					m.ended(all[i], outcome{err: &ServerLostError{}})
+					m.ended(all[i], call.Outcome{Err: &ServerLostError{}})
 					continue
 				}
 				for ; told <= i; told++ { // ends are told in their order, losses in any
@@ -55,7 +57,7 @@ func TestTakenBackBehindLoss(t *testing.T) {
 		m.enter(sv, it)
 		all = append(all, it)
 	}
-	m.ended(all[2], outcome{err: &ServerLostError{}})
+	m.ended(all[2], call.Outcome{Err: &ServerLostError{}})
 	m.exit(all[1], false)
 	m.exit(all[0], false)
 	for i, it := range all { // who calls exit takes off that of the second

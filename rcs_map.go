@@ -7,6 +7,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/discoro/discoro/internal/call"
 	"github.com/discoro/discoro/internal/fault"
 )
 
@@ -79,12 +80,12 @@ type mapping[A, R any] struct {
 	cancel func() bool  // takes back the last wait for a server; nil: there was none
 	events eventQueue[mapEvent[R]]
 
-	mu     sync.Mutex // guards following; leaf
-	got    *future    // the wait for a server; nil: it is over
-	server *rcsServer // was given, and is not used yet
-	closed bool       // none is given any more
-	out    bool       // user code runs, which may need a server itself: what is given now others may have
-	passed bool       // they had it: the next wait is the first in the line
+	mu     sync.Mutex   // guards following; leaf
+	got    *call.Future // the wait for a server; nil: it is over
+	server *rcsServer   // was given, and is not used yet
+	closed bool         // none is given any more
+	out    bool         // user code runs, which may need a server itself: what is given now others may have
+	passed bool         // they had it: the next wait is the first in the line
 }
 
 // item is one argument.
@@ -106,7 +107,7 @@ type item[R any] struct {
 type mapEvent[R any] struct {
 	tick bool
 	item *item[R]
-	out  outcome
+	out  call.Outcome
 }
 
 // run goes on until every item has ended. A server, or room at one, is waited for before the argument is read that it is to have.
@@ -227,12 +228,12 @@ func (m *mapping[A, R]) take(ctx context.Context) ([]mapEvent[R], error) {
 
 // ask waits for one more server.
 func (m *mapping[A, R]) ask() {
-	var got *future
+	var got *call.Future
 	m.mu.Lock()
 	m.out = false
 	first := m.passed
 	if m.got == nil && m.server == nil && !m.closed {
-		got = &future{}
+		got = &call.Future{}
 		m.got, m.passed = got, false
 	}
 	m.mu.Unlock()
@@ -240,7 +241,7 @@ func (m *mapping[A, R]) ask() {
 		return
 	}
 	m.cancel = m.s.pool.acquire(got, first)
-	got.onDone(func(out outcome) { m.given(serverIn(out)) })
+	got.OnDone(func(out call.Outcome) { m.given(serverIn(out)) })
 }
 
 // given takes the server that was waited for, nil when there will be none, unless user code runs: then others may have it.
@@ -288,22 +289,22 @@ func (m *mapping[A, R]) launch(sv *rcsServer, it *item[R]) bool {
 	it.attempts++
 	it.server = sv.loc
 	m.enter(sv, it)
-	j, err := m.s.start(sv, it.call, func(j *job, out outcome) {
+	j, err := m.s.start(sv, it.call, func(j *job, out call.Outcome) {
 		it.took = time.Since(j.begunAt())
 		m.events.add(mapEvent[R]{item: it, out: out}) // without a wake: in a moment there is the server, too
 	})
 	if err != nil {
-		return m.ended(it, outcome{err: err})
+		return m.ended(it, call.Outcome{Err: err})
 	}
 	it.job = j
-	j.done.onDone(func(outcome) { m.events.wake() })
+	j.done.OnDone(func(call.Outcome) { m.events.wake() })
 	return true
 }
 
 // ended takes the end of an item: it is run again, or yielded.
-func (m *mapping[A, R]) ended(it *item[R], out outcome) bool {
+func (m *mapping[A, R]) ended(it *item[R], out call.Outcome) bool {
 	var lost *ServerLostError
-	isLost := errors.As(out.err, &lost)
+	isLost := errors.As(out.Err, &lost)
 	begun := m.exit(it, isLost)
 	it.alone = it.alone || isLost
 	if isLost && !begun {
@@ -316,9 +317,9 @@ func (m *mapping[A, R]) ended(it *item[R], out outcome) bool {
 			m.again = append(m.again, it)
 			return true
 		}
-		out.err = attempts(out.err, it.attempts)
+		out.Err = attempts(out.Err, it.attempts)
 	}
-	if turnedAway(out.err) && it.job != nil && !it.job.ran() {
+	if turnedAway(out.Err) && it.job != nil && !it.job.ran() {
 		if !it.back {
 			m.s.pool.drop(it.at)
 		}
@@ -380,8 +381,8 @@ func (m *mapping[A, R]) leave() {
 		if it.job == nil {
 			continue
 		}
-		it.job.started.onDone(func(out outcome) {
-			if c, ok := out.val.(*Coro); ok {
+		it.job.started.OnDone(func(out call.Outcome) {
+			if c, ok := out.Value.(*Coro); ok {
 				_ = c.Terminate()
 			}
 		})
@@ -393,7 +394,7 @@ func (m *mapping[A, R]) leave() {
 type eventQueue[T any] struct {
 	mu     sync.Mutex // guards following; leaf
 	items  []T
-	waiter *call
+	waiter *call.Call
 	closed bool
 }
 
@@ -419,7 +420,7 @@ func (q *eventQueue[T]) wake() {
 	q.waiter = nil
 	q.mu.Unlock()
 	if k != nil {
-		k.finish(outcome{})
+		k.Finish(call.Outcome{})
 	}
 }
 
@@ -452,7 +453,7 @@ func (q *eventQueue[T]) take(ctx context.Context, rt *Runtime) ([]T, error) {
 		q.mu.Lock()
 		items := q.items
 		q.items = nil
-		k := &call{why: waitResults}
+		k := call.New(waitResults, nil)
 		if len(items) == 0 {
 			q.waiter = k
 		}

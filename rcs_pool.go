@@ -5,6 +5,8 @@ import (
 	"slices"
 	"strings"
 	"sync"
+
+	"github.com/discoro/discoro/internal/call"
 )
 
 // rcsPool holds the servers of a RemoteCoroScheduler and gives each to one task at a time, in the order in which tasks came. Who
@@ -13,7 +15,7 @@ type rcsPool struct {
 	mu      sync.Mutex // guards following; leaf
 	servers map[Location]*rcsServer
 	free    []*rcsServer         // in the order in which they became free
-	waiting []*future            // wait for a server, in order
+	waiting []*call.Future       // wait for a server, in order
 	setting map[*rcsServer]error // servers that hooks are setting up (nil), or have refused
 	closed  bool                 // none is given any more
 }
@@ -26,8 +28,8 @@ type rcsServer struct {
 }
 
 // serverIn returns the server that a wait was given, nil when the pool has closed.
-func serverIn(out outcome) *rcsServer {
-	sv, _ := out.val.(*rcsServer)
+func serverIn(out call.Outcome) *rcsServer {
+	sv, _ := out.Value.(*rcsServer)
 	return sv
 }
 
@@ -93,7 +95,7 @@ func (p *rcsPool) drop(sv *rcsServer) {
 }
 
 // extend has a server for one more task of who has it, unless others than got wait for one.
-func (p *rcsPool) extend(sv *rcsServer, got *future) bool {
+func (p *rcsPool) extend(sv *rcsServer, got *call.Future) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	others := len(p.waiting)
@@ -113,7 +115,7 @@ func (p *rcsPool) release(sv *rcsServer) {
 		return
 	}
 	p.mu.Lock()
-	var next *future
+	var next *call.Future
 	sv.tasks--
 	switch {
 	case sv.tasks > 0 || sv.gone || p.closed:
@@ -125,13 +127,13 @@ func (p *rcsPool) release(sv *rcsServer) {
 	}
 	p.mu.Unlock()
 	if next != nil {
-		next.set(outcome{val: sv})
+		next.Set(call.Outcome{Value: sv})
 	}
 }
 
 // acquire has got set to a free server, at once if there is one, or before others who wait if it is to be the first; to nothing when
 // the pool is closed. cancel takes that back, and reports false when it is too late: then got is set, or will be in a moment.
-func (p *rcsPool) acquire(got *future, first bool) (cancel func() bool) {
+func (p *rcsPool) acquire(got *call.Future, first bool) (cancel func() bool) {
 	p.mu.Lock()
 	var sv *rcsServer
 	now := p.closed || len(p.free) > 0
@@ -148,9 +150,9 @@ func (p *rcsPool) acquire(got *future, first bool) (cancel func() bool) {
 	}
 	p.mu.Unlock()
 	if sv != nil {
-		got.set(outcome{val: sv})
+		got.Set(call.Outcome{Value: sv})
 	} else if now {
-		got.set(outcome{})
+		got.Set(call.Outcome{})
 	}
 	return func() bool {
 		p.mu.Lock()
@@ -175,7 +177,7 @@ func (p *rcsPool) close() []Location {
 	}
 	p.mu.Unlock()
 	for _, got := range waiting {
-		got.set(outcome{})
+		got.Set(call.Outcome{})
 	}
 	slices.SortFunc(locs, compareLocations)
 	return locs

@@ -6,6 +6,8 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"github.com/discoro/discoro/internal/call"
 )
 
 // TestRCSOfAQueuedComputation makes a RemoteCoroScheduler of a computation that waits in the scheduler's queue already: its verbs
@@ -135,9 +137,10 @@ func TestRCSPoolDropsOnce(t *testing.T) {
 	p.drop(old)
 	p.add(fresh)
 	p.drop(old)
-	got := &future{}
+	got := &call.Future{}
 	p.acquire(got, false)
-	if sv := serverIn(got.out); sv != fresh {
+	out, _ := got.Peek()
+	if sv := serverIn(out); sv != fresh {
 		t.Errorf("acquired %+v, want the one that came last", sv)
 	}
 	late := &rcsServer{loc: Location{"h", 2}}

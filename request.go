@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"sync/atomic"
 
+	"github.com/discoro/discoro/internal/call"
 	"github.com/discoro/discoro/internal/fault"
 	"github.com/discoro/discoro/wire"
 )
@@ -18,7 +19,7 @@ type Exit struct {
 	// and nothing more is known.
 	Err error
 
-	out outcome // immutable
+	out call.Outcome // immutable
 }
 
 // ExitResult returns what the coroutine returned, or Err. ErrType: the result is not an R.
@@ -36,7 +37,7 @@ func Ask[R any](ctx context.Context, to *Coro, msg any) (R, error) {
 	var zero R
 	out, err := to.ask(ctx, msg)
 	if err == nil {
-		err = out.err
+		err = out.Err
 	}
 	if err != nil {
 		return zero, fault.Because(err, "ask %v", to)
@@ -44,16 +45,16 @@ func Ask[R any](ctx context.Context, to *Coro, msg any) (R, error) {
 	return resultAs[R](to.rt, out, to.name)
 }
 
-func (c *Coro) ask(ctx context.Context, msg any) (outcome, error) {
+func (c *Coro) ask(ctx context.Context, msg any) (call.Outcome, error) {
 	if c.local != nil {
 		if c.local.g.Load() == goroutineID() {
-			return outcome{}, fmt.Errorf("a coroutine cannot reply while it asks itself: %w", ErrRejected)
+			return call.Outcome{}, fmt.Errorf("a coroutine cannot reply while it asks itself: %w", ErrRejected)
 		}
-		k := &call{why: waitAsk, of: c}
+		k := call.New(waitAsk, c)
 		r := &Request{Msg: msg, from: c.local}
-		r.answer = k.finish
+		r.answer = k.Finish
 		if err := c.local.sendUntil(ctx, r, waitAsk); err != nil {
-			return outcome{}, err
+			return call.Outcome{}, err
 		}
 		c.rt.countSent()
 		stop := c.local.onEnd(func() { r.fail(errEnded(c)) })
@@ -62,7 +63,7 @@ func (c *Coro) ask(ctx context.Context, msg any) (outcome, error) {
 	}
 	body, err := c.rt.encodeMessage(msg)
 	if err != nil {
-		return outcome{}, err
+		return call.Outcome{}, err
 	}
 	out, err := c.rt.linkOf(c).requestOf(ctx, waitAsk, c, func(call uint64) wire.Frame {
 		return &wire.Ask{Call: call, To: c.key, Body: body}
@@ -78,10 +79,10 @@ func (c *Coro) ask(ctx context.Context, msg any) (outcome, error) {
 type Request struct {
 	Msg any
 
-	remote   bool          // immutable: it came over a link
-	body     []byte        // owned by the receiver: Msg as it came, until Receive decodes it
-	from     *localCoro    // immutable: who received it
-	answer   func(outcome) // immutable: never blocks
+	remote   bool               // immutable: it came over a link
+	body     []byte             // owned by the receiver: Msg as it came, until Receive decodes it
+	from     *localCoro         // immutable: who received it
+	answer   func(call.Outcome) // immutable: never blocks
 	answered atomic.Bool
 }
 
@@ -89,9 +90,9 @@ type Request struct {
 // Ask no longer waits. ErrExists: it was answered already, or the coroutine that received it has ended;
 // ErrTypeNotRegistered: v cannot travel to where the request came from, and the request is still open.
 func (r *Request) Reply(v any) error {
-	out := outcome{val: v}
+	out := call.Outcome{Value: v}
 	if err, ok := v.(error); ok {
-		out = outcome{err: err}
+		out = call.Outcome{Err: err}
 	}
 	if r.remote {
 		// Encode before it counts as answered, so that a value that cannot travel is known here.
@@ -99,7 +100,7 @@ func (r *Request) Reply(v any) error {
 		if err != nil {
 			return fault.Because(err, "reply")
 		}
-		out = outcome{remote: o}
+		out = call.Outcome{Remote: o}
 	}
 	if !r.answered.CompareAndSwap(false, true) {
 		return fmt.Errorf("discoro: reply: the request was answered already, or its receiver has ended: %w", ErrExists)
@@ -111,6 +112,6 @@ func (r *Request) Reply(v any) error {
 // fail answers with err, unless it was answered.
 func (r *Request) fail(err error) {
 	if r.answered.CompareAndSwap(false, true) {
-		r.answer(outcome{err: err})
+		r.answer(call.Outcome{Err: err})
 	}
 }

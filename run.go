@@ -10,6 +10,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/discoro/discoro/internal/call"
 	"github.com/discoro/discoro/internal/fault"
 	"github.com/discoro/discoro/wire"
 )
@@ -32,8 +33,8 @@ type job struct {
 	size int          // immutable: bytes of the argument
 	arg  any          // immutable: for CoroInfo
 
-	started future // its value is the *Coro
-	done    future
+	started call.Future // its value is the *Coro
+	done    call.Future
 	coro    *Coro     // once it has started; guarded by the computation's mu
 	begun   time.Time // when word of that came; guarded by the computation's mu
 	ended   bool      // guarded by the computation's mu
@@ -81,11 +82,11 @@ func (p *Computation) post(where wire.Where, turn uint64, t Task) (*job, error) 
 	j := p.newJob(s) // before it is looked whether the computation goes on: its end is that of all the jobs that are there
 	l, err := p.active("run " + s.fn)
 	if err != nil {
-		j.finish(outcome{err: err})
+		j.finish(call.Outcome{Err: err})
 		return nil, err
 	}
 	if err := l.post(&wire.Run{Token: p.token, Job: j.id, Where: where, Lane: turn, Call: s.wire()}); err != nil {
-		j.finish(outcome{err: err})
+		j.finish(call.Outcome{Err: err})
 		return nil, fault.Because(err, "run %s", s.fn)
 	}
 	return j, nil
@@ -103,9 +104,9 @@ func (p *Computation) newJob(s *callSpec) *job {
 
 // awaitStart waits until j has started.
 func (p *Computation) awaitStart(ctx context.Context, j *job) (*Coro, error) {
-	k := &call{why: waitRun}
-	stop := j.started.onDone(k.finish)
-	out, ok := k.result()
+	k := call.New(waitRun, nil)
+	stop := j.started.OnDone(k.Finish)
+	out, ok := k.Result()
 	if !ok {
 		stopTelling := p.explain(j.what(), func() string { return p.reportOf(p.sched, j.id) })
 		var err error
@@ -116,10 +117,10 @@ func (p *Computation) awaitStart(ctx context.Context, j *job) (*Coro, error) {
 			return nil, p.unrun(j, err)
 		}
 	}
-	if out.err != nil {
-		return nil, out.err
+	if out.Err != nil {
+		return nil, out.Err
 	}
-	c, _ := out.val.(*Coro)
+	c, _ := out.Value.(*Coro)
 	return c, nil
 }
 
@@ -127,9 +128,9 @@ func (p *Computation) awaitStart(ctx context.Context, j *job) (*Coro, error) {
 func (p *Computation) unrun(j *job, cause error) error {
 	p.sched.tell(&wire.Unrun{Token: p.token, Job: j.id})
 	report := p.reportOf(p.sched, j.id) // asked behind the Unrun: by now a job that had no server has ended
-	waited := j.done.isDone()
-	j.started.onDone(func(out outcome) {
-		if c, ok := out.val.(*Coro); ok {
+	waited := j.done.IsDone()
+	j.started.OnDone(func(out call.Outcome) {
+		if c, ok := out.Value.(*Coro); ok {
 			_ = c.Terminate() // nobody has its handle
 		}
 	})
@@ -148,14 +149,14 @@ func (j *job) what() string {
 }
 
 // finish ends the job at the client; only the first end counts.
-func (j *job) finish(out outcome) {
+func (j *job) finish(out call.Outcome) {
 	rt, p := j.comp.rt, j.comp
 	rt.mu.Lock()
 	delete(rt.jobs, j.id.Seq)
 	closing := rt.closing
 	rt.mu.Unlock()
 	if closing {
-		out.err = lostByClose(out.err)
+		out.Err = lostByClose(out.Err)
 	}
 	p.mu.Lock()
 	if j.ended {
@@ -164,20 +165,20 @@ func (j *job) finish(out outcome) {
 	}
 	j.ended = true
 	c := j.coro
-	if c == nil && out.err == nil {
-		out = outcome{err: fmt.Errorf("discoro: run %s: a server told of its end, and never of its beginning: %w", j.fn, ErrDisconnected)}
+	if c == nil && out.Err == nil {
+		out = call.Outcome{Err: fmt.Errorf("discoro: run %s: a server told of its end, and never of its beginning: %w", j.fn, ErrDisconnected)}
 	}
 	if c != nil && p.status != nil {
-		p.told.putJob(p.known, c.loc, Exit{Coro: c, Err: out.err, out: out})
+		p.told.putJob(p.known, c.loc, Exit{Coro: c, Err: out.Err, out: out})
 	}
 	p.mu.Unlock()
 	if c != nil {
 		p.flush()
-		j.started.set(outcome{val: c})
+		j.started.Set(call.Outcome{Value: c})
 	} else {
-		j.started.set(out)
+		j.started.Set(out)
 	}
-	j.done.set(out)
+	j.done.Set(out)
 }
 
 // lostByClose is the error of a job that ends while its client closes: with the links to them go the servers.
@@ -233,7 +234,7 @@ func (rt *Runtime) jobStarted(l *link, f *wire.Started) {
 	}
 	p.mu.Unlock()
 	p.flush()
-	j.started.set(outcome{val: c})
+	j.started.Set(call.Outcome{Value: c})
 	if cause := l.cause(); cause != nil { // what ran there was ended while this came
 		rt.loseJob(j, cause)
 	}
@@ -248,7 +249,7 @@ func (rt *Runtime) loseJob(j *job, cause error) {
 	if j.comp.isClosing() {
 		err = fault.New(fmt.Sprintf("discoro: %s: terminated, as the computation closes: %v", j.fn, fault.Bare(err)), ErrTerminated, err)
 	}
-	j.finish(outcome{err: err})
+	j.finish(call.Outcome{Err: err})
 }
 
 // nodeOf returns the node of a server that can be used, empty when there is none.
@@ -293,7 +294,7 @@ func (rt *Runtime) jobUnheard(f *wire.Unheard) {
 	started := j.server != (wire.Peer{})
 	rt.mu.Unlock()
 	if !started {
-		j.finish(outcome{err: values.Error(f.Err)})
+		j.finish(call.Outcome{Err: values.Error(f.Err)})
 	}
 }
 

@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"time"
 
+	"github.com/discoro/discoro/internal/call"
 	"github.com/discoro/discoro/internal/fault"
 	"github.com/discoro/discoro/internal/loop"
 	"github.com/discoro/discoro/internal/schedule"
@@ -237,17 +238,17 @@ func (rt *Runtime) refuseRole(l *link, f wire.Frame) {
 	}
 	switch f := f.(type) {
 	case *wire.Submit:
-		l.reply(f.Call, outcome{err: err})
+		l.reply(f.Call, call.Outcome{Err: err})
 	case *wire.CloseComputation:
 		if f.Call != 0 {
-			l.reply(f.Call, outcome{err: err})
+			l.reply(f.Call, call.Outcome{Err: err})
 		}
 	case *wire.Report:
-		l.reply(f.Call, outcome{err: err})
+		l.reply(f.Call, call.Outcome{Err: err})
 	case *wire.Tally:
-		l.reply(f.Call, outcome{err: fmt.Errorf("discoro: the runtime at %v is no server: %w", rt.loc, ErrNotFound)})
+		l.reply(f.Call, call.Outcome{Err: fmt.Errorf("discoro: the runtime at %v is no server: %w", rt.loc, ErrNotFound)})
 	case *wire.Near:
-		l.reply(f.Call, outcome{err: fmt.Errorf("discoro: the runtime at %v is no node: %w", rt.loc, ErrNotFound)})
+		l.reply(f.Call, call.Outcome{Err: fmt.Errorf("discoro: the runtime at %v is no node: %w", rt.loc, ErrNotFound)})
 	case *wire.Run:
 		l.tell(&wire.Done{Token: f.Token, Job: f.Job, Outcome: *failed(fault.Because(err, "run %s", f.Call.Func))})
 	default:
@@ -360,7 +361,7 @@ func (l *schedLoop) perform(e schedule.Effect) {
 		return // its end is on the way here, or was
 	}
 	if e.Frame == nil {
-		link.reply(e.Call, outcome{val: e.Answer.Value, err: e.Answer.Err})
+		link.reply(e.Call, call.Outcome{Value: e.Answer.Value, Err: e.Answer.Err})
 		return
 	}
 	if f, ok := e.Frame.(*wire.Reserve); ok {

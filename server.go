@@ -12,6 +12,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/discoro/discoro/internal/call"
 	"github.com/discoro/discoro/internal/fault"
 	"github.com/discoro/discoro/internal/files"
 	"github.com/discoro/discoro/internal/loop"
@@ -190,7 +191,7 @@ func (l *serverLoop) step(e roleEvent) {
 	case *wire.Unstart:
 		l.takeBack(f)
 	case *wire.Tally:
-		e.link.reply(f.Call, outcome{val: l.rt.countCoros()})
+		e.link.reply(f.Call, call.Outcome{Value: l.rt.countCoros()})
 	}
 }
 
@@ -379,23 +380,23 @@ func (l *serverLoop) takeBack(f *wire.Unstart) {
 // jobEnded tells how a job ended. It runs where the coroutine ended.
 func (l *serverLoop) jobEnded(c *servedComp, id wire.JobID, co *localCoro) {
 	out := co.outcomeNow()
-	failure := out.err != nil && !errors.Is(out.err, ErrTerminated)
-	lost := (errors.Is(out.err, ErrTerminated) || errors.Is(out.err, ErrClosed)) && l.rt.isClosing()
+	failure := out.Err != nil && !errors.Is(out.Err, ErrTerminated)
+	lost := (errors.Is(out.Err, ErrTerminated) || errors.Is(out.Err, ErrClosed)) && l.rt.isClosing()
 	if lost {
 		// The server ended it, or did not start it any more; its client may want to run it elsewhere.
 		failure = false
-		out.err = &ServerLostError{Server: l.rt.loc, Func: co.serves.fn, Cause: fmt.Errorf("the server is closing: %w", ErrClosed)}
+		out.Err = &ServerLostError{Server: l.rt.loc, Func: co.serves.fn, Cause: fmt.Errorf("the server is closing: %w", ErrClosed)}
 	}
 	o, err := encodeOutcome(l.rt, out)
 	if err != nil {
 		o = failed(fault.New(fault.Because(err, "result of %s at %v", co.serves.fn, l.rt.loc).Error(), err))
-		out.err, failure = err, true
+		out.Err, failure = err, true
 	}
 	if !lost {
-		nameRun(o.Err, out.err, co.serves.fn, l.rt.loc)
+		nameRun(o.Err, out.Err, co.serves.fn, l.rt.loc)
 	}
 	if failure {
-		co.logger().Info("a function failed", slog.Any("err", out.err))
+		co.logger().Info("a function failed", slog.Any("err", out.Err))
 	}
 	l.rt.ends.keep(l.rt.exported(co), o)
 	l.tellDone(c, id, o)
@@ -440,9 +441,9 @@ func (l *serverLoop) stuck(fn string) {
 	if c == nil || c.closing {
 		return
 	}
-	heard := answerFunc(func(outcome) { l.node.tell(&wire.ServerDone{Token: c.token, Stuck: []string{fn}}) })
+	heard := call.Func(func(call.Outcome) { l.node.tell(&wire.ServerDone{Token: c.token, Stuck: []string{fn}}) })
 	if _, err := c.client.ask(heard, func(call uint64) wire.Frame { return &wire.Locate{Call: call} }); err != nil {
-		heard(outcome{})
+		heard(call.Outcome{})
 	}
 }
 

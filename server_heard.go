@@ -5,6 +5,7 @@ import (
 	"errors"
 	"time"
 
+	"github.com/discoro/discoro/internal/call"
 	"github.com/discoro/discoro/wire"
 )
 
@@ -16,8 +17,8 @@ const heardAfter = 100 * time.Millisecond
 // tells of a beginning is small, and goes out before the question does. Without one the link is at its end, and so is the computation here.
 func (c *servedComp) askHeard() {
 	n := c.freed.Load()
-	answer := answerFunc(func(out outcome) {
-		if out.err != nil && !errors.Is(out.err, ErrNotFound) {
+	answer := call.Func(func(out call.Outcome) {
+		if out.Err != nil && !errors.Is(out.Err, ErrNotFound) {
 			return
 		}
 		if c.settled.Load() { // it may serve the computation anew: this is not of that
@@ -66,7 +67,7 @@ func (l *serverLoop) settle(c *servedComp) {
 		return
 	}
 	timer := time.AfterFunc(missedPulses*cmp.Or(c.pulse, l.rt.beat.usual)+settleFor, over)
-	err := c.client.askLast(answerFunc(func(outcome) {
+	err := c.client.askLast(call.Func(func(call.Outcome) {
 		timer.Stop()
 		over()
 	}))

@@ -7,6 +7,7 @@ import (
 	"net"
 	"testing"
 
+	"github.com/discoro/discoro/internal/call"
 	"github.com/discoro/discoro/internal/schedule"
 	"github.com/discoro/discoro/wire"
 )
@@ -204,7 +205,7 @@ func TestServerAsksWhatIsHeard(t *testing.T) {
 	c.freed.Store(4)
 	c.askHeard()
 	over := make(chan struct{})
-	if err := c.client.askLast(answerFunc(func(outcome) { close(over) })); err != nil {
+	if err := c.client.askLast(call.Func(func(call.Outcome) { close(over) })); err != nil {
 		t.Fatal(err)
 	}
 	<-over

@@ -13,6 +13,7 @@ import (
 	"slices"
 	"sync"
 
+	"github.com/discoro/discoro/internal/call"
 	"github.com/discoro/discoro/internal/fault"
 	"github.com/discoro/discoro/wire"
 )
@@ -115,20 +116,20 @@ func encodeAs(t reflect.Type, v any, rt *Runtime) ([]byte, error) {
 }
 
 // encodeOutcome encodes how a coroutine ended, or what a call was answered.
-func encodeOutcome(rt *Runtime, out outcome) (*wire.Outcome, error) {
+func encodeOutcome(rt *Runtime, out call.Outcome) (*wire.Outcome, error) {
 	switch {
-	case out.err != nil:
-		return failed(out.err), nil //nolint:nilerr // the failure is the outcome
-	case out.remote != nil:
-		return out.remote, nil
-	case out.val == nil:
+	case out.Err != nil:
+		return failed(out.Err), nil //nolint:nilerr // the failure is the outcome
+	case out.Remote != nil:
+		return out.Remote, nil
+	case out.Value == nil:
 		return &wire.Outcome{}, nil
 	}
-	t := reflect.TypeOf(out.val)
-	if _, ok := out.val.(error); ok && values.TypeName(t) == "" {
+	t := reflect.TypeOf(out.Value)
+	if _, ok := out.Value.(error); ok && values.TypeName(t) == "" {
 		t = reflect.TypeFor[error]()
 	}
-	body, err := encodeAs(t, out.val, rt)
+	body, err := encodeAs(t, out.Value, rt)
 	if err != nil {
 		return nil, err
 	}
@@ -157,7 +158,7 @@ func nameRun(v *wire.Failure, err error, fn string, loc Location) {
 func encodeError(err error) *wire.Failure { return values.ErrorValue(err) }
 
 // outcomeOf is what an outcome from another runtime means here; c is the coroutine that it is of, where that is known.
-func (rt *Runtime) outcomeOf(o *wire.Outcome, c *Coro) outcome {
+func (rt *Runtime) outcomeOf(o *wire.Outcome, c *Coro) call.Outcome {
 	if o.Err != nil {
 		err := values.Error(o.Err)
 		var r *RemoteError
@@ -171,31 +172,31 @@ func (rt *Runtime) outcomeOf(o *wire.Outcome, c *Coro) outcome {
 		if errors.As(err, &p) && p.fn == "" && c != nil {
 			p.fn, p.loc = c.name, c.loc
 		}
-		return outcome{err: err}
+		return call.Outcome{Err: err}
 	}
-	return outcome{remote: o}
+	return call.Outcome{Remote: o}
 }
 
 // resultAs gives an outcome's value as an R.
-func resultAs[R any](rt *Runtime, out outcome, name string) (R, error) {
+func resultAs[R any](rt *Runtime, out call.Outcome, name string) (R, error) {
 	var r R
-	if out.err != nil {
-		return r, out.err
+	if out.Err != nil {
+		return r, out.Err
 	}
 	wrong := func(got any) (R, error) {
 		return r, fmt.Errorf("discoro: result of %s is of type %v, not %v: %w", name, got, reflect.TypeFor[R](), ErrType)
 	}
-	if out.remote == nil {
-		if out.val == nil {
+	if out.Remote == nil {
+		if out.Value == nil {
 			return nilResult[R](name)
 		}
-		v, ok := out.val.(R)
+		v, ok := out.Value.(R)
 		if !ok {
-			return wrong(reflect.TypeOf(out.val))
+			return wrong(reflect.TypeOf(out.Value))
 		}
 		return v, nil
 	}
-	return decodeResult[R](rt, out.remote, name, wrong)
+	return decodeResult[R](rt, out.Remote, name, wrong)
 }
 
 // nilResult gives no value at all as an R.

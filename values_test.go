@@ -15,6 +15,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/discoro/discoro/internal/call"
 	"github.com/discoro/discoro/wire"
 )
 
@@ -139,8 +140,8 @@ func TestOutcomeKeepsWhereItFailed(t *testing.T) {
 	c := &Coro{rt: rt, loc: Location{Addr: "h", Port: 1}, name: "f"}
 	out := rt.outcomeOf(failed(errors.New("broken")), c)
 	var r *RemoteError
-	if !errors.As(out.err, &r) || r.Func != "f" || r.Location != c.loc || r.Msg != "broken" {
-		t.Errorf("%#v", out.err)
+	if !errors.As(out.Err, &r) || r.Func != "f" || r.Location != c.loc || r.Msg != "broken" {
+		t.Errorf("%#v", out.Err)
 	}
 }
 
@@ -149,15 +150,15 @@ type named struct{ N int }
 func TestResultAs(t *testing.T) {
 	rt := &Runtime{}
 	rt.cfg.MaxMessage = DefaultMaxMessage
-	remote := func(v any) outcome {
-		o, err := encodeOutcome(rt, outcome{val: v})
+	remote := func(v any) call.Outcome {
+		o, err := encodeOutcome(rt, call.Outcome{Value: v})
 		if err != nil {
 			t.Fatal(err)
 		}
-		return outcome{remote: o}
+		return call.Outcome{Remote: o}
 	}
 	for _, v := range []any{int32(5), "x", []string{"a"}, map[string]int{"a": 1}, time.Second, Location{Addr: "a", Port: 1}, true} {
-		for _, out := range []outcome{{val: v}, remote(v)} {
+		for _, out := range []call.Outcome{{Value: v}, remote(v)} {
 			got, err := resultAs[any](rt, out, "f")
 			if err != nil || !cmp.Equal(got, v) {
 				t.Errorf("%T as any: %#v, %v", v, got, err)
@@ -170,12 +171,12 @@ func TestResultAs(t *testing.T) {
 	if _, err := resultAs[any](rt, remote(named{3}), "f"); !errors.Is(err, ErrTypeNotRegistered) {
 		t.Errorf("an unregistered type as any: %v", err)
 	}
-	for _, out := range []outcome{{val: "x"}, remote("x")} {
+	for _, out := range []call.Outcome{{Value: "x"}, remote("x")} {
 		if _, err := resultAs[int](rt, out, "f"); !errors.Is(err, ErrType) || !strings.Contains(err.Error(), "int") {
 			t.Errorf("text as int: %v", err)
 		}
 	}
-	for _, out := range []outcome{{}, remote(nil)} {
+	for _, out := range []call.Outcome{{}, remote(nil)} {
 		if _, err := resultAs[None](rt, out, "f"); err != nil {
 			t.Errorf("nothing as None: %v", err)
 		}
@@ -190,7 +191,7 @@ func TestResultAs(t *testing.T) {
 		t.Errorf("an error as a result: %v, %v", got, err)
 	}
 	rt.cfg.MaxMessage = 3
-	if _, err := encodeOutcome(rt, outcome{val: "longer"}); !errors.Is(err, ErrTooLarge) {
+	if _, err := encodeOutcome(rt, call.Outcome{Value: "longer"}); !errors.Is(err, ErrTooLarge) {
 		t.Errorf("a result beyond MaxMessage: %v", err)
 	}
 }

@@ -8,6 +8,7 @@ import (
 	"slices"
 	"sync"
 
+	"github.com/discoro/discoro/internal/call"
 	"github.com/discoro/discoro/wire"
 )
 
@@ -178,7 +179,7 @@ func (w *peerWatch) awaitEnd() {
 	wait := func(call uint64) wire.Frame { return &wire.Wait{Call: call, Of: w.to.key} }
 	err := w.link.waitRoom(w.rt.ctx, wait(0)) // and that may take a while
 	if err == nil {
-		_, err = w.link.ask(answerFunc(func(outcome) { w.end() }), wait)
+		_, err = w.link.ask(call.Func(func(call.Outcome) { w.end() }), wait)
 	}
 	if err != nil {
 		w.drop(err)
