@@ -37,7 +37,7 @@ func testOwnClose(t *memCluster, private bool) {
 			t.Fatal(err)
 		}
 	}
-	other := testRuntime(t.T, Config{TestHost: c.net.Host("other"), Logger: discard, MaxMailbox: 1})
+	other := testRuntime(t.T, Config{tuning: tuning{host: c.net.Host("other")}, Logger: discard, MaxMailbox: 1})
 	mute := other.Spawn("mute", func(c *Coro) (any, error) { <-c.Done(); return nil, nil })
 	must(t, mute.Register("mute"))
 	must(t, mute.Send("its mailbox is full"))

@@ -46,7 +46,7 @@ type ComputationConfig struct {
 	// 512 KiB that come, and once a second at most: give them more time than that. 0: as SchedulerConfig.ZombiePeriod says, which is none for a private scheduler.
 	ZombiePeriod time.Duration
 
-	leastPing time.Duration // of PingInterval; 0: MinPulseInterval; tests set it
+	tuning
 }
 
 // Computation is what a client runs functions through: it is queued at a scheduler, has every server to itself while its

@@ -16,6 +16,7 @@ import (
 	"unicode/utf8"
 
 	"github.com/discoro/discoro/internal/fault"
+	"github.com/discoro/discoro/internal/seam"
 	"github.com/discoro/discoro/wire"
 )
 
@@ -101,11 +102,46 @@ type Config struct {
 	// Logger takes what the runtime has to say; nil: slog.Default(). Its handler must not call into discoro.
 	Logger *slog.Logger `json:"-"`
 
-	// TestHost is where in a [TestNetwork] the runtime is: for tests only. nil: on the real network.
-	TestHost *TestHost `json:"-"`
+	tuning
+}
 
-	deaf  bool          // does not answer on the local network: a server of a node, which is found through that
-	pulse time.Duration // between signs of life on a link without a computation; 0: MinPulseInterval; tests set it
+// tuning is what only this package sets, and tests through package seam.
+type tuning struct {
+	host      seam.Host        // in a test's network; nil: on the real network
+	deaf      bool             // does not answer on the local network: a server, which is found through its node
+	pulse     time.Duration    // between signs of life on a link that serves no computation; 0: MinPulseInterval
+	leastPing time.Duration    // the smallest PingInterval; 0: MinPulseInterval
+	now       func() time.Time // a node's time of day; nil: time.Now
+}
+
+// inMemory reports whether the runtime has connections in memory, not sockets.
+func (t *tuning) inMemory() bool { return t.host != nil && t.host.InMemory() }
+
+// lookup returns the addresses of a host's name.
+func (t *tuning) lookup(ctx context.Context, name string) ([]string, error) {
+	if t.host != nil {
+		return t.host.Lookup(ctx, name)
+	}
+	return net.DefaultResolver.LookupHost(ctx, name)
+}
+
+func init() {
+	seam.KillServer = func(node, loc any) error { return node.(*Node).killServer(loc.(Location)) }
+	seam.Tune = func(cfg any, t seam.Tuning) {
+		var to *tuning
+		switch cfg := cfg.(type) {
+		case *Config:
+			to = &cfg.tuning
+		case *ComputationConfig:
+			to = &cfg.tuning
+		}
+		to.host = cmp.Or(t.Host, to.host)
+		to.pulse = cmp.Or(t.Pulse, to.pulse)
+		to.leastPing = cmp.Or(t.LeastPing, to.leastPing)
+		if t.Now != nil {
+			to.now = t.Now
+		}
+	}
 }
 
 // one returns the configuration of a constructor's optional parameter.
@@ -226,11 +262,12 @@ func (s *settled) certificates() (*tls.Config, error) {
 
 // settleAddr chooses where to listen: closed by default.
 func (s *settled) settleAddr(open bool) error {
-	if s.TestHost.inMemory() {
-		s.TestHost.settle(s)
+	s.listen = s.Addr
+	if s.inMemory() { // nobody outside reaches it
+		s.listen = cmp.Or(s.Addr, s.tuning.host.Name())
+		s.host = cmp.Or(s.ExtAddr, s.listen)
 		return nil
 	}
-	s.listen = s.Addr
 	if s.Addr == "" && !open {
 		s.listen = "127.0.0.1"
 	}
@@ -255,8 +292,12 @@ func (s *settled) errOpen() error {
 
 // open listens, and returns the port as well. What the address turns out to be counts, not what its name said before.
 func (s *settled) open() (net.Listener, int, error) {
-	if s.TestHost.inMemory() {
-		return s.TestHost.listen(s)
+	if s.inMemory() {
+		ln, port, err := s.tuning.host.Listen(s.listen, s.host, s.TCPPort)
+		if err != nil {
+			return nil, 0, fault.Because(err, "listen")
+		}
+		return ln, port, nil
 	}
 	ln, err := net.Listen("tcp", net.JoinHostPort(s.listen, strconv.Itoa(s.TCPPort)))
 	if err != nil {
@@ -268,8 +309,8 @@ func (s *settled) open() (net.Listener, int, error) {
 		err = fmt.Errorf("discoro: listen: %v is no TCP address", ln.Addr())
 	case !s.reachable && !addr.IP.IsLoopback():
 		err = s.errOpen()
-	case s.TestHost != nil:
-		return s.TestHost.own(ln, s, addr.Port), addr.Port, nil
+	case s.tuning.host != nil:
+		return s.tuning.host.Own(ln, s.listen, s.host, addr.Port), addr.Port, nil
 	default:
 		return ln, addr.Port, nil
 	}

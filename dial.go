@@ -7,7 +7,6 @@ import (
 	"io"
 	"math/rand/v2"
 	"net"
-	"strconv"
 	"syscall"
 	"time"
 
@@ -249,15 +248,11 @@ func (a *dialAttempt) once(ctx context.Context) error {
 
 // dialRaw connects to a location.
 func (rt *Runtime) dialRaw(ctx context.Context, to Location) (net.Conn, error) {
-	if h := rt.cfg.TestHost; h != nil {
-		return h.dial(ctx, rt.loc, to)
+	if h := rt.cfg.tuning.host; h != nil {
+		return h.Dial(ctx, rt.loc.String(), to.String())
 	}
-	return dialTCP(ctx, to)
-}
-
-func dialTCP(ctx context.Context, to Location) (net.Conn, error) {
 	var d net.Dialer
-	return d.DialContext(ctx, "tcp", net.JoinHostPort(to.Addr, strconv.Itoa(to.Port)))
+	return d.DialContext(ctx, "tcp", to.String())
 }
 
 // claim finds the link that the connection is for, and claims that.

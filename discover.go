@@ -45,9 +45,9 @@ type discovery struct {
 
 // openDiscovery opens the sockets for questions of others. nil is no discovery at all.
 func openDiscovery(rt *Runtime) (*discovery, error) {
-	if h := rt.cfg.TestHost; h.inMemory() && rt.cfg.UDPPort >= 0 {
+	if rt.cfg.inMemory() && rt.cfg.UDPPort >= 0 {
 		if !rt.cfg.deaf {
-			h.hear(rt)
+			rt.cfg.tuning.host.Announce(rt.loc.String(), rt)
 		}
 		return &discovery{rt: rt}, nil
 	}
@@ -199,7 +199,7 @@ func (d *discovery) search(ctx context.Context, name string, pauses []time.Durat
 	if err := rt.cfg.protect.Ready(ctx); err != nil {
 		return err
 	}
-	if h := rt.cfg.TestHost; h.inMemory() {
+	if rt.cfg.inMemory() {
 		d.searchMemory(ctx, name, visit)
 		return nil
 	}
@@ -265,7 +265,11 @@ func (d *discovery) search(ctx context.Context, name string, pauses []time.Durat
 func (d *discovery) searchMemory(ctx context.Context, name string, visit func(context.Context, wire.ID, Location)) {
 	vctx, cancel := context.WithTimeoutCause(ctx, d.rt.cfg.MsgTimeout+time.Second, ErrTimeout)
 	defer cancel()
-	for _, o := range d.rt.cfg.TestHost.discovers(d.rt) {
+	for _, near := range d.rt.cfg.tuning.host.Near() {
+		o := near.(*Runtime)
+		if o == d.rt || o.cfg.UDPPort != d.rt.cfg.UDPPort || o.cfg.Secret != d.rt.cfg.Secret {
+			continue
+		}
 		if name == "" || o.named(name) != nil || o.channels.named(name) != nil {
 			visit(vctx, o.id, o.loc)
 		}

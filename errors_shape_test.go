@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/discoro/discoro/internal/fault"
+	"github.com/discoro/discoro/internal/testnet"
 )
 
 type shapeUnknown struct{ N int }
@@ -149,7 +150,7 @@ func TestErrorsHaveShape(t *testing.T) {
 		{"a port that is taken", second(NewRuntime(Config{TCPPort: rt.Location().Port, UDPPort: -1, Logger: discard})), nil, fmt.Sprint(rt.Location().Port)},
 		{"a certificate that is not there", second(NewRuntime(Config{CertFile: "nowhere.pem", KeyFile: "k", CAFile: "c"})), nil, "nowhere.pem"},
 		{"a short CA", second(NewRuntime(Config{CertFile: "nowhere.pem", KeyFile: "k"})), nil, "CAFile"},
-		{"TestHost and processes", second(NewNode(NodeConfig{Processes: true, Config: Config{TestHost: NewMemNetwork().Host("x")}})), nil, "TestHost"},
+		{"a network of a test, and processes", second(NewNode(NodeConfig{Processes: true, Config: Config{tuning: tuning{host: testnet.NewInMemory().Host("x")}}})), nil, "network of a test"},
 		{"bad hours", second(NewNode(NodeConfig{ServiceStart: "25:00"})), nil, "NodeConfig.ServiceStart"},
 		{"bad ports", second(NewNode(NodeConfig{TCPPorts: []string{"9-7"}})), nil, "NodeConfig.TCPPorts"},
 		{"a server without a node", second(NewServer()), nil, "ServerConfig.Node"},
@@ -286,7 +287,7 @@ func TestErrorsHaveShape(t *testing.T) {
 			defer func() { _ = c.Terminate() }()
 			return rcs.Finish(over, true)
 		}(), context.Canceled, "1 task"},
-		{"kill no server", node.KillServer(nobody), ErrNotFound, nobody.String()},
+		{"kill no server", node.killServer(nobody), ErrNotFound, nobody.String()},
 		{"drain, over", func() error {
 			c, err := comp.Run(ctx, shapeNap.With(time.Hour))
 			if err != nil {

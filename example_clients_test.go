@@ -44,7 +44,7 @@ func ExampleComputation_Schedule_elsewhere() {
 
 // What does a client see of a server that is lost?
 func ExampleServerLostError() {
-	on(1, func(ctx context.Context, sched *discoro.Scheduler, node *discoro.Node) error {
+	on(1, func(ctx context.Context, sched *discoro.Scheduler, _ *discoro.Node) error {
 		comp, err := discoro.NewComputation(sched.Runtime)
 		if err == nil {
 			err = comp.Schedule(ctx)
@@ -57,7 +57,7 @@ func ExampleServerLostError() {
 		if err != nil {
 			return err
 		}
-		if err := node.KillServer(run.Location()); err != nil { // as kill -9 would
+		if err := sched.Disconnect(run.Location()); err != nil { // as if the server were gone
 			return err
 		}
 		var lost *discoro.ServerLostError

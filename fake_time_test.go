@@ -9,6 +9,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/discoro/discoro/internal/testnet"
 	"github.com/discoro/discoro/wire"
 )
 
@@ -18,7 +19,7 @@ import (
 func TestSilenceOfFivePulses(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		n := NewMemNetwork()
+		n := testnet.NewInMemory()
 		a, b, _, _ := hostedPair(t, n, Config{})
 		la := upLink(t, a, b)
 		<-time.After(25 * time.Second) // neither says anything but its pulses
@@ -47,7 +48,7 @@ func waitLong(l *link) error {
 func TestIdleHours(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		a, b, c, got := hostedPair(t, NewMemNetwork(), Config{})
+		a, b, c, got := hostedPair(t, testnet.NewInMemory(), Config{})
 		la := upLink(t, a, b)
 		before := a.Traffic().FramesSent
 		const idle = 3 * time.Hour
@@ -69,9 +70,9 @@ func TestIdleHours(t *testing.T) {
 func TestRedials(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		n := NewMemNetwork()
+		n := testnet.NewInMemory()
 		log := &logBuffer{}
-		a := testRuntime(t, Config{Name: "a", TestHost: n.Host("a"), Logger: log.logger(), Peers: []string{"b:7"}})
+		a := testRuntime(t, Config{Name: "a", tuning: tuning{host: n.Host("a")}, Logger: log.logger(), Peers: []string{"b:7"}})
 		tries := func() int { return log.count("cannot reach a peer") }
 		<-time.After(time.Second)
 		if n := tries(); n < 3 || n > 6 {
@@ -86,7 +87,7 @@ func TestRedials(t *testing.T) {
 		if n := log.count("level=WARN"); n != 1 {
 			t.Errorf("%d warnings", n)
 		}
-		b := testRuntime(t, Config{Name: "b", TestHost: n.Host("b"), TCPPort: 7})
+		b := testRuntime(t, Config{Name: "b", tuning: tuning{host: n.Host("b")}, TCPPort: 7})
 		came := time.Now()
 		for a.linkIf(b.id) == nil {
 			<-time.After(100 * time.Millisecond)
@@ -110,9 +111,9 @@ func TestRedials(t *testing.T) {
 func TestDialGivesUp(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		n := NewMemNetwork()
-		a := testRuntime(t, Config{TestHost: n.Host("a")})
-		b := testRuntime(t, Config{TestHost: n.Host("b")})
+		n := testnet.NewInMemory()
+		a := testRuntime(t, Config{tuning: tuning{host: n.Host("a")}})
+		b := testRuntime(t, Config{tuning: tuning{host: n.Host("b")}})
 		n.Host("b").Cut()
 		start := time.Now()
 		_, err := a.Connect(t.Context(), b.Location().String())
@@ -127,8 +128,8 @@ func TestBusyPeer(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		const dialers = 20
-		n := NewMemNetwork()
-		ln, port, err := n.Host("busy").listen(&settled{listen: "busy", host: "busy"})
+		n := testnet.NewInMemory()
+		ln, port, err := n.Host("busy").Listen("busy", "busy", 0)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -146,7 +147,7 @@ func TestBusyPeer(t *testing.T) {
 		}()
 		var wg sync.WaitGroup
 		for i := range dialers {
-			rt := testRuntime(t, Config{TestHost: n.Host(fmt.Sprint("dialer", i))})
+			rt := testRuntime(t, Config{tuning: tuning{host: n.Host(fmt.Sprint("dialer", i))}})
 			wg.Go(func() {
 				if _, err := rt.Connect(t.Context(), Location{"busy", port}.String()); !errors.Is(err, ErrDisconnected) {
 					t.Errorf("Connect: %v", err)
@@ -178,7 +179,7 @@ func TestRestartPauses(t *testing.T) {
 		kill := func() (pause time.Duration) {
 			t.Helper()
 			old := up()
-			if err := node.KillServer(old); err != nil {
+			if err := node.killServer(old); err != nil {
 				t.Fatal(err)
 			}
 			killed := time.Now()
@@ -197,7 +198,7 @@ func TestRestartPauses(t *testing.T) {
 		if pause := kill(); pause > 30*time.Millisecond {
 			t.Errorf("after one that had lived, the next came after %v", pause)
 		}
-		if err := node.KillServer(Location{Addr: "nowhere", Port: 1}); !errors.Is(err, ErrNotFound) {
+		if err := node.killServer(Location{Addr: "nowhere", Port: 1}); !errors.Is(err, ErrNotFound) {
 			t.Errorf("no server there: %v", err)
 		}
 	})
@@ -229,7 +230,7 @@ func TestPulseIsAnnouncedAtOnce(t *testing.T) {
 func TestCloseExplains(t *testing.T) {
 	inMemory(t, 2, SchedulerConfig{}, NodeConfig{}, func(c *memCluster) {
 		log := &logBuffer{}
-		rt := testRuntime(c.T, Config{Name: "client", TestHost: c.net.Host("client"), Logger: log.logger()})
+		rt := testRuntime(c.T, Config{Name: "client", tuning: tuning{host: c.net.Host("client")}, Logger: log.logger()})
 		p := c.schedule(rt, 4, ComputationConfig{})
 		c.net.Host("n1").Cut()
 		if err := p.Close(c.ctx); err != nil {

@@ -232,7 +232,7 @@ func TestProgressEnds(t *testing.T) {
 func TestFileBesideMessages(t *testing.T) {
 	t.Parallel()
 	const speed, pulse = 4 << 20, 500 * time.Millisecond
-	s := newSlowFile(t, testContext(t), Config{pulse: pulse}, speed)
+	s := newSlowFile(t, testContext(t), Config{tuning: tuning{pulse: pulse}}, speed)
 	if err := spawnEcho(s.b, "echo"); err != nil {
 		t.Fatal(err)
 	}

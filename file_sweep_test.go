@@ -7,6 +7,8 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"github.com/discoro/discoro/internal/testnet"
 )
 
 // TestFileSweep starts a runtime where others were killed in the middle of files: what they have left goes, once it is old, and
@@ -38,7 +40,7 @@ func TestFileSweep(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
-		rt, err := NewRuntime(Config{DestPath: dest, TestHost: NewMemNetwork().Host("h"), Logger: discard})
+		rt, err := NewRuntime(Config{DestPath: dest, tuning: tuning{host: testnet.NewInMemory().Host("h")}, Logger: discard})
 		if err != nil {
 			t.Fatal(err)
 		}

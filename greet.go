@@ -78,8 +78,8 @@ func (gs *greetings) removeLocked(g *greeting) {
 
 // addressOf is what counts as one address: an IPv4 address, or the network of an IPv6 address, which one host may have.
 func addressOf(a net.Addr) netip.Addr {
-	if mem, ok := a.(memAddr); ok {
-		return mem.ip
+	if mem, ok := a.(interface{ IP() netip.Addr }); ok { // in memory
+		return mem.IP()
 	}
 	tcp, ok := a.(*net.TCPAddr)
 	if !ok {

@@ -275,8 +275,10 @@ func faultsBetweenHosts(h *hosts) {
 	}
 	log := &logBuffer{}
 	sched, err := NewScheduler(SchedulerConfig{
-		Config:       Config{Name: "scheduler", Insecure: true, UDPPort: hostsUDP, Logger: log.logger()},
-		PingInterval: time.Second, leastPing: time.Second,
+		Config: Config{
+			Name: "scheduler", Insecure: true, UDPPort: hostsUDP, Logger: log.logger(), tuning: tuning{leastPing: time.Second},
+		},
+		PingInterval: time.Second,
 	})
 	if err != nil {
 		h.Fatal(err)

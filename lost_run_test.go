@@ -63,7 +63,7 @@ func TestServerLostWhileClosing(t *testing.T) {
 			}
 			c.net.Host("n1").Cut()
 			if !own {
-				client.cfg.TestHost.Cut()
+				hostOf(client).Cut()
 			}
 			closed := make(chan error, 1)
 			go func() { closed <- p.Close(c.ctx) }()

@@ -92,11 +92,8 @@ func compareLocations(a, b Location) int {
 	return cmp.Or(cmp.Compare(a.Addr, b.Addr), cmp.Compare(a.Port, b.Port))
 }
 
-// KillServer ends the server at loc as if its process had been killed: its links break without a word, what it runs is lost,
-// and the node starts a fresh one. It is for tests of what happens then. Of a server that is no process the coroutines are
-// terminated, as they cannot be killed. KillServer does not wait for any of that. ErrNotFound: no server that the node has started
-// is up at loc.
-func (n *Node) KillServer(loc Location) error {
+// killServer is seam.KillServer.
+func (n *Node) killServer(loc Location) error {
 	err := fmt.Errorf("discoro: kill the server at %v: node %v has none there: %w", loc, n.Location(), ErrNotFound)
 	n.loop.do(func(l *nodeLoop) {
 		i := slices.IndexFunc(l.slots, func(s *serverSlot) bool { return s.isUp() && s.host != nil && peerLocation(s.info.Peer) == loc })

@@ -44,8 +44,6 @@ type NodeConfig struct {
 	// Phoenix makes [NodeMain] and [RunNode] end a node of the same name that the same user runs on this machine, and take
 	// its place, where they would refuse to start. [NewNode] takes no notice of it: many nodes of a name may live in a process.
 	Phoenix bool `json:"phoenix"`
-
-	now func() time.Time // time.Now; tests set it
 }
 
 // settledNode is a NodeConfig with every default filled in and everything but Config checked.
@@ -83,8 +81,8 @@ func (cfg NodeConfig) settle() (settledNode, error) {
 	if cfg.Processes && cfg.TLS != nil {
 		return s, errors.New("discoro: NodeConfig: TLS cannot be given to server processes; use CertFile, KeyFile and CAFile, or no Processes")
 	}
-	if cfg.Processes && cfg.TestHost != nil {
-		return s, errors.New("discoro: NodeConfig: server processes are at no TestHost: leave out TestHost, or Processes")
+	if cfg.Processes && cfg.tuning.host != nil {
+		return s, errors.New("discoro: NodeConfig: server processes cannot be in a network of a test: leave out Processes")
 	}
 	return s, nil
 }

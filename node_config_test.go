@@ -6,6 +6,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/discoro/discoro/internal/testnet"
 )
 
 func TestNodeConfigFields(t *testing.T) {
@@ -79,8 +81,8 @@ func TestServerPorts(t *testing.T) {
 // TestServerPortsInMemory gives servers ports of a network in memory, where nothing is asked of this machine's.
 func TestServerPortsInMemory(t *testing.T) {
 	t.Parallel()
-	n := NewMemNetwork()
-	node, err := NewNode(NodeConfig{Config: Config{TestHost: n.Host("north"), UDPPort: -1}, Servers: 1, TCPPorts: []string{"4000"}})
+	n := testnet.NewInMemory()
+	node, err := NewNode(NodeConfig{Config: Config{tuning: tuning{host: n.Host("north")}, UDPPort: -1}, Servers: 1, TCPPorts: []string{"4000"}})
 	if err != nil {
 		t.Fatal(err)
 	}

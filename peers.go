@@ -141,7 +141,7 @@ func (rt *Runtime) untilOneEnds(links []*link, d time.Duration, limited bool) bo
 func (rt *Runtime) dialAll(ctx context.Context, peer Location, up func()) ([]*link, error) {
 	lctx, cancel := context.WithTimeout(ctx, rt.cfg.MsgTimeout)
 	defer cancel()
-	addrs, err := rt.cfg.TestHost.lookup(lctx, peer.Addr)
+	addrs, err := rt.cfg.lookup(lctx, peer.Addr)
 	if err != nil {
 		return nil, err
 	}

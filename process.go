@@ -130,7 +130,7 @@ const processStop = `"stop"`
 // hostServer starts a server for a slot.
 func (l *nodeLoop) hostServer(s *serverSlot) (serverHost, error) {
 	cfg := l.cfg.Config
-	if !cfg.TestHost.inMemory() { // there is no such port
+	if !cfg.inMemory() { // there is no such port
 		if err := portFree(l.rt.ln.Addr(), s.port); err != nil {
 			return nil, err
 		}

@@ -27,13 +27,13 @@ func TestPromise03BrokenLink(t *testing.T) {
 func silenceEndsEverything(t *testing.T) {
 	t.Parallel()
 	const pulse = 400 * time.Millisecond
-	sched, err := NewScheduler(SchedulerConfig{Config: Config{Name: "b", Logger: discard, pulse: pulse}})
+	sched, err := NewScheduler(SchedulerConfig{Config: Config{Name: "b", Logger: discard, tuning: tuning{pulse: pulse}}})
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { sched.Close() })
 	b := sched.Runtime
-	a := testRuntime(t, Config{Name: "a", pulse: pulse})
+	a := testRuntime(t, Config{Name: "a", tuning: tuning{pulse: pulse}})
 	p := newProxy(t, b.Location())
 	ctx := testContext(t)
 	comp, err := NewComputation(a, ComputationConfig{PulseInterval: pulse})
@@ -199,7 +199,7 @@ func TestPromise05Detection(t *testing.T) { //nolint:tparallel // so that its pa
 			t.Parallel()
 			peer := StartPeer(t, pulse)
 			p := newProxy(t, peer.Loc)
-			a := testRuntime(t, Config{Name: "a", pulse: pulse})
+			a := testRuntime(t, Config{Name: "a", tuning: tuning{pulse: pulse}})
 			connect(t, a, p.location())
 			c, err := a.Locate(testContext(t), "echo", peer.Loc)
 			if err != nil {
@@ -228,8 +228,8 @@ func TestPromise05Detection(t *testing.T) { //nolint:tparallel // so that its pa
 // a silent link would last. The proxy is of this process, which stands still for seconds on a busy machine.
 func slowIsNotDead(t *testing.T, pulse time.Duration) {
 	t.Helper()
-	b := testRuntime(t, Config{Name: "b", pulse: pulse})
-	a := testRuntime(t, Config{Name: "a", pulse: pulse})
+	b := testRuntime(t, Config{Name: "b", tuning: tuning{pulse: pulse}})
+	a := testRuntime(t, Config{Name: "a", tuning: tuning{pulse: pulse}})
 	connect(t, a, slowProxy(t, b.Location(), 256_000/8))
 	body := make([]byte, 1<<20)
 	var wg sync.WaitGroup

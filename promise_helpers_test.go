@@ -27,7 +27,7 @@ func ServePeer() (isPeer bool, err error) {
 	if err != nil {
 		return true, err
 	}
-	rt, err := NewRuntime(Config{Name: "peer process", Logger: discard, pulse: pulse})
+	rt, err := NewRuntime(Config{Name: "peer process", Logger: discard, tuning: tuning{pulse: pulse}})
 	if err != nil {
 		return true, err
 	}

@@ -35,7 +35,7 @@ func isolation(t *testing.T, secret string) {
 	)
 	var bulk sync.WaitGroup
 	t.Cleanup(bulk.Wait) // behind the runtimes' Close, which ends what a test that failed has left
-	cfg := Config{Name: "b", Addr: "127.0.0.1", Secret: secret, MsgTimeout: 5 * time.Minute, pulse: pulse}
+	cfg := Config{Name: "b", Addr: "127.0.0.1", Secret: secret, MsgTimeout: 5 * time.Minute, tuning: tuning{pulse: pulse}}
 	b := testRuntime(t, cfg)
 	cfg.Name = "a"
 	a := testRuntime(t, cfg)

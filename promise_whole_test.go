@@ -57,7 +57,7 @@ func TestPromise08WholeAgain(t *testing.T) {
 		if err := old.Close(); err != nil {
 			t.Fatal(err)
 		}
-		dials.TestHost, dials.TCPPort, dials.Peers = c.net.Host("n1"), at.Port, []string{c.sched.Location().String()}
+		dials.host, dials.TCPPort, dials.Peers = c.net.Host("n1"), at.Port, []string{c.sched.Location().String()}
 		dials.Logger, dials.Servers = discard, 2
 		next, err := NewNode(dials)
 		if err != nil {

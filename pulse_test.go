@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/discoro/discoro/internal/stopwatch"
+	"github.com/discoro/discoro/internal/testnet"
 	"github.com/discoro/discoro/wire"
 )
 
@@ -19,8 +20,8 @@ import (
 func frozenPeerIsNoticed(t *testing.T) {
 	t.Parallel()
 	const pulse = 250 * time.Millisecond // five of them have to be more than a busy machine stands still
-	b := testRuntime(t, Config{Name: "b", pulse: pulse})
-	a := testRuntime(t, Config{Name: "a", pulse: pulse})
+	b := testRuntime(t, Config{Name: "b", tuning: tuning{pulse: pulse}})
+	a := testRuntime(t, Config{Name: "a", tuning: tuning{pulse: pulse}})
 	p := newProxy(t, b.Location())
 	connect(t, a, p.location())
 	la, lb := upLink(t, a, b), upLink(t, b, a)
@@ -57,7 +58,7 @@ func TestStandingStill(t *testing.T) {
 	}
 	const pulse = 400 * time.Millisecond
 	peer := StartPeer(t, pulse)
-	a := testRuntime(t, Config{Name: "a", pulse: pulse})
+	a := testRuntime(t, Config{Name: "a", tuning: tuning{pulse: pulse}})
 	echo, err := a.Locate(testContext(t), "echo", peer.Loc)
 	if err != nil {
 		t.Fatal(err)
@@ -81,9 +82,9 @@ func TestSilenceIsSeenInTime(t *testing.T) {
 	for _, pulse := range []time.Duration{100 * time.Millisecond, MinPulseInterval, time.Hour} {
 		for _, tenths := range []int{0, 3, 7, 10} {
 			synctest.Test(t, func(t *testing.T) {
-				net := NewMemNetwork()
-				a := testRuntime(t, Config{Name: "a", TestHost: net.Host("a"), Logger: discard})
-				b := testRuntime(t, Config{Name: "b", TestHost: net.Host("b"), Logger: discard})
+				net := testnet.NewInMemory()
+				a := testRuntime(t, Config{Name: "a", tuning: tuning{host: net.Host("a")}, Logger: discard})
+				b := testRuntime(t, Config{Name: "b", tuning: tuning{host: net.Host("b")}, Logger: discard})
 				connect(t, a, b.Location())
 				links := []*link{upLink(t, a, b), upLink(t, b, a)}
 				for _, rt := range []*Runtime{a, b} {
@@ -109,7 +110,7 @@ func TestSilenceIsSeenInTime(t *testing.T) {
 // TestPulseChanges shows that a peer is measured by the pulse that it announced last.
 func TestPulseChanges(t *testing.T) {
 	t.Parallel()
-	a, b := twoRuntimes(t, Config{pulse: 10 * time.Second})
+	a, b := twoRuntimes(t, Config{tuning: tuning{pulse: 10 * time.Second}})
 	la, lb := upLink(t, a, b), upLink(t, b, a)
 	for _, every := range []time.Duration{-1, 0, maxPulse + 1} { // not believed
 		lb.tell(&wire.Pulse{Every: int64(every)})

@@ -110,7 +110,7 @@ func TestRCSServerReplacedWhileSetUp(t *testing.T) {
 		}
 		server := c.nodes[0].Servers()[0]
 		<-time.After(5 * time.Second)
-		if err := c.nodes[0].KillServer(server); err != nil {
+		if err := c.nodes[0].killServer(server); err != nil {
 			t.Fatal(err)
 		}
 		if _, err := Execute(c.ctx, s, timesNap.With(0)); err != nil {
@@ -154,7 +154,7 @@ func TestRCSPoolDropsOnce(t *testing.T) {
 // TestRCSAgainWhenThereIsAScheduler makes a RemoteCoroScheduler of a computation for which there was no scheduler at first.
 func TestRCSAgainWhenThereIsAScheduler(t *testing.T) {
 	inMemory(t, 1, SchedulerConfig{}, NodeConfig{}, func(c *memCluster) {
-		rt, err := NewRuntime(Config{TestHost: c.net.Host("client"), Logger: discard})
+		rt, err := NewRuntime(Config{tuning: tuning{host: c.net.Host("client")}, Logger: discard})
 		if err != nil {
 			t.Fatal(err)
 		}

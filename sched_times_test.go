@@ -10,6 +10,8 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"github.com/discoro/discoro/internal/testnet"
 )
 
 // What a scheduler does with time, in fake time: whole clusters in memory.
@@ -17,7 +19,7 @@ import (
 // memCluster is a scheduler and nodes on a network in memory, each at a host of its own: "sched", "n1", ...
 type memCluster struct {
 	*testing.T
-	net   *TestNetwork
+	net   *testnet.Network
 	sched *Scheduler
 	nodes []*Node
 	ctx   context.Context
@@ -28,8 +30,8 @@ func inMemory(t *testing.T, nodes int, cfg SchedulerConfig, node NodeConfig, tes
 	t.Helper()
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		c := &memCluster{T: t, net: NewMemNetwork(), ctx: t.Context()}
-		cfg.TestHost, cfg.Logger = c.net.Host("sched"), cmp.Or(cfg.Logger, discard)
+		c := &memCluster{T: t, net: testnet.NewInMemory(), ctx: t.Context()}
+		cfg.host, cfg.Logger = c.net.Host("sched"), cmp.Or(cfg.Logger, discard)
 		sched, err := NewScheduler(cfg)
 		if err != nil {
 			t.Fatal(err)
@@ -52,7 +54,7 @@ func inMemory(t *testing.T, nodes int, cfg SchedulerConfig, node NodeConfig, tes
 // node starts one more node.
 func (c *memCluster) node(cfg NodeConfig) *Node {
 	c.Helper()
-	cfg.TestHost, cfg.Logger = c.net.Host(fmt.Sprint("n", len(c.nodes)+1)), discard
+	cfg.host, cfg.Logger = c.net.Host(fmt.Sprint("n", len(c.nodes)+1)), discard
 	if cfg.Servers == 0 {
 		cfg.Servers = 2
 	}
@@ -72,7 +74,7 @@ func (c *memCluster) node(cfg NodeConfig) *Node {
 // client returns a runtime of its own, at a host of its own.
 func (c *memCluster) client(name string) *Runtime {
 	c.Helper()
-	return testRuntime(c.T, Config{Name: name, TestHost: c.net.Host(name), Logger: discard})
+	return testRuntime(c.T, Config{Name: name, tuning: tuning{host: c.net.Host(name)}, Logger: discard})
 }
 
 // statuses is what a status coroutine was told, in order.
@@ -396,14 +398,14 @@ func TestNodesElsewhere(t *testing.T) {
 	const here, there = 7, 8
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		n := NewMemNetwork()
+		n := testnet.NewInMemory()
 		c := &memCluster{T: t, net: n, ctx: t.Context()}
 		far := NodeConfig{Config: Config{UDPPort: there, TCPPort: 1234}, Servers: 1}
 		first := c.node(far)
 		far.TCPPort = 0
 		c.node(far)
 		sched, err := NewScheduler(SchedulerConfig{
-			Config: Config{UDPPort: here, TestHost: n.Host("sched"), Logger: discard},
+			Config: Config{UDPPort: here, tuning: tuning{host: n.Host("sched")}, Logger: discard},
 			Nodes:  []string{first.Location().String()}, PingInterval: 20 * time.Second,
 		})
 		if err != nil {
@@ -473,7 +475,7 @@ func TestScheduleFindsPeers(t *testing.T) {
 			"discovery":    {DiscoverPeers: true},
 			"told of none": {},
 		} {
-			cfg.Name, cfg.TestHost, cfg.Logger = name, c.net.Host(name), discard
+			cfg.Name, cfg.host, cfg.Logger = name, c.net.Host(name), discard
 			rt, err := NewRuntime(cfg)
 			if err != nil {
 				t.Fatal(err)
@@ -512,7 +514,7 @@ func TestScheduleBesideDeadPeers(t *testing.T) {
 				"Schedule":               func(p *Computation) error { return p.Schedule(c.ctx) },
 				"NewRemoteCoroScheduler": func(p *Computation) error { _, err := NewRemoteCoroScheduler(p); return err },
 			} {
-				cfg.Name, cfg.TestHost, cfg.Logger = name, c.net.Host(name), discard
+				cfg.Name, cfg.host, cfg.Logger = name, c.net.Host(name), discard
 				rt, err := NewRuntime(cfg)
 				if err != nil {
 					c.Fatal(err)

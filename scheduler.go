@@ -28,8 +28,6 @@ type SchedulerConfig struct {
 	// PingInterval is how often nodes are looked for on the local network, from the start on, as [Runtime.Discover] does. At
 	// least MinPulseInterval; 0: not, but for what DiscoverPeers and a computation's PingInterval say.
 	PingInterval time.Duration `json:"ping_interval"`
-
-	leastPing time.Duration // of PingIntervals; 0: MinPulseInterval; tests set it
 }
 
 // Scheduler hands servers to computations: one computation at a time has all of them, the others wait in the order in

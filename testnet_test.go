@@ -1,48 +1,48 @@
 package discoro
 
 import (
-	"bytes"
 	"context"
 	"errors"
-	"fmt"
-	"io"
-	"net"
-	"os"
 	"slices"
 	"strings"
 	"syscall"
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"github.com/discoro/discoro/internal/testnet"
 )
 
 // onBothNetworks runs a test on hosts in memory, in fake time, and on hosts on loopback.
-func onBothNetworks(t *testing.T, test func(t *testing.T, n *TestNetwork)) {
+func onBothNetworks(t *testing.T, test func(t *testing.T, n *testnet.Network)) {
 	t.Helper()
 	t.Parallel()
 	t.Run("memory", func(t *testing.T) {
 		t.Parallel()
-		synctest.Test(t, func(t *testing.T) { test(t, NewMemNetwork()) })
+		synctest.Test(t, func(t *testing.T) { test(t, testnet.NewInMemory()) })
 	})
 	t.Run("loopback", func(t *testing.T) {
 		t.Parallel()
-		test(t, NewTestNetwork())
+		test(t, testnet.New())
 	})
 }
 
 // hostedPair returns two runtimes at hosts of their own, a and b, with a link that a has dialled, and what b receives of a's
 // messages to c, a coroutine of b.
-func hostedPair(t *testing.T, n *TestNetwork, cfg Config) (a, b *Runtime, c *Coro, got <-chan any) {
+func hostedPair(t *testing.T, n *testnet.Network, cfg Config) (a, b *Runtime, c *Coro, got <-chan any) {
 	t.Helper()
-	cfg.Name, cfg.TestHost = "b", n.Host("b")
+	cfg.Name, cfg.host = "b", n.Host("b")
 	b = testRuntime(t, cfg)
 	got = collect(t, b, "got")
-	cfg.Name, cfg.TestHost, cfg.Peers = "a", n.Host("a"), []string{b.Location().String()}
+	cfg.Name, cfg.host, cfg.Peers = "a", n.Host("a"), []string{b.Location().String()}
 	a = testRuntime(t, cfg)
 	t.Cleanup(n.Heal) // before they close
 	eventually(t, "a has dialled", func() bool { l := a.linkIf(b.id); return l != nil && l.stateNow() == linkUp })
 	return a, b, locate(t, a, b, "got"), got
 }
+
+// hostOf returns the host where rt is.
+func hostOf(rt *Runtime) *testnet.Host { return rt.cfg.tuning.host.(*testnet.Host) }
 
 // nothing fails the test when something comes within d.
 func nothing[T any](t *testing.T, ch <-chan T, d time.Duration) {
@@ -55,7 +55,7 @@ func nothing[T any](t *testing.T, ch <-chan T, d time.Duration) {
 }
 
 func TestCutHoldsWhatIsSent(t *testing.T) {
-	onBothNetworks(t, func(t *testing.T, n *TestNetwork) {
+	onBothNetworks(t, func(t *testing.T, n *testnet.Network) {
 		t.Helper()
 		a, b, c, got := hostedPair(t, n, Config{})
 		n.Host("c").Cut() // somebody else
@@ -89,7 +89,7 @@ func TestCutHoldsWhatIsSent(t *testing.T) {
 }
 
 func TestBreakShowsAtOnce(t *testing.T) {
-	onBothNetworks(t, func(t *testing.T, n *TestNetwork) {
+	onBothNetworks(t, func(t *testing.T, n *testnet.Network) {
 		t.Helper()
 		a, b, c, got := hostedPair(t, n, Config{})
 		la, lb := upLink(t, a, b), upLink(t, b, a)
@@ -113,7 +113,7 @@ func TestBreakShowsAtOnce(t *testing.T) {
 
 // TestClosedWhileCut closes one side, which the other does not learn.
 func TestClosedWhileCut(t *testing.T) {
-	onBothNetworks(t, func(t *testing.T, n *TestNetwork) {
+	onBothNetworks(t, func(t *testing.T, n *testnet.Network) {
 		t.Helper()
 		a, b, _, _ := hostedPair(t, n, Config{MsgTimeout: 100 * time.Millisecond})
 		lb := upLink(t, b, a)
@@ -126,20 +126,16 @@ func TestClosedWhileCut(t *testing.T) {
 		if err := waitEnded(t, lb); !errors.Is(err, ErrDisconnected) {
 			t.Errorf("ended with %v", err)
 		}
-		eventually(t, "the network has forgotten the connection", func() bool {
-			n.mu.Lock()
-			defer n.mu.Unlock()
-			return len(n.conns) == 0
-		})
+		eventually(t, "the network has forgotten the connection", func() bool { return n.Conns() == 0 })
 	})
 }
 
 // TestDialWhileCut dials what cannot be reached, and what is not there.
 func TestDialWhileCut(t *testing.T) {
-	onBothNetworks(t, func(t *testing.T, n *TestNetwork) {
+	onBothNetworks(t, func(t *testing.T, n *testnet.Network) {
 		t.Helper()
-		a := testRuntime(t, Config{TestHost: n.Host("a")})
-		b := testRuntime(t, Config{TestHost: n.Host("b")})
+		a := testRuntime(t, Config{tuning: tuning{host: n.Host("a")}})
+		b := testRuntime(t, Config{tuning: tuning{host: n.Host("b")}})
 		n.Host("b").Cut()
 		ctx, cancel := context.WithTimeout(testContext(t), 50*time.Millisecond)
 		defer cancel()
@@ -171,10 +167,10 @@ func TestDialWhileCut(t *testing.T) {
 func TestPlacesInMemory(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		n := NewMemNetwork()
-		a := testRuntime(t, Config{TestHost: n.Host("a")})
-		b := testRuntime(t, Config{TestHost: n.Host("a")})
-		c := testRuntime(t, Config{TestHost: n.Host("c"), Addr: "c.example", ExtAddr: "outside", TCPPort: 7})
+		n := testnet.NewInMemory()
+		a := testRuntime(t, Config{tuning: tuning{host: n.Host("a")}})
+		b := testRuntime(t, Config{tuning: tuning{host: n.Host("a")}})
+		c := testRuntime(t, Config{tuning: tuning{host: n.Host("c")}, Addr: "c.example", ExtAddr: "outside", TCPPort: 7})
 		if a.Location().Addr != "a" || b.Location().Addr != "a" || a.Location().Port == b.Location().Port {
 			t.Errorf("two runtimes of host a are at %v and %v", a.Location(), b.Location())
 		}
@@ -186,10 +182,10 @@ func TestPlacesInMemory(t *testing.T) {
 				t.Errorf("connect to %s: %v, %v", addr, loc, err)
 			}
 		}
-		if _, err := NewRuntime(Config{TestHost: n.Host("c"), Addr: "c.example", TCPPort: 7}); !errors.Is(err, syscall.EADDRINUSE) {
+		if _, err := NewRuntime(Config{tuning: tuning{host: n.Host("c")}, Addr: "c.example", TCPPort: 7}); !errors.Is(err, syscall.EADDRINUSE) {
 			t.Errorf("a port that is taken: %v", err)
 		}
-		if _, err := NewNode(NodeConfig{Config: Config{TestHost: n.Host("a")}, Processes: true}); err == nil || !strings.Contains(err.Error(), "TestHost") {
+		if _, err := NewNode(NodeConfig{Config: Config{tuning: tuning{host: n.Host("a")}}, Processes: true}); err == nil || !strings.Contains(err.Error(), "Processes") {
 			t.Errorf("server processes in memory: %v", err)
 		}
 	})
@@ -198,10 +194,10 @@ func TestPlacesInMemory(t *testing.T) {
 func TestDiscoverInMemory(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		n := NewMemNetwork()
+		n := testnet.NewInMemory()
 		runtimes := map[string]*Runtime{}
 		for name, cfg := range map[string]Config{"a": {}, "b": {}, "far": {}, "other": {UDPPort: 7}, "deaf": {UDPPort: -1}, "safe": {Secret: "sixteen characters and more"}} {
-			cfg.Name, cfg.TestHost, cfg.Logger = name, n.Host(name), discard
+			cfg.Name, cfg.host, cfg.Logger = name, n.Host(name), discard
 			rt, err := NewRuntime(cfg)
 			if err != nil {
 				t.Fatal(err)
@@ -225,113 +221,6 @@ func TestDiscoverInMemory(t *testing.T) {
 		}
 		if err := runtimes["deaf"].Discover(testContext(t)); !errors.Is(err, ErrRejected) {
 			t.Errorf("discovery that is off: %v", err)
-		}
-	})
-}
-
-// connsInMemory returns the two ends of a connection in memory.
-func connsInMemory(n *TestNetwork) (near, far *memConn) {
-	return connectMemory(n.Host("a"), n.Host("b"), Location{"a", 1}, Location{"b", 2})
-}
-
-func TestStreamsInMemory(t *testing.T) {
-	t.Parallel()
-	synctest.Test(t, func(t *testing.T) {
-		near, far := connsInMemory(NewMemNetwork())
-		accepted := make(chan net.Conn)
-		go func() {
-			s, err := far.end.Accept()
-			if err != nil {
-				t.Error(err)
-			}
-			accepted <- s
-		}()
-		out, err := near.end.Open()
-		if err != nil {
-			t.Fatal(err)
-		}
-		in := <-accepted
-		sent := bytes.Repeat([]byte("0123456789"), memWindow/5) // twice what waits
-		wrote := make(chan error, 1)
-		go func() {
-			_, err := out.Write(sent)
-			wrote <- errors.Join(err, out.Close())
-		}()
-		synctest.Wait()
-		nothing(t, wrote, time.Second)
-		got, err := io.ReadAll(in)
-		if err := errors.Join(err, <-wrote); err != nil || !bytes.Equal(got, sent) {
-			t.Errorf("%d bytes of %d came, %v", len(got), len(sent), err)
-		}
-		if _, err := in.Write([]byte("after")); err != nil { // only one direction has ended
-			t.Error(err)
-		}
-		_ = in.Close()
-		if got, err := io.ReadAll(out); string(got) != "after" || err != nil {
-			t.Errorf("%q came, %v", got, err)
-		}
-		if _, err := out.Write([]byte("x")); !errors.Is(err, net.ErrClosed) {
-			t.Errorf("wrote to a closed stream: %v", err)
-		}
-		if near, far := len(near.end.streams), len(far.end.streams); near != 1 || far != 1 {
-			t.Errorf("%d and %d streams are left, want the first of each side", near, far)
-		}
-		_ = near.Close()
-		if _, err := far.end.Accept(); !errors.Is(err, io.EOF) {
-			t.Errorf("accepted from a closed end: %v", err)
-		}
-		if _, err := far.Read(make([]byte, 1)); !errors.Is(err, io.EOF) {
-			t.Errorf("read from a closed end: %v", err)
-		}
-		if _, err := far.Write(make([]byte, 1)); !errors.Is(err, syscall.EPIPE) {
-			t.Errorf("wrote to a closed end: %v", err)
-		}
-		if _, err := near.end.Open(); !errors.Is(err, net.ErrClosed) {
-			t.Errorf("opened at a closed end: %v", err)
-		}
-	})
-}
-
-// TestDeadlines moves deadlines while somebody waits.
-func TestDeadlines(t *testing.T) {
-	t.Parallel()
-	synctest.Test(t, func(t *testing.T) {
-		near, far := connsInMemory(NewMemNetwork())
-		defer near.Close()
-		defer far.Close()
-		start := time.Now()
-		_ = near.SetReadDeadline(start.Add(time.Second))
-		go func() { _ = near.SetReadDeadline(start.Add(3 * time.Second)) }()
-		_, err := near.Read(make([]byte, 1))
-		if took := time.Since(start); !errors.Is(err, os.ErrDeadlineExceeded) || took != 3*time.Second {
-			t.Errorf("%v after %v", err, took)
-		}
-		_, err = near.Read(make([]byte, 1)) // it has passed
-		if !errors.Is(err, os.ErrDeadlineExceeded) {
-			t.Error(err)
-		}
-		_ = near.SetDeadline(time.Time{})
-		go func() {
-			<-time.After(time.Hour)
-			_ = near.SetDeadline(time.Unix(1, 0))
-		}()
-		_, err = near.Write(make([]byte, 2*memWindow))
-		if took := time.Since(start); !errors.Is(err, os.ErrDeadlineExceeded) || took != time.Hour+3*time.Second {
-			t.Errorf("%v after %v", err, took)
-		}
-		_ = near.SetDeadline(time.Time{})
-		go func() {
-			_, err := io.CopyN(io.Discard, far, 2*memWindow)
-			if err != nil {
-				t.Error(err)
-			}
-		}()
-		if n, err := near.Write(make([]byte, memWindow)); err != nil || n != memWindow {
-			t.Errorf("%d bytes written, %v", n, err)
-		}
-		synctest.Wait()
-		if got := fmt.Sprint(near.LocalAddr(), far.LocalAddr(), near.RemoteAddr()); got != "a:1 b:2 b:2" {
-			t.Errorf("addresses %s", got)
 		}
 	})
 }

@@ -74,7 +74,7 @@ func (c *memCluster) freeze(cfg ComputationConfig) *frozenRuns {
 		},
 	}
 	synctest.Wait()
-	f.client.cfg.TestHost.cutFrom(c.nodes[0].rt.cfg.TestHost)
+	hostOf(f.client).CutFrom(hostOf(c.nodes[0].rt))
 	f.began, f.verbs = time.Now(), len(verbs)
 	for verb, do := range verbs {
 		go func() { f.ends <- frozenEnd{verb, do()} }()
@@ -142,7 +142,7 @@ var unheardCloses = map[string]struct {
 		soon: true, lost: true,
 	},
 	"the node's hours end": {
-		node: NodeConfig{ServiceStart: "00:00", ServiceEnd: "00:01", now: func() time.Time { return time.Now().UTC() }},
+		node: NodeConfig{ServiceStart: "00:00", ServiceEnd: "00:01", Config: Config{tuning: tuning{now: func() time.Time { return time.Now().UTC() }}}},
 		do:   func(*frozenRuns) error { <-time.After(time.Minute); return nil },
 		heal: true, lost: true,
 	},
@@ -158,7 +158,7 @@ var unheardCloses = map[string]struct {
 	"the server is killed": {
 		do: func(f *frozenRuns) error {
 			for _, loc := range f.nodes[0].Servers() {
-				return f.nodes[0].KillServer(loc)
+				return f.nodes[0].killServer(loc)
 			}
 			return nil
 		},
@@ -210,7 +210,7 @@ var unheardCloses = map[string]struct {
 	},
 	"the client is cut off from all, and the node drains": {
 		do: func(f *frozenRuns) error {
-			f.client.cfg.TestHost.Cut()
+			hostOf(f.client).Cut()
 			return f.nodes[0].Drain(f.ctx)
 		},
 		heal: true,
@@ -360,7 +360,7 @@ func TestNodeDrainsBehindALostScheduler(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		client.cfg.TestHost.cutFrom(c.sched.cfg.TestHost)
+		hostOf(client).CutFrom(hostOf(c.sched.Runtime))
 		start := time.Now()
 		drained, never := make(chan error, 1), make(chan error, 1)
 		go func() { drained <- c.nodes[0].Drain(c.ctx) }()

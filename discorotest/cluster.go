@@ -17,6 +17,8 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/discoro/discoro"
+	"github.com/discoro/discoro/internal/seam"
+	"github.com/discoro/discoro/internal/testnet"
 )
 
 // Config says what a [Cluster] is like. The zero Config is a node with one server.
@@ -51,7 +53,7 @@ type Cluster struct {
 	mark    string // immutable: how the names of the cluster's runtimes end
 	folder  string // immutable: below which the nodes' folders are
 	log     *testLog
-	network *discoro.TestNetwork // immutable; nil with processes
+	network *testnet.Network // immutable; nil with processes
 	before  *baseline
 }
 
@@ -76,9 +78,9 @@ func New(tb testing.TB, cfg Config) *Cluster {
 	c.before = newBaseline(cfg.Ignore)
 	switch {
 	case cfg.InMemory:
-		c.network = discoro.NewMemNetwork()
+		c.network = testnet.NewInMemory()
 	case !cfg.Node.Processes:
-		c.network = discoro.NewTestNetwork()
+		c.network = testnet.New()
 	}
 	tb.Cleanup(c.close)
 	c.start()
@@ -120,7 +122,7 @@ func (c *Cluster) complete(cfg *discoro.Config, name string) {
 		cfg.Addr = cmp.Or(cfg.Addr, "127.0.0.1") // with a secret it would be reached from elsewhere
 	}
 	if c.network != nil {
-		cfg.TestHost = c.network.Host(name)
+		seam.Tune(cfg, seam.Tuning{Host: c.network.Host(name)})
 	}
 	if cfg.Logger == nil {
 		cfg.Logger = c.cfg.Logger
@@ -245,7 +247,7 @@ func (c *Cluster) Heal(i int) {
 	c.host(i).Heal()
 }
 
-func (c *Cluster) host(i int) *discoro.TestHost {
+func (c *Cluster) host(i int) *testnet.Host {
 	c.t.Helper()
 	if c.network == nil {
 		c.t.Fatal("discorotest: a node of server processes cannot be cut off: leave out Node.Processes")
@@ -262,7 +264,7 @@ func (c *Cluster) KillServer(loc discoro.Location) {
 	c.t.Helper()
 	var servers []string
 	for _, n := range c.Nodes {
-		err := n.KillServer(loc)
+		err := seam.KillServer(n, loc)
 		if err == nil {
 			return
 		}

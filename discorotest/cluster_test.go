@@ -344,6 +344,14 @@ func TestManyAtOnce(t *testing.T) {
 	}
 }
 
+// TestExamples runs what the documentation shows.
+func TestExamples(tt *testing.T) {
+	t = tt
+	Example()
+	ExampleCluster_Cut()
+	ExampleNewNetwork()
+}
+
 func BenchmarkRun(b *testing.B) {
 	cluster := discorotest.New(b, discorotest.Config{})
 	comp := cluster.Computation(b, discoro.ComputationConfig{})

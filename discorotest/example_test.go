@@ -54,3 +54,35 @@ func ExampleCluster_Cut() {
 		}
 	})
 }
+
+// A test of a program that makes its own runtimes: a message waits until its host can be reached.
+func ExampleNewNetwork() {
+	// func TestMessageAfterACut(t *testing.T)
+	synctest.Test(t, func(t *testing.T) {
+		network := discorotest.NewNetwork(t, true)
+		server := network.Runtime(t, "server", discoro.Config{})
+		client := network.Runtime(t, "client", discoro.Config{Peers: []string{server.Location().String()}})
+		got := make(chan any, 1)
+		inbox := server.Spawn("inbox", func(c *discoro.Coro) (any, error) {
+			msg, err := c.Receive()
+			got <- msg
+			return nil, err
+		})
+		if err := inbox.Register("inbox"); err != nil {
+			t.Fatal(err)
+		}
+		handle, err := client.Locate(t.Context(), "inbox", server.Location())
+		if err != nil {
+			t.Fatal(err)
+		}
+		network.Cut("server")
+		if err := handle.Send("hello"); err != nil {
+			t.Fatal(err)
+		}
+		<-time.After(40 * time.Second) // longer, and the link would be given up
+		network.Heal("server")
+		if msg := <-got; msg != "hello" {
+			t.Errorf("%v came", msg)
+		}
+	})
+}

@@ -21,15 +21,6 @@ func yamuxFrame(kind byte, flags uint16, stream, length uint32) []byte {
 	return binary.BigEndian.AppendUint32(binary.BigEndian.AppendUint32(b, stream), length)
 }
 
-// manyStreams opens n streams beside the first.
-func manyStreams(kind byte, n int) []byte {
-	var b []byte
-	for i := range n {
-		b = append(b, yamuxFrame(kind, yamuxFlagOpen, uint32(2*i+3), 0)...)
-	}
-	return b
-}
-
 // transports returns both ends of a connection; a has dialled.
 func transports(t *testing.T) (a, b *Conn) {
 	t.Helper()

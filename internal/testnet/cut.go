@@ -1,4 +1,4 @@
-package discoro
+package testnet
 
 import (
 	"net"
@@ -7,12 +7,13 @@ import (
 	"time"
 )
 
-// cutConn is a connection on loopback between two hosts of a TestNetwork, at the side that dialled. While the hosts are cut off
-// from each other it neither writes nor hands over what it has read, and the end of either side waits.
+// cutConn is the dialling side of a connection on loopback between two hosts. While the hosts are cut
+// off from each other it neither writes nor hands over what it has read, and the end of either side
+// waits.
 type cutConn struct {
 	net.Conn
 
-	hosts                 [2]*TestHost // immutable
+	hosts                 [2]*Host // immutable
 	readLimit, writeLimit memLimit
 
 	mu      sync.Mutex // guards following; leaf
@@ -20,17 +21,17 @@ type cutConn struct {
 	changed memSignal
 }
 
-// newCutConn takes over raw, which a has dialled, and b will accept.
-func newCutConn(raw net.Conn, a, b *TestHost) *cutConn {
-	c := &cutConn{Conn: raw, hosts: [2]*TestHost{a, b}}
+// newCutConn takes over raw, which a has dialled and b accepts.
+func newCutConn(raw net.Conn, a, b *Host) *cutConn {
+	c := &cutConn{Conn: raw, hosts: [2]*Host{a, b}}
 	a.net.add(c)
 	return c
 }
 
-// between implements testConn.
-func (c *cutConn) between() (a, b *TestHost) { return c.hosts[0], c.hosts[1] }
+// between implements conn.
+func (c *cutConn) between() (a, b *Host) { return c.hosts[0], c.hosts[1] }
 
-// refresh implements testConn.
+// refresh implements conn.
 func (c *cutConn) refresh() {
 	c.mu.Lock()
 	over := c.closed && !c.parted()
@@ -41,10 +42,10 @@ func (c *cutConn) refresh() {
 	}
 }
 
-// reset implements testConn.
+// reset implements conn.
 func (c *cutConn) reset() {
 	if tcp, ok := c.Conn.(*net.TCPConn); ok {
-		_ = tcp.SetLinger(0) // so that closing is a reset
+		_ = tcp.SetLinger(0) // makes closing a reset
 	}
 	c.mu.Lock()
 	c.closed = true
@@ -61,7 +62,7 @@ func (c *cutConn) end() {
 
 func (c *cutConn) parted() bool { return parted(c.hosts[0], c.hosts[1]) }
 
-// pass waits until the two are not parted.
+// pass waits until the hosts are not cut off from each other.
 func (c *cutConn) pass(limit *memLimit) error {
 	for {
 		c.mu.Lock()
@@ -81,7 +82,8 @@ func (c *cutConn) pass(limit *memLimit) error {
 	}
 }
 
-// Read implements [net.Conn]. What it has read when its deadline passes is lost: nobody uses the connection after that.
+// Read implements [net.Conn]. What it has read when its deadline passes is lost: nobody uses the
+// connection after that.
 func (c *cutConn) Read(b []byte) (int, error) {
 	n, err := c.Conn.Read(b)
 	if passed := c.pass(&c.readLimit); passed != nil {
@@ -98,9 +100,9 @@ func (c *cutConn) Write(b []byte) (int, error) {
 	return c.Conn.Write(b)
 }
 
-// Close implements [net.Conn]. To the other side it is closed when the two are not parted any more.
+// Close implements [net.Conn]. The other side sees the end once the hosts are no longer cut off.
 func (c *cutConn) Close() error {
-	_ = c.Conn.SetDeadline(time.Unix(1, 0)) // whoever reads or writes is to return
+	_ = c.Conn.SetDeadline(time.Unix(1, 0)) // reads and writes return
 	c.mu.Lock()
 	c.closed = true
 	cut := c.parted()

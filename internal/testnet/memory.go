@@ -1,4 +1,4 @@
-package discoro
+package testnet
 
 import (
 	"bytes"
@@ -14,21 +14,21 @@ import (
 	"github.com/discoro/discoro/internal/transport"
 )
 
-// memWindow is how many bytes wait in a stream in memory before its writer does.
+// memWindow is how many bytes a stream in memory holds before its writer waits.
 const memWindow = 256 << 10
 
-// memWire is one connection in memory: two ends, and streams between them. Whoever waits here waits on a channel, which the fake
-// time of testing/synctest needs, and the lock is held for a few lines.
+// memWire is a connection in memory: two ends, and streams between them. Goroutines that wait here
+// wait on a channel, which the fake time of testing/synctest needs, and hold the lock for a few lines.
 type memWire struct {
-	net   *TestNetwork // immutable
-	hosts [2]*TestHost // immutable
-	ends  [2]*memEnd   // immutable
+	net   *Network   // immutable
+	hosts [2]*Host   // immutable
+	ends  [2]*memEnd // immutable
 
-	mu     sync.Mutex // guards following, and what ends and streams say that it guards; leaf
+	mu     sync.Mutex // guards following, and the fields of ends and streams that are marked so; leaf
 	broken bool
 }
 
-// memEnd is one side's end of a connection. It is what a transport has in place of yamux.
+// memEnd is one side's end of a connection. It implements [transport.Memory].
 type memEnd struct {
 	wire     *memWire     // immutable
 	other    *memEnd      // immutable
@@ -37,13 +37,13 @@ type memEnd struct {
 	lastRead atomic.Int64 // nanoseconds since start
 
 	streams map[*memConn]bool // guarded by wire.mu: those that are open here
-	opened  []*memConn        // guarded by wire.mu: streams of the other side that nobody has accepted
+	opened  []*memConn        // guarded by wire.mu: streams of the other side that are not accepted yet
 	closed  bool              // guarded by wire.mu
-	changed memSignal         // guarded by wire.mu: for those who accept
+	changed memSignal         // guarded by wire.mu: wakes Accept
 }
 
-// memConn is one end of a stream. The first stream of a connection stands for it until streams are needed: closing that
-// closes the connection. It implements [net.Conn].
+// memConn is one end of a stream. It implements [net.Conn]. The first stream of a connection stands for
+// the connection: closing it closes the connection.
 type memConn struct {
 	end                   *memEnd  // immutable
 	other                 *memConn // immutable
@@ -56,7 +56,7 @@ type memConn struct {
 	writable memSignal    // guarded by wire.mu
 }
 
-// memSignal wakes those who wait for a change. A lock guards it.
+// memSignal wakes goroutines that wait for a change. The lock of its owner guards it.
 type memSignal struct{ ch chan struct{} }
 
 func (s *memSignal) wait() <-chan struct{} {
@@ -75,25 +75,28 @@ func (s *memSignal) fire() {
 
 // memAddr is the address of an end, or of a listener.
 type memAddr struct {
-	loc Location
-	ip  netip.Addr // what the host counts as
+	addr string
+	ip   netip.Addr // the host's
 }
 
 // Network implements [net.Addr].
 func (memAddr) Network() string { return "memory" }
 
-// String implements [net.Addr].
-func (a memAddr) String() string { return a.loc.String() }
+// IP returns an address for limits that count addresses: one for each host.
+func (a memAddr) IP() netip.Addr { return a.ip }
 
-// connectMemory connects two hosts; near is the dialler's side.
-func connectMemory(a, b *TestHost, from, to Location) (near, far *memConn) {
-	w := &memWire{net: a.net, hosts: [2]*TestHost{a, b}}
+// String implements [net.Addr].
+func (a memAddr) String() string { return a.addr }
+
+// connectMemory connects two hosts. near is the side of the one that dialled.
+func connectMemory(a, b *Host, from, to string) (near, far *memConn) {
+	w := &memWire{net: a.net, hosts: [2]*Host{a, b}}
 	now := time.Now()
 	for i, addr := range []memAddr{{from, a.ip}, {to, b.ip}} {
 		w.ends[i] = &memEnd{wire: w, addr: addr, start: now, streams: map[*memConn]bool{}}
 	}
 	w.ends[0].other, w.ends[1].other = w.ends[1], w.ends[0]
-	near = w.ends[0].streamLocked(true) // nobody else knows of it
+	near = w.ends[0].streamLocked(true) // nobody else knows the connection yet
 	w.net.add(w)
 	return near, near.other
 }
@@ -106,17 +109,17 @@ func (e *memEnd) streamLocked(first bool) *memConn {
 	return near
 }
 
-// between implements testConn.
-func (w *memWire) between() (a, b *TestHost) { return w.hosts[0], w.hosts[1] }
+// between implements conn.
+func (w *memWire) between() (a, b *Host) { return w.hosts[0], w.hosts[1] }
 
-// refresh implements testConn: those who wait look anew.
+// refresh implements conn: all that wait look again.
 func (w *memWire) refresh() {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.fireLocked()
 }
 
-// reset implements testConn.
+// reset implements conn.
 func (w *memWire) reset() {
 	w.mu.Lock()
 	w.broken = true
@@ -151,7 +154,7 @@ func (e *memEnd) Open() (net.Conn, error) {
 	return near, nil
 }
 
-// Accept waits for a stream of the other side.
+// Accept waits for the next stream that the other side opens.
 func (e *memEnd) Accept() (net.Conn, error) {
 	for {
 		c, changed, err := e.takeStream()
@@ -180,7 +183,7 @@ func (e *memEnd) takeStream() (c net.Conn, changed <-chan struct{}, err error) {
 	return nil, e.changed.wait(), nil
 }
 
-// brokenLocked says why the connection cannot be used any more, nil while it can.
+// brokenLocked returns why the connection can no longer be used, nil while it can.
 func (e *memEnd) brokenLocked() error {
 	switch {
 	case e.closed:
@@ -191,7 +194,7 @@ func (e *memEnd) brokenLocked() error {
 	return nil
 }
 
-// Close closes the connection. The other side reads what is on its way, and then sees the end.
+// Close closes the connection. The other side reads what is on its way, and then the end.
 func (e *memEnd) Close() error {
 	e.wire.mu.Lock()
 	e.closed = true
@@ -253,7 +256,7 @@ func (c *memConn) Write(b []byte) (written int, err error) {
 	}
 }
 
-// try calls step, with the lock held, until that has not to wait.
+// try calls step, with the lock held, until step need not wait.
 func (c *memConn) try(limit *memLimit, step func() (n int, wait *memSignal, err error)) (int, error) {
 	for {
 		over := limit.over()
@@ -273,7 +276,7 @@ func (c *memConn) try(limit *memLimit, step func() (n int, wait *memSignal, err 
 	}
 }
 
-// once calls step once; changed is what to wait for before the next time.
+// once calls step once. changed is what to wait for before the next time.
 func (c *memConn) once(step func() (int, *memSignal, error)) (n int, changed <-chan struct{}, err error) {
 	c.end.wire.mu.Lock()
 	defer c.end.wire.mu.Unlock()
@@ -287,7 +290,8 @@ func (c *memConn) once(step func() (int, *memSignal, error)) (n int, changed <-c
 	return n, changed, err
 }
 
-// Close implements [net.Conn]. Of a stream that is not the first it ends what this side sends, as that of yamux does.
+// Close implements [net.Conn]. It closes the connection if the stream is the first. Otherwise it ends
+// what this side sends, as yamux does.
 func (c *memConn) Close() error {
 	if c.first {
 		return c.end.Close()
@@ -327,12 +331,12 @@ func (c *memConn) SetWriteDeadline(t time.Time) error { c.writeLimit.set(t); ret
 type memLimit struct {
 	mu     sync.Mutex // guards following; leaf
 	timer  *time.Timer
-	count  int           // of moves: which timer is meant
-	passed chan struct{} // closed when it has passed
+	count  int           // of moves; tells the timer that still counts from earlier ones
+	passed chan struct{} // closed when the deadline has passed
 }
 
-// over returns a channel that is closed when the deadline has passed, if it is not moved before. Whoever waits on it sees
-// every deadline that is set meanwhile.
+// over returns a channel that is closed when the deadline has passed. It stays the right channel when
+// the deadline is moved before that.
 func (l *memLimit) over() <-chan struct{} {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -357,7 +361,7 @@ func (l *memLimit) set(t time.Time) {
 	l.count++
 	select {
 	case <-l.channelLocked():
-		l.passed = nil // for those who wait from now on
+		l.passed = nil // the next wait needs a new channel
 	default:
 	}
 	left := time.Until(t)
@@ -370,7 +374,7 @@ func (l *memLimit) set(t time.Time) {
 	}
 }
 
-// pass is called when a deadline comes that may have been moved.
+// pass is called when a timer fires. The deadline may have been moved since.
 func (l *memLimit) pass(count int) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -379,7 +383,7 @@ func (l *memLimit) pass(count int) {
 	}
 }
 
-// memListener takes the connections that are dialled in memory.
+// memListener accepts the connections that are dialled in memory.
 type memListener struct {
 	addr memAddr // immutable
 
@@ -389,7 +393,7 @@ type memListener struct {
 	changed memSignal
 }
 
-// put hands over a connection; it reports false when nobody listens any more.
+// put hands over a connection. It reports false when the listener is closed.
 func (l *memListener) put(c *memConn) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
