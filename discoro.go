@@ -37,11 +37,11 @@ type Runtime struct {
 	build string        // immutable
 	beat  heartbeat     // signs of life on links
 
-	stop    context.CancelFunc // immutable: ends ctx
-	ctx     context.Context    // immutable: done when Close begins to end goroutines
-	startMu sync.Mutex         // guards following; leaf
-	ended   bool               // no goroutine is started any more
-	wg      sync.WaitGroup     // its goroutines, but for runners; Wait only when ended
+	stop    context.CancelCauseFunc // immutable: ends ctx
+	ctx     context.Context         // immutable: done when Close begins to end goroutines
+	startMu sync.Mutex              // guards following; leaf
+	ended   bool                    // no goroutine is started any more
+	wg      sync.WaitGroup          // its goroutines, but for runners; Wait only when ended
 
 	lastSeq atomic.Uint64                         // the last coroutine's number
 	lastJob atomic.Uint64                         // the last job's number
@@ -49,15 +49,15 @@ type Runtime struct {
 	traffic traffic                               // what went over the links
 	stuckTo atomic.Pointer[loop.Actor[roleEvent]] // the server's loop, which is told of functions that will not end
 
-	profiles    profiles     // labels of coroutines' goroutines
-	ends        ends         // of coroutines that others may ask for
-	greetings   greetings    // connections that are not links yet
-	warnings    ratelog.Log  // about peers and strangers: one line each and 10 s
-	strayFrames ratelog.Log  // about frames for coroutines that do not exist, by peer
-	watches     peerWatches  // who is told of other runtimes
-	channels    channelTable // of its own, and handles
-	files       fileFolder   // where received files land
-	discovery   *discovery   // immutable; nil: it is off
+	profiles    profiles      // labels of coroutines' goroutines
+	ends        ends          // of coroutines that others may ask for
+	greetings   greetings     // connections that are not links yet
+	warnings    ratelog.Log   // about peers and strangers: one line each and 10 s
+	strayFrames ratelog.Log   // about frames for coroutines that do not exist, by peer
+	watches     peerWatches   // who is told of other runtimes
+	channels    channelTable  // of its own, and handles
+	files       *files.Folder // immutable: where received files go
+	discovery   *discovery    // immutable; nil: it is off
 
 	mu      sync.Mutex            // guards following; leaf
 	closing bool                  // nothing new is started
@@ -122,7 +122,8 @@ func newRuntime(c Config, roles uint32) (*Runtime, error) {
 	}
 	rt.beat.begin(s.pulse)
 	rt.turn.clock.base = time.Now()
-	rt.ctx, rt.stop = context.WithCancel(context.Background())
+	rt.ctx, rt.stop = context.WithCancelCause(context.Background())
+	rt.files = rt.newFolder()
 	rt.self = rt.newLink(rt.id, rt.loc, linkUp)
 	rt.start(rt.accept)
 	rt.start(rt.pulses)
@@ -272,7 +273,7 @@ func (rt *Runtime) close() error {
 	<-empty // abandoned ones count as ended, so this is bounded
 	rt.closeLinks()
 	rt.channels.closeAll()
-	rt.stop()
+	rt.stop(fmt.Errorf("the runtime is closing: %w", ErrClosed))
 	err := errors.Join(rt.ln.Close(), rt.discovery.close())
 	rt.turn.close()
 	rt.startMu.Lock()

@@ -1,7 +1,6 @@
 package discoro
 
 import (
-	"errors"
 	"fmt"
 
 	"github.com/discoro/discoro/internal/fault"
@@ -109,4 +108,4 @@ func (e *ServerLostError) Unwrap() error { return e.Cause }
 var errRuntimeClosed = fault.New("the runtime is closed", ErrClosed)
 
 // errGoexit is how a coroutine ends whose function called runtime.Goexit (testing's FailNow does).
-var errGoexit = errors.New("the function ended by runtime.Goexit")
+var errGoexit = fault.Goexit

@@ -3,51 +3,61 @@ package discoro
 import (
 	"cmp"
 	"context"
-	"errors"
 	"fmt"
-	"io"
-	"io/fs"
-	"os"
+	"maps"
 	"path/filepath"
 	"runtime/debug"
+	"slices"
+	"strings"
 	"sync"
 
 	"github.com/discoro/discoro/internal/call"
 	"github.com/discoro/discoro/internal/fault"
 	"github.com/discoro/discoro/internal/files"
+	"github.com/discoro/discoro/internal/transport"
 	"github.com/discoro/discoro/wire"
 )
 
-// FileOptions say how a file is sent. In asyncoro: the arguments of send_file.
+// FileOptions says how a file is sent. In asyncoro: the arguments of send_file.
 type FileOptions struct {
-	// Dir is where the file goes below the other side's folder: a path with slashes between its names. Folders that are
-	// missing are made. Empty: the folder itself.
+	// Dir is the folder that the file goes to, below the other side's folder: a path with slashes between
+	// its names. Missing folders are made. Empty: the other side's folder itself.
 	Dir string
-	// Overwrite replaces a file of that name. Without it that is [ErrExists], whatever is in the file.
+	// Overwrite replaces a file of the same name. Without it SendFile returns [ErrExists] where there is
+	// one, whatever it contains.
 	Overwrite bool
-	// Progress is told now and then how many bytes of how many have been handed to the link, and at the end that all have. Calls
-	// come one at a time, from another goroutine than SendFile's; none begins after SendFile has returned. The transfer waits
-	// while a call lasts, and SendFile waits for one that is under way, also when its context has ended, unless its coroutine was
-	// terminated. A panic in one ends the transfer with a [*PanicError], and runtime.Goexit with an error that says so; after that
-	// of the last call the whole file may be there.
+	// Progress is called now and then with how many bytes of the file's total have been handed to the
+	// link, and at the end with all of them. The calls come one at a time, from another goroutine than
+	// SendFile's, and none begins after SendFile has returned. The transfer waits while a call lasts.
+	// SendFile waits for a call that is under way, even when its context has ended, unless its
+	// coroutine was terminated. A panic in a call ends the transfer with a [*PanicError], and
+	// runtime.Goexit ends it with an error, too; when that happens in the last call, the other side may
+	// have the whole file.
 	Progress func(sent, total int64)
 }
 
-// SendFile sends the file at path to another runtime. To a server it goes into the folder of the computation that the server
-// serves, see [Coro.Dir], which is open to the computation's client and its servers only; to any other runtime it goes below
-// that one's [Runtime.DestPath]. It has the last name of path there, and the executable bits that it has here.
+// SendFile sends the file at path to another runtime, or to the runtime itself. A server puts it into the
+// folder of the computation that it serves (see [Coro.Dir]), and takes files only from the client and
+// the servers of that computation. Every other runtime puts it below its [Runtime.DestPath]. There the
+// file has the last name of path, and it is executable if it is so here.
 //
-// SendFile blocks until the other side has the whole file under its name, or ctx ends; a coroutine gives up the turn
-// meanwhile. The other side checks every part that arrives, and gives the file its name when it is whole. On an error it has
-// nothing of the file, or has not as soon as it notices, unless it was the answer that got lost: after [ErrDisconnected], or when
-// ctx has ended, the whole file may be there. What is appended to the file meanwhile is not sent, what is changed in it may be, and
-// when it becomes shorter that is an error. Sixteen files at a time go to one runtime; more wait for their turn. Memory that a
-// transfer takes does not depend on the file's size.
+// SendFile blocks until the other side has the complete file under its name, or ctx ends. A coroutine
+// gives up the turn meanwhile. Sixteen files at a time go to one runtime; others wait until one of them
+// has arrived. How much memory a transfer takes does not depend on the size of the file.
 //
-// [ErrTooLarge]: it is larger than the other side's Config.MaxFileSize. [ErrExists]: a file of that name is there.
-// [ErrRejected]: a name that may not be used, no regular file, one that does not say how large it is, as those in /proc, or a
-// server of another computation. [ErrDisconnected]: the link broke. Errors of the other side's file system, such as a full disk,
-// come back in its words; those that are known everywhere, such as fs.ErrPermission, can be tested for.
+// The other side checks every block that arrives, and gives the file its name when the file is
+// complete. After an error nothing of the file is left there, or soon nothing will be. The exceptions are
+// [ErrDisconnected] and the end of ctx: the answer may have been lost, and the whole file may be there.
+// Bytes that are appended to the file meanwhile are not sent, bytes that change in it may be, and when
+// the file becomes shorter SendFile returns an error.
+//
+// [ErrTooLarge]: the file is larger than the other side's Config.MaxFileSize. [ErrExists]: the other side
+// has a file of that name. [ErrRejected]: the name may not be used, path is no regular file, the file does
+// not say how large it is (as those in /proc), or the server serves another computation.
+// [ErrNotFound] or fs.ErrNotExist: there is no file at path. [ErrDisconnected]: the link broke, or there is
+// no runtime at that location. [ErrClosed]: this runtime, or the server's computation, is closing. Errors
+// of the other side's file system, such as a full disk, come back as text; errors.Is finds those that
+// every system has, such as fs.ErrPermission.
 func (rt *Runtime) SendFile(ctx context.Context, to Location, path string, opt ...FileOptions) error {
 	o, err := one(opt)
 	if err != nil {
@@ -56,175 +66,178 @@ func (rt *Runtime) SendFile(ctx context.Context, to Location, path string, opt .
 	if path == "" {
 		return fmt.Errorf("discoro: send file to %v: the path is empty: %w", to, ErrRejected)
 	}
-	op := &fileOp{rt: rt, to: to, path: path, tell: o.Progress, why: waitSendFile, head: wire.FileHead{
-		Op: wire.FileSend, Dir: o.Dir, Name: filepath.Base(path), Overwrite: o.Overwrite,
-	}}
-	if err := op.do(ctx); err != nil {
+	op, err := files.Send(path, o.Dir, o.Overwrite)
+	if err == nil {
+		progress := &fileProgress{rt: rt, f: o.Progress}
+		if o.Progress != nil {
+			op.Progress = progress.report
+		}
+		err = rt.doFile(ctx, to, op, waitSendFile)
+		progress.stop()
+	}
+	if err != nil {
 		return fault.Because(err, "send file %s to %v", path, to)
 	}
 	return nil
 }
 
-// DeleteFile deletes a file below another runtime's folder for files; see [Runtime.SendFile] for which that is, and who may. name
-// may be a path with slashes between its names. Only regular files are deleted. It blocks until that is done or ctx ends; a
-// coroutine gives up the turn meanwhile. When sixteen files are on their way to that runtime it waits for one of them.
+// DeleteFile deletes a file below another runtime's folder for files; see [Runtime.SendFile] for which
+// folder that is, and who may use it. name is a path with slashes between its names. Only regular files
+// are deleted. DeleteFile blocks until that is done or ctx ends; a coroutine gives up the turn
+// meanwhile. While sixteen files are on their way to that runtime it waits for one of them.
 //
-// [ErrNotFound]: there is none of that name. [ErrRejected]: a name that may not be used, no regular file, or a server of another
-// computation. [ErrDisconnected]: the link broke; the file may have been deleted.
+// [ErrNotFound]: there is no such file. [ErrRejected]: the name may not be used, it is no regular file, or
+// the server serves another computation. [ErrDisconnected]: the link broke, and the file may have been
+// deleted; or there is no runtime at that location. [ErrClosed]: this runtime is closing.
 func (rt *Runtime) DeleteFile(ctx context.Context, at Location, name string) error {
 	if name == "" {
 		return fmt.Errorf("discoro: delete file at %v: the name is empty: %w", at, ErrRejected)
 	}
-	op := &fileOp{rt: rt, to: at, why: waitDelFile, head: wire.FileHead{Op: wire.FileDelete}}
-	op.head.Dir, op.head.Name = files.SplitPath(name)
-	if err := op.do(ctx); err != nil {
+	op, err := files.Delete(name)
+	if err == nil {
+		err = rt.doFile(ctx, at, op, waitDelFile)
+	}
+	if err != nil {
 		return fault.Because(err, "delete file %s at %v", name, at)
 	}
 	return nil
 }
 
-// fileOp is one operation on a file at another runtime, as the side has it that asks for it.
-type fileOp struct {
-	rt    *Runtime
-	to    Location
-	path  string // of the file here
-	why   string
-	tell  func(sent, total int64) // nil: nobody is told
-	head  wire.FileHead           // completed by prepare and doAt
-	token wire.Token              // of the computation that the file belongs to; zero: none
-	f     *os.File                // opened by prepare
-
-	mu      sync.Mutex // guards following; leaf
-	over    bool       // tell is not called any more
-	telling *call.Call // finished when the call of tell under way has returned
-}
-
-// do does it, and waits.
-func (op *fileOp) do(ctx context.Context) error {
-	if err := files.CheckNames(op.head.Dir, op.head.Name); err != nil {
+// doFile does an operation in a goroutine of its own, and waits for the result.
+func (rt *Runtime) doFile(ctx context.Context, at Location, op *files.Op, why string) error {
+	if err := ctx.Err(); err != nil { // else the file could be sent before anybody looks at ctx
 		return err
 	}
-	if err := ctx.Err(); err != nil { // or the file could be on its way before anybody looks
-		return err
-	}
-	work, stop := context.WithCancelCause(op.rt.ctx)
+	work, stop := context.WithCancelCause(rt.ctx)
 	defer stop(nil)
-	k := call.New(op.why, nil)
-	if !op.rt.start(func() { op.work(work, k) }) {
+	k := call.New(why, nil)
+	if !rt.start(func() { rt.workOnFile(work, at, op, k) }) {
 		return errRuntimeClosed
 	}
-	out, err := op.rt.wait(ctx, k)
-	op.stopTelling()
+	out, err := rt.wait(ctx, k)
 	return cmp.Or(err, out.Err)
 }
 
-// work finds the link and does the operation; k gets how it went. It owns the file.
-func (op *fileOp) work(ctx context.Context, k *call.Call) {
-	defer k.Finish(call.Outcome{Err: errProgressExit}) // where nothing else was
+// workOnFile opens the file, finds the link and does the operation. k gets the result. It owns op.
+func (rt *Runtime) workOnFile(ctx context.Context, at Location, op *files.Op, k *call.Call) {
+	defer k.Finish(call.Outcome{Err: files.ErrExited}) // where nothing else has finished it
+	defer op.Close()
 	var l *link
-	err := op.prepare()
+	err := op.Open()
 	if err == nil {
-		l, err = op.rt.linkAt(ctx, op.to)
+		l, err = rt.linkAt(ctx, at)
 	}
 	if err != nil {
-		op.closeFile()
 		k.Finish(call.Outcome{Err: err})
 		return
 	}
-	op.token = op.rt.tokenFor(l, op.to)
-	op.doAt(ctx, l, k)
+	rt.doFileOver(ctx, l, op, rt.tokenFor(l, at), func(err error) { k.Finish(call.Outcome{Err: err}) })
 }
 
-// doAt does the operation over a link that is up; k gets how it went.
-func (op *fileOp) doAt(ctx context.Context, l *link, k *call.Call) {
-	defer op.closeFile()
-	op.head.Proof = op.token.Prove(l.id, op.head.Key)
+// doFileOver does an operation over a link that is up. done receives the result before doFileOver
+// returns, which it does when nothing of the operation is left.
+func (rt *Runtime) doFileOver(ctx context.Context, l *link, op *files.Op, token wire.Token, done func(error)) {
+	op.Prove(token, l.id)
 	if l.isSelf() {
-		k.Finish(call.Outcome{Err: op.here(ctx)})
+		done(rt.files.Do(ctx, op))
 		return
 	}
-	l.fileOp(ctx, op, k)
+	op.At(ctx, filePeer{l}, done)
 }
 
-// prepare opens the file and completes the head.
-func (op *fileOp) prepare() error {
-	op.head.Key = wire.NewID()
-	if op.head.Op != wire.FileSend {
-		return nil
-	}
-	info, err := os.Stat(op.path) // before it is opened, which does something to some devices
-	if err == nil && info.Mode().IsRegular() {
-		if op.f, err = openSource(op.path); err == nil {
-			info, err = op.f.Stat()
-		}
-	}
-	if err == nil && !info.Mode().IsRegular() {
-		err = errNoFile(info)
-	}
+// filePeer is the other end of a link, as package files needs it.
+type filePeer struct{ l *link }
+
+func (p filePeer) OpenStream(ctx context.Context) (files.Stream, error) {
+	s, err := p.l.openStream(ctx)
 	if err != nil {
-		return err
+		return nil, err
 	}
-	op.head.Size, op.head.Mode = info.Size(), uint32(info.Mode().Perm())
-	return op.checkEmpty()
+	return s, nil
 }
 
-func errNoFile(info fs.FileInfo) error {
-	text := "it is no regular file"
-	if info.IsDir() {
-		text = "it is a folder, no regular file: send what is in it, with FileOptions.Dir"
+func (p filePeer) Start(f func()) bool          { return p.l.rt.start(f) }
+func (p filePeer) Decode(f *wire.Failure) error { return values.Error(f) }
+
+// newFolder returns where received files go. A server has no folder for them but its computation's.
+func (rt *Runtime) newFolder() *files.Folder {
+	cfg := files.Config{ID: rt.id, MaxSize: rt.cfg.MaxFileSize, Encode: encodeError, Log: rt.log}
+	if rt.roles&roleServer == 0 {
+		cfg.Path, cfg.Make = rt.DestPath, rt.cfg.DestPath != ""
 	}
-	return fault.New(text, ErrRejected)
+	return files.New(rt.ctx, cfg)
 }
 
-// checkEmpty refuses a file that claims to be empty and is not, as those in /proc: it would arrive without its content.
-func (op *fileOp) checkEmpty() error {
-	if op.head.Size > 0 {
+// answerFile does what the peer asks for on a stream that it has opened. An error is a breach of the
+// protocol.
+func (rt *Runtime) answerFile(l *link, s transport.PeerStream) error {
+	return rt.files.Answer(s, func(h *wire.FileHead) error { return rt.sendFilesOf(l, h) })
+}
+
+// fileProgress calls FileOptions.Progress, until SendFile is about to return.
+type fileProgress struct {
+	rt *Runtime                // immutable
+	f  func(sent, total int64) // immutable
+
+	mu      sync.Mutex // guards following; leaf
+	over    bool       // f is not called any more
+	calling *call.Call // finished when the call of f that is under way has returned
+}
+
+// report calls the function, and returns an error when that panics.
+func (p *fileProgress) report(sent, total int64) (err error) {
+	k := call.New(waitSendFile, nil)
+	p.mu.Lock()
+	over := p.over
+	if !over {
+		p.calling = k
+	}
+	p.mu.Unlock()
+	if over {
 		return nil
 	}
-	n, err := op.f.ReadAt(make([]byte, 1), 0)
-	if err != nil && !errors.Is(err, io.EOF) {
-		return err
-	}
-	info, err := op.f.Stat()
-	if err == nil && n > 0 && info.Size() == 0 { // else it has grown, or is empty
-		err = fault.New("it does not say how large it is: copy it first", ErrRejected)
-	}
-	return err
-}
-
-// openSource opens a file to be sent. It never waits, though there may be a pipe by now where a file was.
-func openSource(path string) (*os.File, error) { return os.OpenFile(path, os.O_RDONLY|openNonblock, 0) }
-
-// errProgressExit is how a transfer ends whose Progress called runtime.Goexit.
-var errProgressExit = fmt.Errorf("FileOptions.Progress: %w", errGoexit)
-
-func (op *fileOp) closeFile() {
-	if op.f != nil {
-		_ = op.f.Close() // it was only read
-		op.f = nil
-	}
-}
-
-// tokenFor returns what opens the folder at the other end of l: the token of a computation that the server there and this runtime
-// both belong to, zero for others than servers.
-func (rt *Runtime) tokenFor(l *link, to Location) wire.Token {
-	if own := rt.files.tokenOf(); own != (wire.Token{}) || l.isSelf() {
-		if peer, _ := l.isUp(); l.isSelf() || peer.Roles&roleServer != 0 {
-			return own
+	defer func() {
+		if v := recover(); v != nil {
+			err = &PanicError{Value: v, Stack: trimStack(debug.Stack())}
 		}
-		return wire.Token{}
+		p.mu.Lock()
+		p.calling = nil
+		p.mu.Unlock()
+		k.Finish(call.Outcome{})
+	}()
+	p.f(sent, total)
+	return nil
+}
+
+// stop lets no more calls begin, and waits for one that is under way. A coroutine that was terminated
+// does not wait.
+func (p *fileProgress) stop() {
+	p.mu.Lock()
+	p.over = true
+	k := p.calling
+	p.mu.Unlock()
+	if k != nil {
+		_, _ = p.rt.wait(context.Background(), k)
+	}
+}
+
+// tokenFor returns what opens the folder at the other end of l: the token of a computation that both the
+// server there and this runtime belong to. It is zero where the other end is no such server.
+func (rt *Runtime) tokenFor(l *link, at Location) wire.Token {
+	if l.isSelf() {
+		return rt.files.Token()
 	}
 	if peer, _ := l.isUp(); peer.Roles&roleServer == 0 {
 		return wire.Token{}
 	}
-	rt.mu.Lock()
-	comps := make([]*Computation, 0, len(rt.comps))
-	for _, p := range rt.comps {
-		comps = append(comps, p)
+	if own := rt.files.Token(); own != (wire.Token{}) {
+		return own
 	}
+	rt.mu.Lock()
+	comps := slices.Collect(maps.Values(rt.comps))
 	rt.mu.Unlock()
 	var token wire.Token
-	for _, at := range []Location{to, l.location()} {
+	for _, at := range []Location{at, l.location()} {
 		for _, p := range comps {
 			known, now := p.knows(at)
 			if now {
@@ -238,7 +251,7 @@ func (rt *Runtime) tokenFor(l *link, to Location) wire.Token {
 	return token
 }
 
-// knows reports whether a server is, or was, one of the computation's, and whether it is now.
+// knows reports whether a server is, or was, one of the computation's, and whether it is one now.
 func (p *Computation) knows(server Location) (known, now bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -247,123 +260,73 @@ func (p *Computation) knows(server Location) (known, now bool) {
 	return known, now
 }
 
-// here does the operation in this runtime's own folder.
-func (op *fileOp) here(ctx context.Context) error {
-	u, err := op.rt.openFolder(&op.head)
-	if err != nil {
-		return err
-	}
-	defer u.end()
-	if op.head.Op == wire.FileDelete {
-		return u.remove(op.head.Dir, op.head.Name)
-	}
-	if err := op.rt.checkSize(op.head.Size); err != nil {
-		return err
-	}
-	to, err := u.land(&op.head)
-	if err != nil {
-		return err
-	}
-	defer to.abandon()
-	buf := fileBuffers.Get().(*fileBuffer)
-	defer fileBuffers.Put(buf)
-	for at := int64(0); ; {
-		if u.ctx.Err() != nil {
-			return u.over()
+// settleFiles checks that the files of ComputationConfig.Files can be sent, and returns their absolute
+// paths: they are sent later.
+func settleFiles(paths []string) ([]string, error) {
+	taken := map[string]string{}
+	var settled []string
+	for _, path := range paths {
+		op, err := files.Send(path, "", true)
+		if err != nil {
+			return nil, err
 		}
-		if ctx.Err() != nil || op.rt.ctx.Err() != nil { // ctx ends a moment after the runtime's
-			return op.rt.errOver(ctx)
+		folded := strings.ToLower(filepath.Base(path)) // some file systems ignore case
+		if other, ok := taken[folded]; ok {
+			return nil, fmt.Errorf("%s and %s would have the same name at the servers: %w", other, path, ErrExists)
 		}
-		block, _ := buf.block(op.head.Size - at)
-		err := op.next(block, at)
+		taken[folded] = path
+		err = op.Open()
+		op.Close()
+		if err != nil {
+			return nil, fmt.Errorf("%s cannot be sent: %w", path, err)
+		}
+		if path, err = filepath.Abs(path); err != nil {
+			return nil, err
+		}
+		settled = append(settled, path)
+	}
+	return settled, nil
+}
+
+// fetchFiles asks the client, at the other end of l, for the files of a computation. It returns when
+// all of them are here.
+func (rt *Runtime) fetchFiles(l *link, token wire.Token) error {
+	return rt.doFileNow(l, files.Fetch(), token)
+}
+
+// sendFilesOf sends the files of a computation of this client to the server at the other end of l, which
+// has asked for them.
+func (rt *Runtime) sendFilesOf(l *link, h *wire.FileHead) error {
+	var p *Computation
+	rt.mu.Lock()
+	for token, comp := range rt.comps {
+		if token.Proves(h, rt.id) {
+			p = comp
+		}
+	}
+	rt.mu.Unlock()
+	if p == nil {
+		return fmt.Errorf("the client has no such computation any more: %w", ErrNotFound)
+	}
+	for _, path := range p.cfg.Files {
+		op, err := files.Send(path, "", true)
 		if err == nil {
-			err = to.write(block)
-		}
-		at += int64(len(block))
-		if err == nil {
-			err = op.progress(at)
+			err = rt.doFileNow(l, op, p.token)
 		}
 		if err != nil {
-			return err
-		}
-		if at == op.head.Size {
-			return to.commit()
-		}
-	}
-}
-
-// checkSize refuses a file that is too large for this runtime.
-func (rt *Runtime) checkSize(size int64) error {
-	if limit := rt.cfg.MaxFileSize; limit > 0 && size > limit {
-		return fmt.Errorf("it has %d bytes, and Config.MaxFileSize is %d there: %w", size, limit, ErrTooLarge)
-	}
-	return nil
-}
-
-// fileBuffer holds a block with its sum: what is read, sent, received and written at once.
-type fileBuffer [wire.FileBlock + wire.FileSum]byte
-
-var fileBuffers = sync.Pool{New: func() any { return new(fileBuffer) }}
-
-// block returns room in b for the next block of a file of which that many bytes are left, and for the block with its sum.
-func (b *fileBuffer) block(left int64) (block, whole []byte) {
-	n := min(left, wire.FileBlock)
-	return b[:n], b[:n+wire.FileSum]
-}
-
-// next reads the block at an offset of the file.
-func (op *fileOp) next(block []byte, at int64) error {
-	for n := 0; n < len(block); {
-		more, err := op.f.Read(block[n:])
-		if n += more; err != nil && n < len(block) {
-			return op.readError(err, at+int64(n))
+			return fmt.Errorf("the computation's file %s was not sent: %w", path, err)
 		}
 	}
 	return nil
 }
 
-func (op *fileOp) readError(err error, at int64) error {
-	if info, e := op.f.Stat(); e == nil && info.Size() <= at {
-		return fmt.Errorf("the file has changed while it was sent: it had %d bytes, and has %d", op.head.Size, info.Size())
+// doFileNow does an operation over a link that is up, in the caller's goroutine, which is the runtime's.
+func (rt *Runtime) doFileNow(l *link, op *files.Op, token wire.Token) error {
+	defer op.Close()
+	if err := op.Open(); err != nil {
+		return err
 	}
-	return err
-}
-
-// progress tells how many bytes have been sent.
-func (op *fileOp) progress(sent int64) (err error) {
-	if op.tell == nil {
-		return nil
-	}
-	k := call.New(op.why, nil)
-	op.mu.Lock()
-	over := op.over
-	if !over {
-		op.telling = k
-	}
-	op.mu.Unlock()
-	if over {
-		return nil
-	}
-	defer func() {
-		if p := recover(); p != nil {
-			err = &PanicError{Value: p, Stack: trimStack(debug.Stack())}
-		}
-		op.mu.Lock()
-		op.telling = nil
-		op.mu.Unlock()
-		k.Finish(call.Outcome{})
-	}()
-	op.tell(sent, op.head.Size)
-	return nil
-}
-
-// stopTelling makes an end of the calls of tell. A coroutine that was terminated does not wait for one that is under way.
-func (op *fileOp) stopTelling() {
-	op.mu.Lock()
-	op.over = true
-	k := op.telling
-	op.mu.Unlock()
-	if k != nil {
-		_, _ = op.rt.wait(context.Background(), k)
-	}
+	var result error
+	rt.doFileOver(rt.ctx, l, op, token, func(err error) { result = err })
+	return result
 }

@@ -232,7 +232,7 @@ func TestFileTokenStays(t *testing.T) {
 		<-sent
 	}
 	server := testRuntime(t, Config{Name: "server"})
-	server.files.serve(token, t.TempDir(), func() {})
+	server.files.Serve(token, t.TempDir(), func() {})
 	send(server, func(Location) {})
 	client := testRuntime(t, Config{Name: "client"})
 	send(client, func(at Location) {

@@ -82,7 +82,7 @@ func TestFileTransferBreaks(t *testing.T) {
 		if err := upLink(t, s.a, s.b).cause(); err != nil {
 			t.Error(err)
 		}
-		eventually(t, "its stream is free", func() bool { return len(upLink(t, s.a, s.b).files.turns) == 0 })
+		eventually(t, "its stream is free", func() bool { return len(upLink(t, s.a, s.b).streams.open) == 0 })
 	})
 	t.Run("the sender closes", func(t *testing.T) {
 		t.Parallel()
@@ -239,7 +239,7 @@ func TestFileBesideMessages(t *testing.T) {
 	for range 3 { // beside the first
 		go func() { _ = s.a.SendFile(t.Context(), s.to, s.path, FileOptions{Dir: "some/where", Overwrite: true}) }()
 	}
-	eventually(t, "they all flow", func() bool { return upLink(t, s.a, s.b).files.sending.Load() == 4 })
+	eventually(t, "they all flow", func() bool { return upLink(t, s.a, s.b).streams.sending.Load() == 4 })
 	echo := locate(t, s.a, s.b, "echo")
 	for i := range 20 {
 		before := s.temporary()

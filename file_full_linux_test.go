@@ -8,8 +8,6 @@ import (
 	"strings"
 	"syscall"
 	"testing"
-
-	"github.com/discoro/discoro/wire"
 )
 
 // TestFileDiskFull has the receiver's disk become full half way: the sender hears of it at once, and nothing is left.
@@ -50,30 +48,6 @@ func TestFileDiskFull(t *testing.T) {
 	if err := a.DeleteFile(testContext(t), b.Location(), "small"); err == nil || !strings.Contains(err.Error(), "read-only") {
 		t.Errorf("from a disk that cannot be written: %v", err)
 	}
-}
-
-// TestFileDevFull is the same without any rights: what is written goes to a device that is always full.
-func TestFileDevFull(t *testing.T) {
-	t.Parallel()
-	rt := testRuntime(t, Config{})
-	u, err := rt.openFolder(&wire.FileHead{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer u.end()
-	l, err := u.land(&wire.FileHead{Name: "file", Dir: "dir"})
-	if err != nil {
-		t.Fatal(err)
-	}
-	l.f.Close()
-	if l.f, err = os.OpenFile("/dev/full", os.O_WRONLY, 0); err != nil {
-		t.Skip(err)
-	}
-	if err := l.write([]byte("x")); !errors.Is(err, syscall.ENOSPC) || strings.Contains(err.Error(), rt.DestPath()) || !strings.Contains(err.Error(), "dir/file") {
-		t.Errorf("a full disk: %v", err)
-	}
-	l.abandon()
-	wantFiles(t, rt.DestPath())
 }
 
 // TestFilePermission shows that the sender hears in words of what the receiver may not do.

@@ -21,14 +21,14 @@ import (
 // connection ends; a new connection is a new link. Frames are queued, encoded, from the start; the dial goes on
 // meanwhile. The link to oneself hands frames over without encoding them.
 type link struct {
-	rt    *Runtime      // immutable
-	id    wire.ID       // immutable: the other runtime
-	prev  *link         // immutable: the link to the same runtime before this one, if that has only just ended
-	more  chan struct{} // capacity 1: there is something to write
-	ready chan struct{} // closed by up, or by fail before that
-	ended chan struct{} // closed by fail
-	told  chan struct{} // closed when the roles have been told of the end
-	files linkFiles     // on their way to the other runtime
+	rt      *Runtime      // immutable
+	id      wire.ID       // immutable: the other runtime
+	prev    *link         // immutable: the link to the same runtime before this one, if that has only just ended
+	more    chan struct{} // capacity 1: there is something to write
+	ready   chan struct{} // closed by up, or by fail before that
+	ended   chan struct{} // closed by fail
+	told    chan struct{} // closed when the roles have been told of the end
+	streams linkStreams   // that this side has opened
 
 	mu        sync.Mutex // guards following; leaf
 	state     linkState
@@ -77,7 +77,7 @@ func (rt *Runtime) newLink(id wire.ID, loc Location, state linkState) *link {
 	return &link{
 		rt: rt, id: id, loc: loc, state: state,
 		more: make(chan struct{}, 1), ready: make(chan struct{}), ended: make(chan struct{}), told: make(chan struct{}),
-		calls: map[uint64]call.Answerer{}, served: map[uint64]func(){}, files: newLinkFiles(),
+		calls: map[uint64]call.Answerer{}, served: map[uint64]func(){}, streams: newLinkStreams(),
 	}
 }
 

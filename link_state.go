@@ -154,7 +154,7 @@ func (l *link) up(c *claim, t *transport.Conn, peer wire.Hello) bool {
 	l.rt.beat.lookAt(l)
 	l.rt.start(l.write)
 	l.rt.start(l.read)
-	l.rt.start(l.acceptFiles)
+	l.rt.start(l.acceptStreams)
 	return true
 }
 

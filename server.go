@@ -215,7 +215,7 @@ func (l *serverLoop) setUp(from *link, f *wire.Setup) {
 		l.tellReady(fmt.Errorf("no folder for the computation's files: %w", err))
 		return
 	}
-	l.rt.files.serve(c.token, c.dir, func() { c.scheduler.tell(&wire.Heard{Token: c.token}) })
+	l.rt.files.Serve(c.token, c.dir, func() { c.scheduler.tell(&wire.Heard{Token: c.token}) })
 	for _, link := range []*link{c.client, c.scheduler} {
 		if _, up := link.isUp(); !up {
 			l.rt.start(func() {
@@ -235,7 +235,7 @@ func (l *serverLoop) readyIfLinked() {
 	}
 	c.fetching = true
 	l.rt.start(func() {
-		err := c.client.fetchFiles(c.token)
+		err := l.rt.fetchFiles(c.client, c.token)
 		l.box.Put(roleEvent{fetched: &fetched{c, err}})
 	})
 }
@@ -475,7 +475,7 @@ func (l *serverLoop) closedIfIdle() {
 	l.rt.beat.change(c.pulse, 0)
 	l.rt.resetVars()
 	l.rt.start(func() {
-		l.rt.files.awaitIdle()
+		l.rt.files.AwaitIdle()
 		if err := files.RemoveAll(c.dir); err != nil {
 			l.rt.log.Warn("cannot remove a computation's folder", slog.Any("err", err))
 		}

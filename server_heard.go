@@ -43,7 +43,7 @@ func (l *serverLoop) closeComp(over bool) {
 	}
 	if !c.closing {
 		c.closing = true
-		l.rt.files.close()
+		l.rt.files.Close()
 		l.endJobs()
 	}
 	l.closedIfIdle()

@@ -180,7 +180,7 @@ func TestFilesBothWays(t *testing.T) {
 		}
 		all.Wait()
 		for i, l := range links {
-			eventually(t, "nothing is left of the streams", func() bool { return len(l.files.turns) == 0 })
+			eventually(t, "nothing is left of the streams", func() bool { return len(l.streams.open) == 0 })
 			if err := l.cause(); err != nil {
 				t.Error(err)
 			}

@@ -21,6 +21,9 @@ var (
 	TooLarge            = errors.New("too large")
 	Exists              = errors.New("exists already")
 	Rejected            = errors.New("rejected")
+
+	// Goexit is how a function ended that called runtime.Goexit, as FailNow of package testing does.
+	Goexit = errors.New("the function ended by runtime.Goexit")
 )
 
 // terminated is the type of Terminated. A coroutine is a context, so code that only knows contexts
