@@ -27,8 +27,8 @@ func onBothNetworks(t *testing.T, test func(t *testing.T, n *testnet.Network)) {
 	})
 }
 
-// hostedPair returns two runtimes at hosts of their own, a and b, with a link that a has dialled, and what b receives of a's
-// messages to c, a coroutine of b.
+// hostedPair returns two runtimes, a and b, at hosts of the same names, with a link that a has
+// dialled. got has what c, a coroutine of b, receives.
 func hostedPair(t *testing.T, n *testnet.Network, cfg Config) (a, b *Runtime, c *Coro, got <-chan any) {
 	t.Helper()
 	cfg.Name, cfg.host = "b", n.Host("b")
@@ -44,7 +44,7 @@ func hostedPair(t *testing.T, n *testnet.Network, cfg Config) (a, b *Runtime, c 
 // hostOf returns the host where rt is.
 func hostOf(rt *Runtime) *testnet.Host { return rt.cfg.tuning.host.(*testnet.Host) }
 
-// nothing fails the test when something comes within d.
+// nothing fails the test if something comes within d.
 func nothing[T any](t *testing.T, ch <-chan T, d time.Duration) {
 	t.Helper()
 	select {
@@ -58,7 +58,7 @@ func TestCutHoldsWhatIsSent(t *testing.T) {
 	onBothNetworks(t, func(t *testing.T, n *testnet.Network) {
 		t.Helper()
 		a, b, c, got := hostedPair(t, n, Config{})
-		n.Host("c").Cut() // somebody else
+		n.Host("c").Cut() // another host
 		send := func(i int) {
 			t.Helper()
 			if err := c.Send(i); err != nil {
@@ -111,7 +111,8 @@ func TestBreakShowsAtOnce(t *testing.T) {
 	})
 }
 
-// TestClosedWhileCut closes one side, which the other does not learn.
+// TestClosedWhileCut closes one side while the hosts are cut off. The other side notices when they
+// are healed.
 func TestClosedWhileCut(t *testing.T) {
 	onBothNetworks(t, func(t *testing.T, n *testnet.Network) {
 		t.Helper()
@@ -130,7 +131,7 @@ func TestClosedWhileCut(t *testing.T) {
 	})
 }
 
-// TestDialWhileCut dials what cannot be reached, and what is not there.
+// TestDialWhileCut dials a host that is cut off, and an address where nobody listens.
 func TestDialWhileCut(t *testing.T) {
 	onBothNetworks(t, func(t *testing.T, n *testnet.Network) {
 		t.Helper()

@@ -21,50 +21,54 @@ import (
 	"github.com/discoro/discoro/internal/testnet"
 )
 
-// Config says what a [Cluster] is like. The zero Config is a node with one server.
+// Config describes a [Cluster]. The zero Config is one node with one server.
 type Config struct {
-	Nodes   int // how many; 0: 1
-	Servers int // of each node; 0: as Node.Servers says, and 1 where that is 0
-	// InMemory makes a cluster without sockets, which may run in a bubble of testing/synctest. Its nodes cannot have
-	// Processes.
+	Nodes   int // number of nodes; 0: 1
+	Servers int // number of servers of each node; 0: Node.Servers, or 1 if that is 0 too
+	// InMemory makes a cluster without sockets, which can run in a bubble of testing/synctest. Its
+	// nodes cannot have Processes.
 	InMemory bool
-	Secret   string // protects every link; empty: links are in clear
-	// Scheduler is the scheduler's configuration, but for what is above. It has no discovery unless UDPPort is set.
+	// Secret protects every link. Without it links are not encrypted.
+	Secret string
+	// Scheduler is the configuration of the scheduler, except for the fields above. Discovery is
+	// off unless UDPPort is set.
 	Scheduler discoro.SchedulerConfig
-	// Node is the configuration of every node, but for what is above. Peers, with the scheduler's, are where else they go.
-	// Discovery is off unless UDPPort is set. MinPulseInterval is 10 ms when it is 0, so that computations
-	// may pulse as fast as a test needs.
+	// Node is the configuration of every node, except for the fields above. The scheduler is added
+	// to Peers. Discovery is off unless UDPPort is set. MinPulseInterval defaults to 10 ms, so that
+	// a computation can have the short PulseInterval that a test needs.
 	Node discoro.NodeConfig
-	// Logger takes what the cluster has to say; nil: the test's log, from Info on.
+	// Logger receives the log of the cluster; nil: the test's log, from level Info.
 	Logger *slog.Logger
-	// Ignore says which goroutines may be left when the test ends; see [goleak.Option]. It does not go for those that
-	// coroutines have started.
+	// Ignore lists goroutines that may be left when the test ends; see [goleak.Option]. It does not
+	// apply to goroutines that coroutines have started.
 	Ignore []goleak.Option
 }
 
-// Cluster is a scheduler and nodes in the test's process. It closes when the test ends. Its methods are safe for concurrent
-// use; those that can fail end the test, and must be called from its goroutine.
+// Cluster is a scheduler and nodes in the test's process. It closes when the test ends. Its methods
+// are safe for concurrent use, but a method that fails ends the test, so call them from the test's
+// goroutine.
 type Cluster struct {
-	Scheduler *discoro.Scheduler // a private one: the client's runtime, too
+	Scheduler *discoro.Scheduler // its Runtime is the client's, too
 	Nodes     []*discoro.Node
 
 	t       testing.TB
 	cfg     Config
 	mark    string // immutable: how the names of the cluster's runtimes end
-	folder  string // immutable: below which the nodes' folders are
+	folder  string // immutable: parent of the nodes' folders
 	log     *testLog
 	network *testnet.Network // immutable; nil with processes
 	before  *baseline
 }
 
-// clusters counts the clusters of this process, to tell them apart.
+// clusters counts the clusters of this process. The number distinguishes their goroutines.
 var clusters atomic.Int64
 
 // startTime bounds the start of a cluster, and of a computation on it.
 const startTime = time.Minute
 
-// New starts a cluster, and returns when every server of every node is up. A configuration that cannot be, and servers that are not up
-// within a minute, end the test. When tb ends, the cluster closes, and fails tb if something is left.
+// New starts a cluster and returns when every server of every node is up. It ends the test if the
+// configuration is wrong, or if the servers are not up within a minute. When tb ends, the cluster
+// closes, and fails tb if something is left.
 func New(tb testing.TB, cfg Config) *Cluster {
 	tb.Helper()
 	if cfg.Nodes < 0 || cfg.Servers < 0 {
@@ -113,13 +117,13 @@ func (c *Cluster) start() {
 	}
 }
 
-// complete fills in what is the same for all.
+// complete fills in what all runtimes of the cluster have in common.
 func (c *Cluster) complete(cfg *discoro.Config, name string) {
 	cfg.Name = cmp.Or(cfg.Name, name) + c.mark
 	cfg.UDPPort = cmp.Or(cfg.UDPPort, -1)
 	cfg.Secret = cmp.Or(c.cfg.Secret, cfg.Secret)
 	if !c.cfg.InMemory {
-		cfg.Addr = cmp.Or(cfg.Addr, "127.0.0.1") // with a secret it would be reached from elsewhere
+		cfg.Addr = cmp.Or(cfg.Addr, "127.0.0.1") // with a secret the default is all addresses
 	}
 	if c.network != nil {
 		seam.Tune(cfg, seam.Tuning{Host: c.network.Host(name)})
@@ -132,16 +136,16 @@ func (c *Cluster) complete(cfg *discoro.Config, name string) {
 	}
 }
 
-// servers returns how many servers the cluster is to have.
+// servers returns how many servers the cluster should have.
 func (c *Cluster) servers() int {
 	each := cmp.Or(c.cfg.Servers, c.cfg.Node.Servers, 1)
-	if each < 0 { // so many CPUs left out
+	if each < 0 { // that many CPUs are left unused
 		each += runtime.GOMAXPROCS(0)
 	}
 	return each * c.cfg.Nodes
 }
 
-// await waits until all that was started is there.
+// await waits until all servers are up and all nodes have a link to the scheduler.
 func (c *Cluster) await() {
 	c.t.Helper()
 	c.poll(startTime, func() string {
@@ -165,7 +169,7 @@ func (c *Cluster) await() {
 	})
 }
 
-// poll waits until missing says that nothing is missing any more.
+// poll waits until missing returns nothing.
 func (c *Cluster) poll(limit time.Duration, missing func() string) {
 	c.t.Helper()
 	tick := time.NewTicker(5 * time.Millisecond)
@@ -183,9 +187,10 @@ func (c *Cluster) poll(limit time.Duration, missing func() string) {
 	}
 }
 
-// Computation returns a computation of the scheduler's runtime that is scheduled and has its servers: all of the cluster,
-// or one at least, where cfg.NodeFilters or cfg.Functions may leave some out. It is closed when tb ends, which is the cluster's
-// test or one below it. When it does not get them within a minute, tb ends with what the scheduler says.
+// Computation returns a computation of the scheduler's runtime that is scheduled and has its
+// servers: all of the cluster, or at least one if cfg.NodeFilters or cfg.Functions may exclude
+// some. If it does not get them within a minute, it ends tb with the scheduler's report. The
+// computation is closed when tb ends, which is the cluster's test or a subtest of it.
 func (c *Cluster) Computation(tb testing.TB, cfg discoro.ComputationConfig) *discoro.Computation {
 	tb.Helper()
 	comp, err := discoro.NewComputation(c.Scheduler.Runtime, cfg)
@@ -215,8 +220,8 @@ func (c *Cluster) Computation(tb testing.TB, cfg discoro.ComputationConfig) *dis
 	return comp
 }
 
-// Client returns a runtime of its own for another client of the scheduler, at a host of its own where the cluster is one that can be
-// cut. It closes when tb ends.
+// Client returns a new runtime, for another client of the scheduler. Nodes that are cut off do not
+// reach it either. It closes when tb ends.
 func (c *Cluster) Client(tb testing.TB, name string) *discoro.Runtime {
 	tb.Helper()
 	var cfg discoro.Config
@@ -234,14 +239,15 @@ func (c *Cluster) Client(tb testing.TB, name string) *discoro.Runtime {
 	return rt
 }
 
-// Cut cuts node i and its servers off from everybody else, silently: what is sent waits, and nobody is told. Both sides find out
-// when five pulses are missed.
+// Cut cuts node i and its servers off from all others, silently: what is sent waits, and no error
+// appears. Both sides notice when five pulses are missed. Nodes with Processes cannot be cut off.
 func (c *Cluster) Cut(i int) {
 	c.t.Helper()
 	c.host(i).Cut()
 }
 
-// Heal undoes Cut. What has waited arrives, unless its link has been given up meanwhile; then the node dials anew.
+// Heal undoes Cut. What has waited arrives, unless its link has ended meanwhile. Then the node
+// connects again.
 func (c *Cluster) Heal(i int) {
 	c.t.Helper()
 	c.host(i).Heal()
@@ -258,8 +264,9 @@ func (c *Cluster) host(i int) *testnet.Host {
 	return c.network.Host(fmt.Sprintf("node%d", i))
 }
 
-// KillServer ends the server at loc at once, as kill -9 would: its links break without a word, and its node starts a fresh
-// one. A server process is killed indeed; of one in this process the coroutines are terminated, as they cannot be killed.
+// KillServer ends the server at loc at once, as kill -9 would: its links break, and its node starts
+// a fresh server. A server process is really killed. A server in this process cannot be, so its
+// coroutines are terminated.
 func (c *Cluster) KillServer(loc discoro.Location) {
 	c.t.Helper()
 	var servers []string
@@ -281,7 +288,7 @@ func (c *Cluster) heal() {
 	}
 }
 
-// close closes everything, and tells what is left.
+// close closes everything, and fails the test if something is left.
 func (c *Cluster) close() {
 	defer c.log.end()
 	c.heal()
@@ -293,7 +300,7 @@ func (c *Cluster) close() {
 	if c.Scheduler != nil {
 		c.closed("the scheduler", c.Scheduler.Close())
 	}
-	if !c.t.Failed() { // what has failed may well have left something
+	if !c.t.Failed() { // a test that has failed may well leave something
 		c.checkLeft()
 	}
 }

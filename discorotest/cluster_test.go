@@ -289,7 +289,7 @@ func TestWhatIsLeft(t *testing.T) {
 	}
 }
 
-// TestWhatIsLeftInFakeTime leaves a file open in a bubble, whose test has another that waits for it.
+// TestWhatIsLeftInFakeTime leaves a file open in a bubble, while the test around it waits.
 func TestWhatIsLeftInFakeTime(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var f *os.File
@@ -345,11 +345,13 @@ func TestManyAtOnce(t *testing.T) {
 }
 
 // TestExamples runs what the documentation shows.
-func TestExamples(tt *testing.T) {
-	t = tt
-	Example()
-	ExampleCluster_Cut()
-	ExampleNewNetwork()
+func TestExamples(outer *testing.T) {
+	for name, example := range map[string]func(){"cluster": Example, "cut": ExampleCluster_Cut, "network": ExampleNewNetwork} {
+		outer.Run(name, func(inner *testing.T) { //nolint:thelper // it runs one example
+			t = inner
+			example()
+		})
+	}
 }
 
 func BenchmarkRun(b *testing.B) {

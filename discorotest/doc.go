@@ -1,5 +1,5 @@
-// Package discorotest makes clusters for tests: a scheduler and nodes in the test's process, with servers beside them, and
-// faults to try.
+// Package discorotest starts clusters for tests: a scheduler, nodes and servers, usually all in the
+// test's process, and faults to try on them.
 //
 //	func TestWords(t *testing.T) {
 //		cluster := discorotest.New(t, discorotest.Config{Nodes: 3, Servers: 2})
@@ -9,18 +9,20 @@
 //		cluster.KillServer(cluster.Nodes[0].Servers()[0])
 //	}
 //
-// [New] returns when every server is up. When the test ends, the cluster closes, and the test fails if a goroutine, a socket
-// or a file is left.
+// [New] returns when every server is up. When the test ends, the cluster closes, and the test fails
+// if a goroutine, a socket or a file is left. [NewNetwork] is for programs that make their own
+// runtimes and roles.
 //
 // # Faults
 //
-// [Cluster.Cut] cuts a node off without a word to anybody, as a cable that is pulled, and [Cluster.Heal] mends that.
-// Nothing shows until five pulses are missed; with [discoro.ComputationConfig.PulseInterval] of 100 ms that is half a second.
-// [Cluster.KillServer] ends one server as kill -9 would.
+// [Cluster.Cut] cuts a node off silently, as when a cable is pulled, and [Cluster.Heal] connects it
+// again. Nobody notices until five pulses are missed; with [discoro.ComputationConfig.PulseInterval]
+// of 100 ms that is half a second. [Cluster.KillServer] ends one server as kill -9 would.
 //
 // # Fake time
 //
-// With [Config.InMemory] the cluster needs no sockets, and runs in the bubbles of [testing/synctest], where hours pass at once:
+// With [Config.InMemory] the cluster needs no sockets and can run in a bubble of [testing/synctest],
+// where hours pass at once:
 //
 //	func TestNight(t *testing.T) {
 //		synctest.Test(t, func(t *testing.T) {
@@ -32,8 +34,8 @@
 //
 // # Processes
 //
-// With [discoro.NodeConfig.Processes] in [Config.Node] each server is a process: the test's program, executed anew. So its
-// TestMain calls [discoro.Init] first:
+// With [discoro.NodeConfig.Processes] in [Config.Node] each server is a process: it executes the test's
+// program again. So TestMain calls [discoro.Init] first:
 //
 //	func TestMain(m *testing.M) {
 //		discoro.Init()
@@ -42,8 +44,15 @@
 //
 // # What counts as left
 //
-// Goroutines that coroutines of the cluster have started, or their children, count always; so do folders of the nodes,
-// listeners, and coroutines that ignore their termination. Where no other test runs at the same time, every goroutine, and on Linux
-// every socket and open file, counts that was not there when New was called: also what the test itself has started and
-// not ended, such as idle connections of an HTTP client. [Config.Ignore] makes exceptions.
+// These always count: goroutines that coroutines of the cluster have started, directly or indirectly;
+// folders of the nodes; and coroutines that ignore their termination.
+//
+// If no other test runs at the same time, everything counts that was not there when New was called:
+// every goroutine and, on Linux, every socket and open file. That includes what the test itself has
+// started and not ended, such as idle connections of an HTTP client. [Config.Ignore] makes exceptions.
+//
+// # Goroutines and locks
+//
+// The only goroutines of the package close the nodes side by side, and New's cleanup waits for them.
+// testLog.mu guards whether the test has ended, and is held while a line is logged.
 package discorotest

@@ -19,7 +19,7 @@ import (
 // baseline is what there was when a cluster started.
 type baseline struct {
 	alone      bool            // no other test ran
-	goroutines []goleak.Option // those that may be left
+	goroutines []goleak.Option // goroutines that may be left
 	open       map[string]bool // sockets and files
 }
 
@@ -31,7 +31,7 @@ func newBaseline(ignore []goleak.Option) *baseline {
 	}
 }
 
-// leftTime is how long what is about to end has to do so.
+// leftTime is how long things that are ending may take to end.
 const leftTime = time.Second
 
 // checkLeft fails the test when something is left of it.
@@ -46,7 +46,7 @@ func (c *Cluster) checkLeft() {
 	}
 }
 
-// report fails the test when there still is something after a while.
+// report fails the test if find still finds something after leftTime.
 func (c *Cluster) report(find func() []string) {
 	end := time.Now().Add(leftTime)
 	tick := time.NewTicker(20 * time.Millisecond)
@@ -60,8 +60,9 @@ func (c *Cluster) report(find func() []string) {
 	}
 }
 
-// leftGoroutines returns those that coroutines of the cluster have started, and coroutines that will not end: goroutines have
-// the labels of those that start them.
+// leftGoroutines returns goroutines that coroutines of the cluster have started, and coroutines
+// that have not ended. It knows them by their profiler labels, which a goroutine inherits from the
+// one that starts it.
 func (c *Cluster) leftGoroutines() []string {
 	var profile bytes.Buffer
 	if err := pprof.Lookup("goroutine").WriteTo(&profile, 1); err != nil {
@@ -77,7 +78,7 @@ func (c *Cluster) leftGoroutines() []string {
 	return left
 }
 
-// leftFolders returns what the nodes have left below their folders.
+// leftFolders returns what is left in the nodes' folders.
 func (c *Cluster) leftFolders() []string {
 	dirs, err := filepath.Glob(filepath.Join(c.folder, "*", "discoro-*"))
 	if err != nil {
@@ -90,7 +91,7 @@ func (c *Cluster) leftFolders() []string {
 	return left
 }
 
-// leftOpen returns the sockets and files that are open and were not.
+// leftOpen returns the sockets and files that are open and were not open before.
 func (c *Cluster) leftOpen() []string {
 	var left []string
 	for what := range maps.Keys(openFiles()) {
@@ -102,7 +103,7 @@ func (c *Cluster) leftOpen() []string {
 	return left
 }
 
-// openFiles returns the sockets and files that this process has open, where /proc tells.
+// openFiles returns the sockets and files that this process has open, on systems with /proc.
 func openFiles() map[string]bool {
 	const fds = "/proc/self/fd"
 	open := map[string]bool{}
@@ -113,7 +114,7 @@ func openFiles() map[string]bool {
 	for _, e := range entries {
 		target, err := os.Readlink(filepath.Join(fds, e.Name()))
 		switch {
-		case err != nil, target == "/dev/null", strings.HasPrefix(target, "/proc/"): // what reads this, for one
+		case err != nil, target == "/dev/null", strings.HasPrefix(target, "/proc/"): // among them the folder being read
 		case strings.HasPrefix(target, "socket:"):
 			open[fmt.Sprintf("the socket %s%s", target, socketName(e.Name()))] = true
 		case strings.HasPrefix(target, "/"):
@@ -123,12 +124,13 @@ func openFiles() map[string]bool {
 	return open
 }
 
-// waiting are the functions in which tests and benchmarks wait for others, or for what runs in their bubble.
+// waiting are functions in which tests and benchmarks wait: for subtests, for other tests, or for
+// their bubble.
 var waiting = []string{
 	"\ntesting.(*T).Run(", "\ntesting.(*T).Parallel(", "\ntesting.tRunner.func", "\ntesting.(*B).run(", "\ntesting/synctest.Test(",
 }
 
-// runningTests counts the tests and benchmarks of this process that run, not those that wait for others.
+// runningTests counts the tests and benchmarks of this process that run, without those that wait.
 func runningTests() int {
 	buf := make([]byte, 1<<20)
 	for {

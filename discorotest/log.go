@@ -7,7 +7,7 @@ import (
 	"testing"
 )
 
-// testLog writes to a test's log until the test ends: after that, writing there would end the program.
+// testLog writes to a test's log until the test ends. Writing there later would end the program.
 type testLog struct {
 	t testing.TB // immutable
 
@@ -15,7 +15,7 @@ type testLog struct {
 	ended bool
 }
 
-// handler returns what a logger needs.
+// handler returns a handler that writes to the log, with times short enough for a test.
 func (l *testLog) handler() slog.Handler {
 	return slog.NewTextHandler(l, &slog.HandlerOptions{ReplaceAttr: func(groups []string, a slog.Attr) slog.Attr {
 		if len(groups) == 0 && a.Key == slog.TimeKey {

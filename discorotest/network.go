@@ -12,10 +12,9 @@ import (
 
 // Network joins the runtimes of a test and can part them. It is for programs that make their own
 // runtimes and roles; [New] makes a whole cluster. Each runtime is at a host, which has a name, and
-// several runtimes may be at one. Its methods are safe for concurrent use. Runtime ends the test if it
-// fails, and must be called from the test's goroutine.
+// several runtimes may be at one. Its methods are safe for concurrent use. Runtime ends the test if
+// it fails, and must be called from the test's goroutine.
 type Network struct {
-	t   testing.TB       // immutable
 	log *testLog         // immutable
 	net *testnet.Network // immutable
 }
@@ -24,35 +23,36 @@ type Network struct {
 //
 // In memory its runtimes reach each other and nobody else, without sockets, so that they run in a
 // bubble of [testing/synctest], where hours pass at once. A runtime there announces its host's name
-// unless Config.Addr is set, Config.Peers name such locations, and discovery finds the runtimes with
-// the same Config.UDPPort and Config.Secret.
+// unless Config.Addr is set, Config.Peers name such locations, and discovery finds the runtimes
+// with the same Config.UDPPort and Config.Secret.
 //
 // Otherwise its runtimes have sockets on loopback, as in production.
 //
-// When t ends, every host is healed, so that what is left can be closed.
-func NewNetwork(t testing.TB, inMemory bool) *Network { //nolint:thelper // it makes the network of a test, and checks nothing
-	t.Helper()
-	n := &Network{t: t, log: &testLog{t: t}, net: testnet.New()}
+// When tb ends, every host is healed, so that what is left can be closed.
+func NewNetwork(tb testing.TB, inMemory bool) *Network {
+	tb.Helper()
+	n := &Network{log: &testLog{t: tb}, net: testnet.New()}
 	if inMemory {
 		n.net = testnet.NewInMemory()
 	}
-	t.Cleanup(n.log.end)
-	t.Cleanup(n.net.Heal)
+	tb.Cleanup(n.log.end)
+	tb.Cleanup(n.net.Heal)
 	return n
 }
 
-// Runtime starts a runtime at the host of that name, which is its name as well unless cfg has one. It
-// logs to t unless cfg.Logger is set, and closes when t ends; t is the network's test or one below it.
-func (n *Network) Runtime(t testing.TB, name string, cfg discoro.Config) *discoro.Runtime { //nolint:thelper // as NewNetwork
-	t.Helper()
+// Runtime starts a runtime at the host of that name, which is its name as well unless cfg has one.
+// It logs to tb unless cfg.Logger is set, and closes when tb ends; tb is the network's test or one
+// below it.
+func (n *Network) Runtime(tb testing.TB, name string, cfg discoro.Config) *discoro.Runtime {
+	tb.Helper()
 	rt, err := discoro.NewRuntime(n.At(name, cfg))
 	if err != nil {
-		t.Fatalf("discorotest: start runtime %s: %v", name, err)
+		tb.Fatalf("discorotest: start runtime %s: %v", name, err)
 	}
-	t.Cleanup(func() {
+	tb.Cleanup(func() {
 		n.net.Heal()
 		if err := rt.Close(); err != nil {
-			t.Errorf("discorotest: close runtime %s: %v", name, err)
+			tb.Errorf("discorotest: close runtime %s: %v", name, err)
 		}
 	})
 	return rt
@@ -82,10 +82,10 @@ func (n *Network) At(name string, cfg discoro.Config) discoro.Config {
 // other.
 func (n *Network) Cut(name string) { n.net.Host(name).Cut() }
 
-// Heal undoes Cut. What has waited arrives, unless its link has been given up meanwhile. Runtimes with
-// Config.Peers then connect again.
+// Heal undoes Cut. What has waited arrives, unless its link has been given up meanwhile. Runtimes
+// with Config.Peers then connect again.
 func (n *Network) Heal(name string) { n.net.Host(name).Heal() }
 
-// Break breaks every connection of the host of that name with others. Both sides notice at once, and
-// may connect again.
+// Break breaks every connection of the host of that name with others. Both sides notice at once,
+// and may connect again.
 func (n *Network) Break(name string) { n.net.Host(name).Break() }

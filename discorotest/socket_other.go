@@ -2,5 +2,5 @@
 
 package discorotest
 
-// socketName returns nothing: only unix systems tell.
+// socketName returns nothing: only Unix systems know the addresses.
 func socketName(string) string { return "" }

@@ -9,7 +9,7 @@ import (
 	"syscall"
 )
 
-// socketName returns the addresses of the socket with that file descriptor, as far as they are known.
+// socketName returns the addresses of the socket with that file descriptor, if it has any.
 func socketName(fd string) string {
 	n, err := strconv.Atoi(fd)
 	if err != nil {

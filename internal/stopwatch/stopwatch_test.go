@@ -14,7 +14,7 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-// recorder is a test that notes what it is told.
+// recorder is a test that records its errors.
 type recorder struct {
 	*testing.T
 
@@ -26,7 +26,7 @@ func (r *recorder) Errorf(format string, args ...any) {
 	r.errors = append(r.errors, fmt.Sprintf(format, args...))
 }
 
-// TestBound has time that nothing delays: a bound is exactly what it says.
+// TestBound runs in fake time, where no tick is late: a bound is exactly what it says.
 func TestBound(t *testing.T) {
 	t.Parallel()
 	for most, errors := range map[time.Duration]int{time.Second - 1: 1, time.Second: 0} {
@@ -44,7 +44,7 @@ func TestBound(t *testing.T) {
 	}
 }
 
-// TestStill has the process stand still for a while: that does not count.
+// TestStill stops the process for a while: that time does not count.
 func TestStill(t *testing.T) {
 	const still = 300 * time.Millisecond
 	r := &recorder{T: t}
@@ -62,7 +62,8 @@ func TestStill(t *testing.T) {
 	}
 }
 
-// TestEndsWithTheTest leaves a stopwatch that nobody has stopped to the test's end; TestMain looks for it.
+// TestEndsWithTheTest leaves a stopwatch that nobody has stopped to the test's end; TestMain looks
+// for it.
 func TestEndsWithTheTest(t *testing.T) {
 	t.Parallel()
 	Start(t)

@@ -7,9 +7,9 @@ import (
 	"time"
 )
 
-// cutConn is the dialling side of a connection on loopback between two hosts. While the hosts are cut
-// off from each other it neither writes nor hands over what it has read, and the end of either side
-// waits.
+// cutConn is the dialling side of a connection on loopback between two hosts. While the hosts are
+// cut off from each other it neither writes nor hands over what it has read, and the end of either
+// side waits.
 type cutConn struct {
 	net.Conn
 

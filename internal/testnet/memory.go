@@ -18,7 +18,8 @@ import (
 const memWindow = 256 << 10
 
 // memWire is a connection in memory: two ends, and streams between them. Goroutines that wait here
-// wait on a channel, which the fake time of testing/synctest needs, and hold the lock for a few lines.
+// wait on a channel, which the fake time of testing/synctest needs, and hold the lock for a few
+// lines.
 type memWire struct {
 	net   *Network   // immutable
 	hosts [2]*Host   // immutable
@@ -42,8 +43,8 @@ type memEnd struct {
 	changed memSignal         // guarded by wire.mu: wakes Accept
 }
 
-// memConn is one end of a stream. It implements [net.Conn]. The first stream of a connection stands for
-// the connection: closing it closes the connection.
+// memConn is one end of a stream. It implements [net.Conn]. The first stream of a connection stands
+// for the connection: closing it closes the connection.
 type memConn struct {
 	end                   *memEnd  // immutable
 	other                 *memConn // immutable
@@ -290,8 +291,8 @@ func (c *memConn) once(step func() (int, *memSignal, error)) (n int, changed <-c
 	return n, changed, err
 }
 
-// Close implements [net.Conn]. It closes the connection if the stream is the first. Otherwise it ends
-// what this side sends, as yamux does.
+// Close implements [net.Conn]. It closes the connection if the stream is the first. Otherwise it
+// ends what this side sends, as yamux does.
 func (c *memConn) Close() error {
 	if c.first {
 		return c.end.Close()
@@ -335,8 +336,8 @@ type memLimit struct {
 	passed chan struct{} // closed when the deadline has passed
 }
 
-// over returns a channel that is closed when the deadline has passed. It stays the right channel when
-// the deadline is moved before that.
+// over returns a channel that is closed when the deadline has passed. It stays the right channel
+// when the deadline is moved before that.
 func (l *memLimit) over() <-chan struct{} {
 	l.mu.Lock()
 	defer l.mu.Unlock()

@@ -35,7 +35,7 @@ func TestStreamsInMemory(t *testing.T) {
 			t.Fatal(err)
 		}
 		in := <-accepted
-		sent := bytes.Repeat([]byte("0123456789"), memWindow/5) // twice what waits
+		sent := bytes.Repeat([]byte("0123456789"), memWindow/5) // twice what the stream holds
 		wrote := make(chan error, 1)
 		go func() {
 			_, err := out.Write(sent)
@@ -80,7 +80,7 @@ func TestStreamsInMemory(t *testing.T) {
 	})
 }
 
-// TestDeadlines moves deadlines while somebody waits.
+// TestDeadlines moves deadlines while a Read or Write waits.
 func TestDeadlines(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {

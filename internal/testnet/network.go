@@ -93,9 +93,9 @@ func (h *Host) Name() string { return h.name }
 // InMemory reports whether the host's network is in memory.
 func (h *Host) InMemory() bool { return h.net.inMemory }
 
-// Cut cuts the host off from all others. Neither side notices: bytes that are sent from now on, or are
-// on their way, wait; connections neither open nor close; no error appears. Links within the host go
-// on. Cut does nothing to a host that is cut off already.
+// Cut cuts the host off from all others. Neither side notices: bytes that are sent from now on, or
+// are on their way, wait; connections neither open nor close; no error appears. Links within the
+// host go on. Cut does nothing to a host that is cut off already.
 func (h *Host) Cut() { h.change(func() bool { return !h.cut.Swap(true) }) }
 
 // CutFrom cuts the host off from one other host only, as Cut does from all.
@@ -175,8 +175,8 @@ func (n *Network) Conns() int {
 	return len(n.conns)
 }
 
-// Listen makes a listener in memory at host and port, or any free port for 0. Others reach it there, and
-// at that port of the host announced.
+// Listen makes a listener in memory at host and port, or any free port for 0. Others reach it
+// there, and at that port of the host announced.
 func (h *Host) Listen(host, announced string, port int) (net.Listener, int, error) {
 	n := h.net
 	n.mu.Lock()
@@ -207,8 +207,8 @@ func (n *Network) freePortLocked(host string) int {
 	}
 }
 
-// Own makes the network know of ln, a socket on loopback that listens at host and port, as announced.
-// The caller uses the listener that it returns.
+// Own makes the network know of ln, a socket on loopback that listens at host and port, as
+// announced. The caller uses the listener that it returns.
 func (h *Host) Own(ln net.Listener, host, announced string, port int) net.Listener {
 	if ip, err := netip.ParseAddr(host); err == nil && ip.IsUnspecified() {
 		host = "" // all addresses
@@ -252,8 +252,8 @@ func (l *leavingListener) Close() error {
 	return l.Listener.Close()
 }
 
-// Dial connects from, an address at this host, to the address to. Both are "host:port". While the two
-// hosts are cut off from each other it blocks.
+// Dial connects from, an address at this host, to the address to. Both are "host:port". While the
+// two hosts are cut off from each other it blocks.
 func (h *Host) Dial(ctx context.Context, from, to string) (net.Conn, error) {
 	n := h.net
 	for {

@@ -45,15 +45,15 @@ type signsOfLife interface {
 	SilentFor(now time.Time) time.Duration
 }
 
-// MaxStreams is how many streams a peer may have open beside the stream of frames. A peer that opens
-// one more breaks the protocol.
+// MaxStreams is how many streams a peer may have open beside the stream of frames. A peer that
+// opens one more breaks the protocol.
 const MaxStreams = 16
 
 // openTimeout bounds the time from the end of the greeting until the stream of frames is open.
 const openTimeout = 5 * time.Second
 
-// maxWrite is how much is written at once: larger batches gain nothing, and yamux keeps a copy of the
-// largest. A part of a large frame fits.
+// maxWrite is how much is written at once: larger batches gain nothing, and yamux keeps a copy of
+// the largest. A part of a large frame fits.
 const maxWrite = wire.PartSize + 64
 
 // yamuxConfig returns settings that were found by measuring. The keepalive is off because it kills
@@ -126,9 +126,10 @@ func openFrames(ctx context.Context, mux *yamux.Session, dialled bool) (net.Conn
 
 // Open opens a stream to the peer. The caller keeps at most MaxStreams of them open.
 //
-// Closing the stream ends what this side sends, and no more: it can be read until the peer has closed
-// its side, too, which gives io.EOF. Then nothing is left of it. A deadline ends a Read or Write that
-// waits for the peer. A Write whose bytes are going out ends with the connection at the latest.
+// Closing the stream ends what this side sends, and no more: it can be read until the peer has
+// closed its side, too, which gives io.EOF. Then nothing is left of it. A deadline ends a Read or
+// Write that waits for the peer. A Write whose bytes are going out ends with the connection at the
+// latest.
 func (c *Conn) Open() (net.Conn, error) {
 	s, err := c.session.Open()
 	if err != nil {
@@ -198,8 +199,8 @@ func (c *Conn) Close() { _ = c.session.Close() }
 // longAgo as a deadline ends reads and writes at once.
 var longAgo = time.Unix(1, 0)
 
-// DeadlineOn ends reads and writes on conn that wait when ctx ends. The caller calls stop when it no
-// longer waits: conn has no deadline then.
+// DeadlineOn ends reads and writes on conn that wait when ctx ends. The caller calls stop when it
+// no longer waits: conn has no deadline then.
 func DeadlineOn(ctx context.Context, conn net.Conn) (stop func()) {
 	done := make(chan struct{})
 	unset := context.AfterFunc(ctx, func() {

@@ -43,8 +43,8 @@ func transports(t *testing.T) (a, b *Conn) {
 	return a, b
 }
 
-// TestStreams shows what a stream beside that of frames does: each side ends its own half, and a stream that is over makes room
-// for another.
+// TestStreams opens streams beside the stream of frames: each side ends its own half, and a stream
+// that both sides have ended makes room for another.
 func TestStreams(t *testing.T) {
 	t.Parallel()
 	a, b := transports(t)
@@ -99,7 +99,7 @@ func TestStreams(t *testing.T) {
 	}
 }
 
-// TestWatchedConnJoins shows what goes over the wire for everything that yamux writes.
+// TestWatchedConnJoins shows the writes to the connection below for everything that yamux writes.
 func TestWatchedConnJoins(t *testing.T) {
 	t.Parallel()
 	head := func(kind byte, length uint32) []byte { return yamuxFrame(kind, 0, 1, length) }
@@ -160,14 +160,15 @@ func TestWatchedConnOverTCP(t *testing.T) {
 	}
 	b.Close()
 	var err error
-	for err == nil { // the kernel takes some before it hears of it
+	for err == nil { // the kernel takes some before it knows
 		if _, err = c.Write(yamuxFrame(yamuxTypeData, 0, 1, maxWrite)); err == nil {
 			_, err = c.Write(make([]byte, maxWrite))
 		}
 	}
 }
 
-// TestWatchedConnErrors shows that the first error or short write below is told, and how much of the body was written.
+// TestWatchedConnErrors shows that Write returns the first error or short write of the connection
+// below, and how much of the body was written.
 func TestWatchedConnErrors(t *testing.T) {
 	t.Parallel()
 	for _, tt := range []struct {
@@ -193,7 +194,7 @@ func TestWatchedConnErrors(t *testing.T) {
 	}
 }
 
-// recordConn keeps what is written.
+// recordConn records what is written.
 type recordConn struct {
 	net.Conn
 	writes  [][]byte

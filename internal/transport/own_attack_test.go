@@ -12,8 +12,8 @@ import (
 	"pgregory.net/rapid"
 )
 
-// TestAnythingToOwnStreams has a peer send any frames of yamux while this side sends over streams of its own: whoever writes or reads hears
-// of the end at the latest when the connection ends.
+// TestAnythingToOwnStreams lets a peer send any frames of yamux while this side sends over streams
+// of its own. All reads and writes return when the connection ends, or earlier.
 func TestAnythingToOwnStreams(t *testing.T) {
 	t.Parallel()
 	rapid.Check(t, func(t *rapid.T) {
@@ -57,7 +57,7 @@ func TestAnythingToOwnStreams(t *testing.T) {
 		for range 4 {
 			s, err := a.Open()
 			if err != nil {
-				break // the connection has ended, and all that is known of the stream goes with it
+				break // the connection has ended, and the stream with it
 			}
 			ids = append(ids, s.(*outStream).id)
 			all.Go(func() {

@@ -37,8 +37,8 @@ var (
 // limit. No peer of ours does that.
 func IsBreach(err error) bool { return errors.Is(err, errPinged) || errors.Is(err, errOpened) }
 
-// The breaches after which a frame's stream is ambiguous: yamux would put one stream in the place of
-// another.
+// The breaches after which a frame's stream is ambiguous: yamux would put one stream in the place
+// of another.
 var (
 	errOpenedOurs = errors.New("the peer has opened a stream of yamux under a number of this side's")
 	errResetEarly = errors.New("the peer has reset a stream of yamux before it was opened")
@@ -60,8 +60,8 @@ type yamuxScan struct {
 	last       bool              // the body is the last on its stream
 }
 
-// room returns memory for the next bytes to come. It returns nil unless they belong to a stream of the
-// peer that has memory for them.
+// room returns memory for the next bytes to come. It returns nil unless they belong to a stream of
+// the peer that has memory for them.
 func (s *yamuxScan) room() []byte {
 	if s.past == nil || s.body == 0 {
 		return nil

@@ -15,8 +15,8 @@ import (
 	"github.com/discoro/discoro/internal/testkit"
 )
 
-// TestStuckStreams has all the streams of a peer full, whether or not somebody has posted memory there: what else comes over the
-// connection comes all the same, either way, and what is held is bounded.
+// TestStuckStreams fills all streams of a peer, with and without posted memory. Frames still go
+// over the connection in both directions, and the memory that is held is bounded.
 func TestStuckStreams(t *testing.T) {
 	t.Parallel()
 	a, b := transports(t)
@@ -77,8 +77,8 @@ func TestStuckStreams(t *testing.T) {
 	}
 }
 
-// TestAnythingBelowFrames has a peer send any frames of yamux, cut off anywhere: who reads what it opens hears of the end at the latest when
-// the connection ends, and no stream counts for more than one.
+// TestAnythingBelowFrames lets a peer send any frames of yamux, and ends the connection anywhere.
+// All reads of its streams return when the connection ends, or earlier, and no stream counts twice.
 func TestAnythingBelowFrames(t *testing.T) {
 	t.Parallel()
 	rapid.Check(t, func(t *rapid.T) {

@@ -16,9 +16,9 @@ import (
 // PeerStream is a stream that the peer has opened. One goroutine reads it.
 type PeerStream interface {
 	io.ReadWriteCloser
-	// Post gives memory for the next bytes to come, behind what was posted before. Nobody else may use
-	// that memory until all of it has been filled. If the transfer ends earlier, nobody may ever use
-	// it again.
+	// Post gives memory for the next bytes to come, behind what was posted before. Nobody else may
+	// use that memory until all of it has been filled. If the transfer ends earlier, nobody may
+	// ever use it again.
 	Post(b []byte)
 	// Came waits until all of what was posted first is filled; the next one is the first then. When
 	// the stream or ctx ends before that, it returns an error and how many bytes have come.
@@ -27,11 +27,12 @@ type PeerStream interface {
 	Drop()
 }
 
-// inStream is the receiving half of a stream that the peer has opened. It bypasses yamux, which would
-// read the bytes into a buffer of its own, keep that locked while it waits for the rest of a frame,
-// and copy them twice. Here the bodies of frames are read from the connection right into the memory
-// that is for them. Everything else stays with yamux, and what goes over the connection is its
-// protocol. As yamux sees frames without bodies, it is inStream that grants the peer its window.
+// inStream is the receiving half of a stream that the peer has opened. It bypasses yamux, which
+// would read the bytes into a buffer of its own, keep that locked while it waits for the rest of a
+// frame, and copy them twice. Here the bodies of frames are read from the connection right into the
+// memory that is for them. Everything else stays with yamux, and what goes over the connection is
+// its protocol. As yamux sees frames without bodies, it is inStream that grants the peer its
+// window.
 type inStream struct {
 	conn    *watchedConn  // immutable: window updates go there
 	id      uint32        // immutable
@@ -71,8 +72,8 @@ func (s *inStream) expect(n uint32) error {
 	return nil
 }
 
-// room returns memory for the next bytes, at most n; nil if there is none. The caller calls read when
-// it has read into it.
+// room returns memory for the next bytes, at most n; nil if there is none. The caller calls read
+// when it has read into it.
 func (s *inStream) room(n uint32) []byte {
 	s.mu.Lock()
 	defer s.mu.Unlock()

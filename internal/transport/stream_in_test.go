@@ -15,7 +15,7 @@ import (
 	"pgregory.net/rapid"
 )
 
-// scriptConn gives out bytes in pieces of given sizes, and keeps what is written.
+// scriptConn returns bytes in pieces of given sizes, and records what is written.
 type scriptConn struct {
 	net.Conn
 	bytes   []byte
@@ -39,9 +39,10 @@ func (c *scriptConn) Write(p []byte) (int, error) {
 
 func (c *scriptConn) Close() error { return nil }
 
-// TestPastYamux has frames of several streams come in pieces of any size: yamux gets those of the stream of frames as they are, and of
-// the peer's streams the headers; whatever was posted there or not, their bodies come in order.
-func TestPastYamux(t *testing.T) {
+// TestBypass lets frames of several streams come in pieces of any size. yamux receives the stream
+// of frames unchanged, and of the peer's streams the headers. Their bodies come in order, with and
+// without posted memory.
+func TestBypass(t *testing.T) {
 	t.Parallel()
 	rapid.Check(t, func(t *rapid.T) {
 		random := rand.New(rand.NewPCG(rapid.Uint64().Draw(t, "seed"), 0))
@@ -127,8 +128,8 @@ func TestPastYamux(t *testing.T) {
 	})
 }
 
-// TestPeerStreamEnds shows what ends a stream of the peer's: whoever reads it hears of that, whatever the peer does, and of nothing that
-// is no end to yamux, which would keep the stream.
+// TestPeerStreamEnds shows what ends a stream of the peer: exactly what yamux takes for an end, or
+// yamux would keep a stream that has ended here.
 func TestPeerStreamEnds(t *testing.T) {
 	t.Parallel()
 	const closes, resets, goAway = 4, 8, 3
@@ -165,8 +166,9 @@ func TestPeerStreamEnds(t *testing.T) {
 	}
 }
 
-// TestFaultStays shows that nothing is read behind a breach of the protocol: yamux reads on where what it drops is cut off.
-func TestFaultStays(t *testing.T) {
+// TestBreachStays shows that nothing is read behind a breach of the protocol. yamux would read on
+// where what it drops is cut off.
+func TestBreachStays(t *testing.T) {
 	t.Parallel()
 	conn := &scriptConn{sizes: func() int { return yamuxHeader }}
 	conn.bytes = append(yamuxFrame(yamuxTypePing, 1, 0, 1), yamuxFrame(yamuxTypeWindow, yamuxFlagOpen, 3, 0)...)
@@ -178,7 +180,7 @@ func TestFaultStays(t *testing.T) {
 	}
 }
 
-// TestPeerStreamWindow shows what the peer is told that it may send, and that it may not send more.
+// TestPeerStreamWindow shows how much the peer is granted, and that sending more is an error.
 func TestPeerStreamWindow(t *testing.T) {
 	t.Parallel()
 	conn := &scriptConn{sizes: func() int { return 1 << 20 }}

@@ -11,10 +11,10 @@ import (
 	"time"
 )
 
-// outStream is a stream for files that this side has opened. What it sends bypasses yamux, which would
-// copy it and hand it to another goroutine: here the goroutine that sends a file writes it to the
-// connection, while the processor still has it in its cache. Everything else stays with yamux, and
-// what goes over the connection is its protocol. As yamux believes that nothing was sent on the
+// outStream is a stream for files that this side has opened. What it sends bypasses yamux, which
+// would copy it and hand it to another goroutine: here the goroutine that sends a file writes it to
+// the connection, while the processor still has it in its cache. Everything else stays with yamux,
+// and what goes over the connection is its protocol. As yamux believes that nothing was sent on the
 // stream, it is outStream that keeps the peer's window. One goroutine writes.
 type outStream struct {
 	net.Conn // yamux's stream, for what comes back and for the end; set by the goroutine that opened it
@@ -57,8 +57,8 @@ func (s *outStream) Write(p []byte) (int, error) {
 	return sent, nil
 }
 
-// reserve waits until at least one byte may be sent. It returns how many of n may, and takes them from
-// the window.
+// reserve waits until at least one byte may be sent. It returns how many of n may, and takes them
+// from the window.
 func (s *outStream) reserve(n int) (int, error) {
 	for {
 		some, err := s.reserveNow(n)

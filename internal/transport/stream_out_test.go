@@ -30,8 +30,8 @@ func ownStream(t *testing.T, c *watchedConn, id uint32) *outStream {
 	return c.own.stream(id, back)
 }
 
-// TestOwnStreamWindow has more to send than the peer takes: what is sent waits for the peer, and for nothing that it says of other
-// streams; a deadline ends the wait, and so does the end of the connection.
+// TestOwnStreamWindow sends more than the peer takes. Write waits for a window update of its own
+// stream; a deadline ends the wait, and so does the end of the connection.
 func TestOwnStreamWindow(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -112,7 +112,8 @@ func TestOwnStreamWindow(t *testing.T) {
 	})
 }
 
-// TestOwnStreamReset has the peer reset a stream on which somebody waits to send: that one hears of it, and nobody else does.
+// TestOwnStreamReset lets the peer reset a stream on which a Write waits. That Write returns, and
+// no other.
 func TestOwnStreamReset(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -157,8 +158,8 @@ func TestOwnStreamReset(t *testing.T) {
 	})
 }
 
-// TestOwnStreamsToYamux sends over several streams at once to a side that has nothing but yamux, which counts what comes: all of
-// it comes, in order, and what goes over the stream of frames in between.
+// TestOwnStreamsToYamux sends over several streams at once, and frames in between, to a side that
+// has plain yamux. Everything comes, in order.
 func TestOwnStreamsToYamux(t *testing.T) {
 	t.Parallel()
 	near, far := testkit.TCPPair(t)
@@ -205,7 +206,8 @@ func TestOwnStreamsToYamux(t *testing.T) {
 	}
 }
 
-// resetSession opens streams as yamux does those that the peer resets before they are opened: nothing says on the connection that they are.
+// resetSession opens streams as yamux does when the peer resets them before they are opened:
+// nothing about them goes over the connection.
 type resetSession struct {
 	Session
 
@@ -220,7 +222,8 @@ func (s resetSession) Open() (net.Conn, error) {
 	return c, err
 }
 
-// TestOwnStreamResetEarly has the peer reset a stream that it knows will be opened: that is an error.
+// TestOwnStreamResetEarly lets the peer reset the stream that will be opened next: opening it is an
+// error.
 func TestOwnStreamResetEarly(t *testing.T) {
 	t.Parallel()
 	a, _ := transports(t)
@@ -230,8 +233,8 @@ func TestOwnStreamResetEarly(t *testing.T) {
 	}
 }
 
-// TestOpenedOurs has the peer open a stream under the number of this side's next: yamux would put the one in the place of the other, and who
-// reads that one would never hear of the end.
+// TestOpenedOurs lets the peer open a stream under the number that this side uses next. yamux would
+// replace one with the other, and whoever reads the first would wait forever.
 func TestOpenedOurs(t *testing.T) {
 	t.Parallel()
 	for _, tt := range []struct {
@@ -253,9 +256,9 @@ func TestOpenedOurs(t *testing.T) {
 	}
 }
 
-// TestWritePastFails has the connection take no more in the middle of a frame that yamux does not know: nothing else is written, and
-// whoever reads hears of the end.
-func TestWritePastFails(t *testing.T) {
+// TestWriteBypassFails lets the connection fail in the middle of a frame that bypasses yamux.
+// Nothing else is written, and the peer reads the end.
+func TestWriteBypassFails(t *testing.T) {
 	t.Parallel()
 	near, far := net.Pipe()
 	defer far.Close()

@@ -12,8 +12,8 @@ import (
 )
 
 // TestStreamsBothWays opens many streams from both sides at once. Some senders stop half way, some
-// receivers drop what they have posted. Nothing is left of any stream, and each side may open as many
-// as ever.
+// receivers drop what they have posted. Nothing is left of any stream, and each side may open as
+// many as ever.
 func TestStreamsBothWays(t *testing.T) {
 	t.Parallel()
 	a, b := transports(t)

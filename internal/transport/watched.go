@@ -70,8 +70,8 @@ func (c *watchedConn) SilentFor(now time.Time) time.Duration {
 	return now.Sub(c.start) - time.Duration(c.lastRead.Load())
 }
 
-// Read reads from the connection, notes the time, and checks what the peer asks of yamux. It returns
-// the bytes that are for yamux.
+// Read reads from the connection, notes the time, and checks what the peer asks of yamux. It
+// returns the bytes that are for yamux.
 func (c *watchedConn) Read(p []byte) (int, error) {
 	if breach := c.breach.Load(); breach != nil {
 		return 0, *breach // yamux reads on where what it drops is cut off
@@ -111,8 +111,8 @@ func (c *watchedConn) sift(p []byte, err error) (int, error) {
 	return n, err
 }
 
-// Write holds back the header of a data frame until its body comes. yamux writes from one goroutine,
-// and writes a data frame's body right behind its header.
+// Write holds back the header of a data frame until its body comes. yamux writes from one
+// goroutine, and writes a data frame's body right behind its header.
 func (c *watchedConn) Write(p []byte) (int, error) {
 	switch {
 	case c.held:
@@ -135,8 +135,9 @@ func (c *watchedConn) writeFrame(head, body []byte) (int, error) {
 	return c.writeWhole(head, body)
 }
 
-// writeBypass is writeFrame for a frame that is not from yamux. When it fails nobody knows how much of
-// the frame has gone out, so it ends the connection, as yamux does after an error of its own frames.
+// writeBypass is writeFrame for a frame that is not from yamux. When it fails nobody knows how much
+// of the frame has gone out, so it ends the connection, as yamux does after an error of its own
+// frames.
 func (c *watchedConn) writeBypass(head, body []byte) error {
 	c.lock <- struct{}{}
 	defer func() { <-c.lock }()
@@ -155,9 +156,9 @@ func (c *watchedConn) writeWhole(head, body []byte) (int, error) {
 	return n, err
 }
 
-// writeBoth writes a header and its body in as few system calls and records of TLS as possible. Over
-// TLS the header shares the first record with the start of the body; all records but the first are
-// full, and GatherConn joins them.
+// writeBoth writes a header and its body in as few system calls and records of TLS as possible.
+// Over TLS the header shares the first record with the start of the body; all records but the first
+// are full, and GatherConn joins them.
 func (c *watchedConn) writeBoth(head, body []byte) (int, error) {
 	c.joined = append(c.joined[:0], head...)
 	if tcp, plain := c.Conn.(*net.TCPConn); plain && len(body) > copyJoined {
