@@ -26,7 +26,7 @@ func TestRunUnderWaySaysSo(t *testing.T) {
 			t.Errorf("it ended with %v", err)
 		}
 		logged := log.String()
-		for _, part := range []string{"run report.size with an argument of 1048", "it was sent to server ", "which has not said yet that it has started"} {
+		for _, part := range []string{"run report.size with an argument of 1048", "it was sent to server ", "which has not reported yet that it has started"} {
 			if err != nil && !strings.Contains(err.Error(), part) {
 				t.Errorf("the error does not say %q: %v", part, err)
 			}

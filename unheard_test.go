@@ -146,7 +146,7 @@ func TestUnheardRunsOfANodeThatDrains(t *testing.T) {
 			})
 			drained := make(chan error, 1)
 			go func() { drained <- f.node.Drain(f.ctx) }()
-			f.eventuallyAt("the node is released", func(s schedule.Counts) bool { return s.Closing == 1 })
+			f.eventuallyAt("the node is released", func(s schedule.Counts) bool { return s.Releasing == 1 })
 			select {
 			case err := <-results:
 				t.Fatalf("a run has ended with %v", err)

@@ -9,40 +9,41 @@ import (
 	"github.com/discoro/discoro/wire"
 )
 
-// computation is a computation.
+// computation is what a client has submitted. It waits in the queue, becomes active, and closes.
 type computation struct {
-	number   uint64 // among those that became active; 0: it waits
-	submit   wire.Submit
-	filters  []filter
-	client   wire.Peer
-	zombie   time.Duration // it closes when idle for that long; 0: never
-	stirred  time.Time     // when something last ran, ended or was submitted
-	place    int           // in the queue, as the client was told
-	gone     bool          // the client is
-	closing  bool
-	reason   string    // it is closed because of that; empty when the client asked for it
-	closers  []closer  // who asked for it
-	waiting  runQueue  // runs that wait for a server
-	spreads  time.Time // until then servers that are not ready count, too; zero: none do
-	share    int       // of jobs, that a server may have until then; 0: any number
-	fresh    bool      // usable and expected are counted, and no server has come or gone since
-	counted  time.Time // when they were
-	usable   int       // servers that take jobs
-	expected int       // those, and the ones that are about to be ready
-	nodes    nodeHeap  // with at least one usable server, least loaded first
+	number     uint64      // counts those that became active; 0: it waits
+	submit     wire.Submit // as the client sent it
+	filters    []filter    // submit.Filters
+	client     wire.Peer
+	clientGone bool // the link to the client has ended
+	position   int  // in the queue, as the client was last notified; the first is 1
+
+	// While it is active:
+	zombie   time.Duration // it closes when it was idle for that long; 0: never
+	lastWork time.Time     // when a run last started, ended or was submitted, or a server changed
+	nodes    nodeHeap      // its nodes with at least one usable server, the least loaded first
+	waiting  runQueue      // its runs that wait for a server
+	spread   spread        // how its first runs are shared out
+
+	// While it is closing:
+	closing bool
+	reason  string   // why; empty when the client asked for it
+	closers []closer // who asked for it, and waits for the end
 }
 
+// closer is a peer that has asked for the end of a computation, and the call to answer then.
 type closer struct {
 	peer wire.Peer
 	call uint64
 }
 
-// Computations at a scheduler: they queue, one is active, and it closes when all its nodes have.
+// maxQueued bounds how many computations wait.
+const maxQueued = 10_000
 
-// submitted queues a computation.
+// submitted is a client's request to queue a computation.
 func (s *State) submitted(from wire.Peer, f *wire.Submit) {
-	known := func(c *computation) bool { return c.submit.Token == f.Token }
-	if s.active != nil && known(s.active) || slices.ContainsFunc(s.queue, known) {
+	same := func(c *computation) bool { return c.submit.Token == f.Token }
+	if s.active != nil && same(s.active) || slices.ContainsFunc(s.queue, same) {
 		s.reply(from, f.Call, Answer{Err: fmt.Errorf("the computation is there already: %w", fault.Exists)})
 		return
 	}
@@ -54,42 +55,43 @@ func (s *State) submitted(from wire.Peer, f *wire.Submit) {
 		s.reply(from, f.Call, Answer{Err: err})
 		return
 	}
-	s.queue = append(s.queue, &computation{submit: *f, filters: filters, client: from, zombie: s.zombiePeriod(from.ID, f.Zombie)})
+	s.queue = append(s.queue, &computation{
+		submit: *f, filters: filters, client: from, zombie: s.zombiePeriod(from.ID, time.Duration(f.Zombie)),
+	})
 	s.next()
-	s.tellPlaces()
+	s.notifyPositions()
 }
 
-// maxQueued bounds how many computations wait.
-const maxQueued = 10_000
-
-// checkSubmit says what is wrong with what a client asks for.
+// checkSubmit returns why a computation cannot be queued.
 func (s *State) checkSubmit(f *wire.Submit) error {
+	pulse, ping, zombie := time.Duration(f.Pulse), time.Duration(f.Ping), time.Duration(f.Zombie)
 	switch {
 	case s.leaving:
 		return fmt.Errorf("the scheduler is leaving, and takes no new computations: %w", fault.Rejected)
 	case len(s.queue) >= maxQueued:
 		return fmt.Errorf("%d computations wait already: %w", maxQueued, fault.Rejected)
-	case f.Pulse != 0 && (time.Duration(f.Pulse) < wire.LeastPulse || time.Duration(f.Pulse) > wire.MaxPulse):
-		return fmt.Errorf("a PulseInterval of %v is not between %v and %v: %w", time.Duration(f.Pulse), wire.LeastPulse, wire.MaxPulse, fault.Rejected)
-	case f.Zombie < 0:
-		return fmt.Errorf("a ZombiePeriod of %v is negative: %w", time.Duration(f.Zombie), fault.Rejected)
-	case f.Ping != 0 && time.Duration(f.Ping) < s.cfg.LeastPing:
-		return fmt.Errorf("a PingInterval of %v is less than %v: %w", time.Duration(f.Ping), s.cfg.LeastPing, fault.Rejected)
+	case pulse != 0 && (pulse < wire.LeastPulse || pulse > wire.MaxPulse):
+		return fmt.Errorf("a PulseInterval of %v is not between %v and %v: %w",
+			pulse, wire.LeastPulse, wire.MaxPulse, fault.Rejected)
+	case zombie < 0:
+		return fmt.Errorf("a ZombiePeriod of %v is negative: %w", zombie, fault.Rejected)
+	case ping != 0 && ping < s.cfg.LeastPing:
+		return fmt.Errorf("a PingInterval of %v is less than %v: %w", ping, s.cfg.LeastPing, fault.Rejected)
 	}
 	return nil
 }
 
-// tellPlaces tells the clients of the computations that wait where they are in the queue, when that has changed.
-func (s *State) tellPlaces() {
+// notifyPositions notifies the clients whose position in the queue has changed.
+func (s *State) notifyPositions() {
 	for i, c := range s.queue {
-		if c.place != i+1 {
-			c.place = i + 1
-			s.tell(c, &wire.Queued{Token: c.submit.Token, Position: c.place})
+		if c.position != i+1 {
+			c.position = i + 1
+			s.notify(c, &wire.Queued{Token: c.submit.Token, Position: c.position})
 		}
 	}
 }
 
-// next makes the first of the queue active when nothing is.
+// next makes the first computation of the queue active, if none is.
 func (s *State) next() {
 	if s.active != nil || len(s.queue) == 0 {
 		return
@@ -99,31 +101,31 @@ func (s *State) next() {
 	s.active = c
 	s.numbers++
 	c.number = s.numbers
-	c.stirred = s.now
-	s.watchIdle(c.zombie)
+	c.lastWork = s.now
+	s.wakeIn(c.zombie)
 	s.status(wire.StatusComputationScheduled, nil, nil, "")
 	s.reply(c.client, c.submit.Call, Answer{})
 	for _, n := range s.known {
 		s.reserve(n)
 	}
-	s.tellPlaces()
+	s.notifyPositions()
 }
 
-// closeAsked closes a computation for its client.
-func (s *State) closeAsked(from wire.Peer, f *wire.CloseComputation) {
+// closeRequested is a client's request to close a computation.
+func (s *State) closeRequested(from wire.Peer, f *wire.CloseComputation) {
 	for i, c := range s.queue {
 		if c.submit.Token == f.Token {
 			s.queue = slices.Delete(s.queue, i, i+1)
-			s.tell(c, &wire.Status{Token: f.Token, What: wire.StatusComputationClosed})
+			s.notify(c, &wire.Status{Token: f.Token, What: wire.StatusComputationClosed})
 			s.reply(c.client, c.submit.Call, Answer{Err: fmt.Errorf("closed while it was queued: %w", fault.Closed)})
 			s.reply(from, f.Call, Answer{})
-			s.tellPlaces()
+			s.notifyPositions()
 			return
 		}
 	}
 	c := s.active
 	if c == nil || c.submit.Token != f.Token {
-		s.reply(from, f.Call, Answer{})
+		s.reply(from, f.Call, Answer{}) // it has closed before
 		return
 	}
 	if f.Call != 0 {
@@ -132,7 +134,7 @@ func (s *State) closeAsked(from wire.Peer, f *wire.CloseComputation) {
 	s.closeActive("")
 }
 
-// closeActive tells every node to end the active computation.
+// closeActive begins to close the active computation: runs that wait end, and all nodes are released.
 func (s *State) closeActive(reason string) {
 	c := s.active
 	if c.closing {
@@ -145,20 +147,21 @@ func (s *State) closeActive(reason string) {
 	c.waiting = runQueue{}
 	for _, n := range s.known {
 		switch n.state {
-		case nodeIdle:
+		case nodeUnused:
 		case nodeReserved:
 			s.release(n)
-		case nodeReleased: // its servers need not wait for the client any longer
+		case nodeReleasing: // its servers need not wait for the client any longer
 			s.send(n.offer.Node, &wire.Release{Token: c.submit.Token, Over: true})
 		}
 	}
-	s.closedIfReleased()
+	s.endIfReleased()
 }
 
-// closedIfReleased ends the active computation once every node has released it, and goes on with the next.
-func (s *State) closedIfReleased() {
+// endIfReleased ends the active computation, if it is closing and no node serves it any more, and
+// makes the next one active.
+func (s *State) endIfReleased() {
 	c := s.active
-	if c == nil || !c.closing || s.closing > 0 {
+	if c == nil || !c.closing || s.releasing > 0 {
 		return
 	}
 	s.status(wire.StatusComputationClosed, nil, nil, c.reason)
@@ -169,26 +172,17 @@ func (s *State) closedIfReleased() {
 	s.next()
 }
 
-// loseClient ends the computations of a client that is gone.
+// loseClient closes the computations of a client whose link has ended.
 func (s *State) loseClient(id wire.ID, reason string) {
 	s.queue = slices.DeleteFunc(s.queue, func(c *computation) bool { return c.client.ID == id })
-	s.tellPlaces()
+	s.notifyPositions()
 	c := s.active
 	if c == nil {
 		return
 	}
 	c.closers = slices.DeleteFunc(c.closers, func(by closer) bool { return by.peer.ID == id })
 	if c.client.ID == id {
-		c.gone = true
+		c.clientGone = true
 		s.closeActive("the client is gone: " + reason)
 	}
-}
-
-// Intervals returns what the active computation asks for: how often all that take part in it give
-// signs of life, and how often nodes are looked for; 0: nothing.
-func (s *State) Intervals() (pulse, ping time.Duration) {
-	if s.active == nil {
-		return 0, 0
-	}
-	return time.Duration(s.active.submit.Pulse), time.Duration(s.active.submit.Ping)
 }

@@ -3,8 +3,9 @@ package schedule
 import (
 	"testing"
 
-	"github.com/discoro/discoro/wire"
 	"github.com/google/go-cmp/cmp"
+
+	"github.com/discoro/discoro/wire"
 )
 
 // TestSchedStateForOperators shows a state as an operator sees it, and has the scheduler leave.
@@ -40,5 +41,5 @@ h:1001 ()     1     2 of 2 servers ready
 	if !b.state.IsOver() {
 		t.Error("it is not over")
 	}
-	see("nothing is active, and nothing new is taken\nnode, server  jobs  state\nh:1001 ()     0     not used: it is starting fresh servers\n")
+	see("nothing is active, and no new computation is accepted\nnode, server  jobs  state\nh:1001 ()     0     not used: it is restarting its servers\n")
 }

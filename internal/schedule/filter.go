@@ -9,59 +9,61 @@ import (
 	"github.com/discoro/discoro/wire"
 )
 
-// Bounds of what a scheduler takes.
+// Bounds of the filters that a scheduler accepts.
 const (
-	maxFilters = 1024
-	maxPattern = 1024
-	maxSteps   = 1 << 16 // instructions of all patterns: a short one can have a hundred thousand
+	maxFilters = 1024    // filters of a computation
+	maxPattern = 1024    // bytes of a pattern
+	maxSteps   = 1 << 16 // instructions of all patterns: a short pattern can have a hundred thousand
 )
 
-// filter is a wire.NodeFilter that is ready to be used.
+// filter is a compiled wire.NodeFilter.
 type filter struct {
 	wire.NodeFilter
 
 	addr, platform *regexp.Regexp
 }
 
-// CheckFilters returns what is wrong with the filters of a computation, if anything is. The text
-// names the field of discoro.ComputationConfig.
+// CheckFilters returns what is wrong with the filters of a computation; nil when nothing is. The
+// error names the field of discoro.ComputationConfig.
 func CheckFilters(filters []wire.NodeFilter) error {
 	_, err := compileFilters(filters)
 	return err
 }
 
-// compileFilters makes filters ready, or says which is wrong.
+// compileFilters compiles the filters of a computation.
 func compileFilters(filters []wire.NodeFilter) ([]filter, error) {
 	if len(filters) > maxFilters {
-		return nil, fmt.Errorf("discoro: ComputationConfig.NodeFilters: %d, at most %d can be used", len(filters), maxFilters)
+		return nil, fmt.Errorf("discoro: ComputationConfig.NodeFilters: %d, at most %d can be used",
+			len(filters), maxFilters)
 	}
-	ready := make([]filter, len(filters))
+	compiled := make([]filter, len(filters))
 	left := maxSteps
 	for i, f := range filters {
 		wrong := func(field string, err error) error {
 			return fault.Because(err, "ComputationConfig.NodeFilters[%d].%s", i, field)
 		}
 		var err error
-		ready[i].NodeFilter = f
-		if ready[i].addr, err = compilePattern("^(?:", f.Addr, ")", &left); err != nil {
+		compiled[i].NodeFilter = f
+		if compiled[i].addr, err = compilePattern("^(?:", f.Addr, ")", &left); err != nil {
 			return nil, wrong("Addr", err)
 		}
-		if ready[i].platform, err = compilePattern("(?i:", f.Platform, ")", &left); err != nil {
+		if compiled[i].platform, err = compilePattern("(?i:", f.Platform, ")", &left); err != nil {
 			return nil, wrong("Platform", err)
 		}
 		if f.CPUs < 0 {
 			return nil, wrong("CPUs", fmt.Errorf("%d is negative", f.CPUs))
 		}
 	}
-	return ready, nil
+	return compiled, nil
 }
 
-// compilePattern takes what the pattern has of instructions off left.
+// compilePattern compiles a pattern between before and after. It subtracts the pattern's instructions
+// from left, and fails when none are left.
 func compilePattern(before, pattern, after string, left *int) (*regexp.Regexp, error) {
 	if len(pattern) > maxPattern {
 		return nil, fmt.Errorf("a pattern of %d bytes, at most %d can be used", len(pattern), maxPattern)
 	}
-	parsed, err := syntax.Parse(pattern, syntax.Perl) // by itself, for the error's text
+	parsed, err := syntax.Parse(pattern, syntax.Perl) // alone: it may not end the group around it
 	if err != nil {
 		return nil, err
 	}
@@ -75,7 +77,8 @@ func compilePattern(before, pattern, after string, left *int) (*regexp.Regexp, e
 	return regexp.Compile(before + pattern + after)
 }
 
-// filterOut says why the filters do not let a node be used; empty when they do. host is its bare address.
+// filterOut returns why the filters exclude a node; empty when they do not. The first filter whose
+// address matches host, the node's bare address, decides.
 func filterOut(filters []filter, host string, o *wire.Offer) string {
 	for i := range filters {
 		f := &filters[i]

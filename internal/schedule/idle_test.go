@@ -155,7 +155,7 @@ func TestZombiePeriods(t *testing.T) {
 		{time.Minute, time.Second, time.Second, time.Second},
 	} {
 		s := New(Config{Self: own, Zombies: PeriodsOf(tt.cfg, usual)})
-		if o, e := s.zombiePeriod(own, int64(tt.asked)), s.zombiePeriod(other, int64(tt.asked)); o != tt.own || e != tt.others {
+		if o, e := s.zombiePeriod(own, tt.asked), s.zombiePeriod(other, tt.asked); o != tt.own || e != tt.others {
 			t.Errorf("scheduler %v, computation %v: %v for its own and %v for others, want %v and %v", tt.cfg, tt.asked, o, e, tt.own, tt.others)
 		}
 	}

@@ -9,28 +9,29 @@ import (
 	"github.com/discoro/discoro/wire"
 )
 
-// job is a run that was sent to a server, and has not ended.
+// job is a run that was sent to a server. Until it ends it is in State.jobs and in the list of its
+// server; then, until its client knows of it, in server.unheard.
 type job struct {
 	id         wire.JobID
-	fn         string
+	fn         string // the function's name
 	server     *server
-	prev, next *job // at that server
+	prev, next *job // in the list of the server's jobs
 }
 
-// book counts a job at its server, and forget no longer.
-func (s *State) book(j *job) {
+// addJob records a job, and counts it at its server.
+func (s *State) addJob(j *job) {
 	s.jobs[j.id] = j
 	if j.next = j.server.jobs; j.next != nil {
 		j.next.prev = j
 	}
 	j.server.jobs = j
-	s.stir(j.server.node)
+	s.noteWork(j.server.node)
 	s.active.nodes.addLoad(j.server, 1)
 }
 
-func (s *State) forget(j *job) {
+// removeJob removes a job that has ended, and no longer counts it at its server.
+func (s *State) removeJob(j *job) {
 	delete(s.jobs, j.id)
-	defer func() { j.next, j.prev = nil, nil }()
 	if j.next != nil {
 		j.next.prev = j.prev
 	}
@@ -39,47 +40,53 @@ func (s *State) forget(j *job) {
 	} else {
 		j.server.jobs = j.next
 	}
-	s.stir(j.server.node)
+	j.next, j.prev = nil, nil // j may live on in server.unheard: it must not keep others alive
+	s.noteWork(j.server.node)
 	s.active.nodes.addLoad(j.server, -1)
 }
 
-// freed takes a server's word that a job has ended there, and perhaps that the client knows.
+// freed is a server's report that a job has ended there. With heard, the client knows.
 func (s *State) freed(from wire.ID, id wire.JobID, heard bool) {
 	j := s.jobs[id]
 	if j == nil || j.server.info.Peer.ID != from {
 		return
 	}
 	sv := j.server
-	s.forget(j)
+	s.removeJob(j)
 	if !heard {
-		sv.ended = append(sv.ended, j)
+		sv.unheard = append(sv.unheard, j)
 	}
-	s.releaseIfLeft(sv.node)
-	if sv.load == 0 && s.active.share > 0 {
-		s.moved = true // it may have more than its share
+	s.releaseIfDrained(sv.node)
+	if sv.load == 0 && s.active.spread.share > 0 {
+		s.retry = true // a server with nothing to do may get more than its share
 	}
-	if len(sv.ended) > maxUnheard && s.servers[from] == sv {
-		s.loseServer(sv, fmt.Sprintf("of %d jobs that have ended there its client has not heard", len(sv.ended)))
+	if len(sv.unheard) > maxUnheard && s.servers[from] == sv {
+		s.loseServer(sv, fmt.Sprintf("its client has not heard of %d jobs that have ended there", len(sv.unheard)))
 	}
 }
 
-// maxUnheard bounds the jobs that are kept of one server because the client may not know of them.
+// maxUnheard bounds the jobs of one server that are kept because the client may not know of them.
 const maxUnheard = 1 << 20
 
-// heard takes a server's word of how many more jobs that have ended there the client knows; of none: that files come.
+// heard is a server's report of how many more of the jobs that have ended there the client knows.
+// With 0 jobs it says that files arrive there: the server is not idle.
 func (s *State) heard(from wire.ID, f *wire.Heard) {
-	if sv := s.servers[from]; sv != nil && s.active != nil && s.active.submit.Token == f.Token {
-		if f.Jobs == 0 {
-			s.stir(sv.node)
-		}
-		sv.ended = slices.Delete(sv.ended, 0, int(min(f.Jobs, uint64(len(sv.ended)))))
+	sv := s.servers[from]
+	if sv == nil || s.active == nil || s.active.submit.Token != f.Token {
+		return
 	}
+	if f.Jobs == 0 {
+		s.noteWork(sv.node)
+	}
+	known := int(min(f.Jobs, uint64(len(sv.unheard))))
+	sv.unheard = slices.Delete(sv.unheard, 0, known)
 }
 
-// endedWith is how a job ended whose server is no more, and has not said itself. A server that closed has terminated it.
+// endedWith returns the error of a job whose server has gone without reporting its end. A server that
+// closed has terminated the job. The kind is that of the server's last Status.
 func (s *State) endedWith(j *job, kind uint8, reason string) error {
 	if kind == wire.StatusServerClosed {
-		text := fmt.Sprintf("discoro: %s: terminated, as server %v closed", j.fn, at(j.server.info.Peer))
+		text := fmt.Sprintf("discoro: %s: terminated, as server %v closed", j.fn, locationOf(j.server.info.Peer))
 		if reason != "" {
 			text += ": " + reason
 		}
@@ -88,7 +95,8 @@ func (s *State) endedWith(j *job, kind uint8, reason string) error {
 	return s.lost(j, reason)
 }
 
-// unheardWith is how a job ended whose server is no more, and which its client has not heard of.
+// unheardWith returns the error of a job that has ended at a server that has gone since, for a client
+// that has not heard of it.
 func (s *State) unheardWith(j *job, kind uint8, reason string) error {
 	if kind == wire.StatusServerClosed {
 		text := "it has closed, and its client has not heard of the run"
@@ -100,6 +108,7 @@ func (s *State) unheardWith(j *job, kind uint8, reason string) error {
 	return s.lost(j, reason)
 }
 
+// lost returns the error of a job whose server is lost.
 func (s *State) lost(j *job, reason string) error {
 	cause := fault.New(cmp.Or(reason, fault.Disconnected.Error()), fault.Disconnected)
 	return s.cfg.Lost(j.server.info.Peer, j.fn, cause)

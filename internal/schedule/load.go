@@ -1,13 +1,12 @@
 package schedule
 
-import (
-	"container/heap"
-)
+import "container/heap"
 
-// nodeHeap holds the nodes with usable servers, the least loaded first.
+// nodeHeap holds the nodes with usable servers, the least loaded first: those with the fewest jobs
+// for each usable server.
 type nodeHeap []*node
 
-// lessLoaded compares the jobs a usable server, without dividing.
+// lessLoaded compares jobs for each usable server, without a division.
 func lessLoaded(a, b *node) bool {
 	return a.load*b.usable < b.load*a.usable
 }
@@ -19,14 +18,14 @@ func (h nodeHeap) Swap(i, j int) {
 	h[i].index, h[j].index = i, j
 }
 
-// Push is for package heap.
+// Push implements heap.Interface.
 func (h *nodeHeap) Push(x any) {
 	n, _ := x.(*node)
 	n.index = len(*h)
 	*h = append(*h, n)
 }
 
-// Pop is for package heap.
+// Pop implements heap.Interface.
 func (h *nodeHeap) Pop() any {
 	old := *h
 	n := old[len(old)-1]
@@ -65,7 +64,7 @@ func (h *nodeHeap) remove(sv *server) {
 	}
 }
 
-// addLoad counts jobs at a server.
+// addLoad adds to the number of jobs at a server, whether or not it is usable.
 func (h *nodeHeap) addLoad(sv *server, jobs int) {
 	sv.load += jobs
 	sv.node.load += jobs
@@ -87,14 +86,14 @@ func (h serverHeap) Swap(i, j int) {
 	h[i].index, h[j].index = i, j
 }
 
-// Push is for package heap.
+// Push implements heap.Interface.
 func (h *serverHeap) Push(x any) {
 	sv, _ := x.(*server)
 	sv.index = len(*h)
 	*h = append(*h, sv)
 }
 
-// Pop is for package heap.
+// Pop implements heap.Interface.
 func (h *serverHeap) Pop() any {
 	old := *h
 	sv := old[len(old)-1]

@@ -3,9 +3,10 @@ package schedule
 import (
 	"time"
 
+	"pgregory.net/rapid"
+
 	"github.com/discoro/discoro/internal/fault"
 	"github.com/discoro/discoro/wire"
-	"pgregory.net/rapid"
 )
 
 // What the peers of a world do, one move a method.
@@ -181,7 +182,7 @@ func (w *world) run(t *rapid.T) {
 		}
 	case 1:
 		if n, ok := pickFrom(w, w.nodes, always); ok {
-			j.where = wire.Where{Node: at(n.peer)}
+			j.where = wire.Where{Node: locationOf(n.peer).String()}
 		}
 	}
 	id := wire.JobID{Client: c.peer.ID, Seq: uint64(w.next())}
@@ -216,7 +217,7 @@ func (w *world) jobEnds(*rapid.T) {
 	if j.ends == 0 { // else the scheduler has given it up, and the server comes late
 		j.ends++
 		j.unheard = true
-		sv.ended = append(sv.ended, id)
+		sv.unheard = append(sv.unheard, id)
 		if _, ok := w.usable[sv.peer.ID]; ok {
 			w.usable[sv.peer.ID]--
 		}
@@ -225,14 +226,14 @@ func (w *world) jobEnds(*rapid.T) {
 }
 
 func (w *world) clientHears(t *rapid.T) {
-	sv, ok := pickFrom(w, w.servers, func(sv *worldServer) bool { return len(sv.ended) > 0 })
+	sv, ok := pickFrom(w, w.servers, func(sv *worldServer) bool { return len(sv.unheard) > 0 })
 	if !ok {
 		return
 	}
-	n := rapid.IntRange(1, len(sv.ended)).Draw(t, "jobs")
-	for _, id := range sv.ended[:n] {
+	n := rapid.IntRange(1, len(sv.unheard)).Draw(t, "jobs")
+	for _, id := range sv.unheard[:n] {
 		w.jobs[id].unheard = false
 	}
-	sv.ended = sv.ended[n:]
+	sv.unheard = sv.unheard[n:]
 	w.feed(sv.peer, &wire.Heard{Token: sv.token, Jobs: uint64(n)})
 }

@@ -9,90 +9,114 @@ import (
 	"github.com/discoro/discoro/wire"
 )
 
-// node is a node.
+// node is a node that the scheduler has a link to.
 type node struct {
-	addr    string // its location: how statuses name it
-	host    string // the host in addr
-	offer   wire.Offer
-	state   nodeState
-	why     string // it is not used
-	trouble string // with its servers, since the last one was ready
-	servers []*server
-	ready   serverHeap   // its initialized servers, the least loaded first
-	load    int          // jobs at its servers
-	usable  int          // its initialized servers
-	index   int          // in the active computation's heap; -1 when it is not there
-	told    *computation // whose client was told NodeDiscovered
-	ignored *computation // whose client was told NodeIgnore, because of why
-	left    *computation // which it has closed by its own decision, or idled out of: it is not asked to serve that again
-	idled   string       // it is released because of that: nothing ran there
-	stirred time.Time    // when something last did
-	resting bool         // it has closed for us, and will offer itself again in a moment
-	met     bool         // it has said of servers since it was reserved
-	begun   bool         // NodeInitialized was told
+	addr  string     // its location, as statuses name it
+	host  string     // the host of addr
+	offer wire.Offer // what it said last about itself
+	state nodeState
+
+	// Until the node serves again:
+	why        string // why it is not used
+	restarting bool   // it has just served, and will offer itself again in a moment
+
+	// While it serves the active computation:
+	servers     []*server
+	ready       serverHeap // the usable servers, the least loaded first
+	usable      int        // how many they are
+	load        int        // jobs at its servers
+	index       int        // in the computation's nodeHeap; -1: not in it
+	answered    bool       // it has announced a server since it was reserved
+	initialized bool       // the client was sent NodeInitialized
+	trouble     string     // what is wrong with its servers, since the last one became ready
+	lastWork    time.Time  // when a run last started or ended there, or a server changed
+	idleReason  string     // why it is released, when that is because nothing ran there
+
+	// A computation that was active at the time of an event, which must not happen twice to it:
+	announced *computation // its client was sent NodeDiscovered
+	ignored   *computation // its client was sent NodeIgnore, because of why
+	left      *computation // the node has left it by itself, or for idleness: it is not asked again
 }
 
+// nodeState says what a node does for the active computation.
 type nodeState uint8
 
 const (
-	nodeIdle     nodeState = iota // not used
-	nodeReserved                  // serves the active computation
-	nodeReleased                  // was told to close, and has not said that it did
+	nodeUnused    nodeState = iota // nothing
+	nodeReserved                   // it was sent a Reserve, and serves
+	nodeReleasing                  // it was sent a Release, and has not sent Released
 )
 
-// offered takes what a node says of itself. Who it is, its link says.
+// takesJobs reports whether jobs may be sent to servers of n.
+func (n *node) takesJobs() bool { return n.state == nodeReserved && !n.offer.Leaving }
+
+// settingUp returns how many servers of n are not ready yet.
+func (n *node) settingUp() int {
+	count := 0
+	for _, sv := range n.servers {
+		if sv.state == serverSettingUp {
+			count++
+		}
+	}
+	return count
+}
+
+// offered records what a node says about itself. The node's identity is that of its link.
 func (s *State) offered(from wire.Peer, f *wire.Offer) {
 	n := s.nodes[from.ID]
 	if n == nil {
-		n = &node{index: -1, addr: at(from), host: from.Host}
+		n = &node{index: -1, addr: locationOf(from).String(), host: from.Host}
 		s.nodes[from.ID] = n
 		s.known = append(s.known, n)
 	}
-	if n.offer.Leaving != f.Leaving && n.state == nodeReserved {
-		defer s.nodeLeaves(n) // or does no longer
-	}
-	n.offer, n.resting = *f, false
+	leavingChanged := n.state == nodeReserved && n.offer.Leaving != f.Leaving
+	n.offer, n.restarting = *f, false
 	n.offer.Node = from
 	s.reserve(n)
+	if leavingChanged {
+		s.leavingChanged(n)
+	}
 }
 
-// reserve makes the active computation use n, if it can.
+// reserve has n serve the active computation, if it can.
 func (s *State) reserve(n *node) {
 	c := s.active
-	if c == nil || c.closing || n.state != nodeIdle || n.left == c {
+	if c == nil || c.closing || n.state != nodeUnused || n.left == c {
 		return
 	}
-	if n.told != c {
-		n.told = c
+	if n.announced != c {
+		n.announced = c
 		s.status(wire.StatusNodeDiscovered, n, nil, "")
 	}
 	if why := s.unfit(n); why != "" {
-		news := !n.resting && (n.ignored != c || n.why != why)
-		if n.why = why; news {
+		isNew := n.ignored != c || n.why != why
+		n.why = why
+		if isNew && !n.restarting {
 			n.ignored = c
 			s.status(wire.StatusNodeIgnore, n, nil, why)
 		}
 		return
 	}
-	n.state, n.met, n.begun, n.why, n.trouble, n.idled = nodeReserved, false, false, "", "", ""
-	n.stirred = s.now
-	s.watchIdle(time.Duration(n.offer.Zombie))
-	s.send(n.offer.Node, &wire.Reserve{
-		Token: c.submit.Token, Client: c.client, Pulse: c.submit.Pulse,
-	})
+	n.state, n.why, n.idleReason = nodeReserved, "", ""
+	n.answered, n.initialized, n.trouble = false, false, ""
+	n.lastWork = s.now
+	s.wakeIn(time.Duration(n.offer.Zombie))
+	s.send(n.offer.Node, &wire.Reserve{Token: c.submit.Token, Client: c.client, Pulse: c.submit.Pulse})
 }
 
-// unfit says why a node cannot serve the active computation now; empty when it can.
+// unfit returns why n cannot serve the active computation now; empty when it can.
 func (s *State) unfit(n *node) string {
-	if missing := lacks(n.offer.Functions, s.active.submit.Functions); missing != "" {
+	submit := &s.active.submit
+	if missing := firstMissing(submit.Functions, n.offer.Functions); missing != "" {
 		return fmt.Sprintf("its program (%s) has not registered function %q", n.offer.Build, missing)
 	}
 	if why := filterOut(s.active.filters, n.host, &n.offer); why != "" {
 		return why
 	}
-	if p := s.active.submit.Pulse; p > 0 && n.offer.MaxPulse > 0 && (p < n.offer.MinPulse || p > n.offer.MaxPulse) {
+	least, most := n.offer.MinPulse, n.offer.MaxPulse
+	if p := submit.Pulse; p > 0 && most > 0 && (p < least || p > most) {
 		return fmt.Sprintf("the computation's PulseInterval is %v, and the node takes %v to %v",
-			time.Duration(p), time.Duration(n.offer.MinPulse), time.Duration(n.offer.MaxPulse))
+			time.Duration(p), time.Duration(least), time.Duration(most))
 	}
 	if !n.offer.Free {
 		return n.offer.Reason
@@ -100,8 +124,8 @@ func (s *State) unfit(n *node) string {
 	return ""
 }
 
-// lacks returns the first of want that is not in have, which is sorted.
-func lacks(have, want []string) string {
+// firstMissing returns the first of want that is not in have, which is sorted; empty when all are.
+func firstMissing(want, have []string) string {
 	for _, name := range want {
 		if _, ok := slices.BinarySearch(have, name); !ok {
 			return name
@@ -110,7 +134,7 @@ func lacks(have, want []string) string {
 	return ""
 }
 
-// availed passes on what a node that serves the active computation has to spare.
+// availed passes the spare memory, disk and CPU of a node on to the client that it serves.
 func (s *State) availed(from wire.Peer, f *wire.Avail) {
 	n := s.nodes[from.ID]
 	if n == nil || n.state != nodeReserved || f.Token != s.active.submit.Token {
@@ -119,27 +143,59 @@ func (s *State) availed(from wire.Peer, f *wire.Avail) {
 	n.offer.Memory, n.offer.Disk = f.Memory, f.Disk
 	a := *f
 	a.Node = n.addr
-	s.tell(s.active, &a)
+	s.notify(s.active, &a)
 }
 
-// released takes a node's word that its servers have closed, or that it refused to serve.
+// leavingChanged stops sending jobs to the servers of n when n has begun to leave, and resumes when
+// it stays after all.
+func (s *State) leavingChanged(n *node) {
+	for _, sv := range n.servers {
+		switch {
+		case sv.state != serverReady:
+		case n.offer.Leaving:
+			s.active.nodes.remove(sv)
+		case sv.index < 0:
+			s.active.nodes.add(sv)
+		}
+	}
+	s.retry = true
+	s.releaseIfDrained(n)
+}
+
+// releaseIfDrained releases a node that is leaving and has no jobs.
+func (s *State) releaseIfDrained(n *node) {
+	if n.offer.Leaving && n.load == 0 && n.state == nodeReserved {
+		s.release(n)
+	}
+}
+
+// release asks a node to end its service to the active computation.
+func (s *State) release(n *node) {
+	n.state = nodeReleasing
+	s.releasing++
+	s.send(n.offer.Node, &wire.Release{Token: s.active.submit.Token, Over: s.active.closing})
+}
+
+// released is a node's answer to a Release: all its servers have closed. A node that was not asked
+// has refused to serve, or has ended its service by itself.
 func (s *State) released(from wire.Peer, f *wire.Released) {
 	n := s.nodes[from.ID]
-	if n == nil || s.active == nil || f.Token != s.active.submit.Token || n.state == nodeIdle {
+	if n == nil || s.active == nil || f.Token != s.active.submit.Token || n.state == nodeUnused {
 		return
 	}
 	unasked := n.state == nodeReserved
-	refused := unasked && !n.met
-	if f.Reason == "" && n.offer.Leaving && !s.active.closing {
-		f.Reason = n.offer.Reason
+	refused := unasked && !n.answered
+	reason := f.Reason
+	if reason == "" && n.offer.Leaving && !s.active.closing {
+		reason = n.offer.Reason
 	}
-	reason := cmp.Or(f.Reason, n.idled, s.active.reason)
+	reason = cmp.Or(reason, n.idleReason, s.active.reason)
 	s.dropServers(n, wire.StatusServerClosed, reason)
-	n.offer.Free, n.offer.Reason, n.resting = false, reason, !unasked // until it offers itself again
-	if n.resting {
-		n.offer.Reason = "it is starting fresh servers"
+	n.offer.Free, n.offer.Reason, n.restarting = false, reason, !unasked // until its next Offer
+	if n.restarting {
+		n.offer.Reason = "it is restarting its servers"
 	}
-	n.why = cmp.Or(n.idled, n.offer.Reason)
+	n.why = cmp.Or(n.idleReason, n.offer.Reason)
 	switch {
 	case refused:
 		n.ignored = s.active
@@ -150,35 +206,32 @@ func (s *State) released(from wire.Peer, f *wire.Released) {
 	default:
 		s.status(wire.StatusNodeClosed, n, nil, reason)
 	}
-	s.nodeLeft(n)
+	s.serviceEnded(n)
 }
 
-// nodeLeft is idle, and the end of the computation when all its nodes are, the last of them because nothing ran there.
-func (s *State) nodeLeft(n *node) {
-	c := s.active
-	s.idle(n)
-	if n.idled != "" && s.active == c {
-		s.discardIdle(n.idled)
-	}
-}
-
-// idle books that a node serves the active computation no longer.
-func (s *State) idle(n *node) {
-	was := n.state
-	n.state, s.moved = nodeIdle, true
-	if was == nodeReleased {
-		s.closing--
-		s.closedIfReleased()
-	}
-}
-
+// loseNode forgets a node whose link has ended.
 func (s *State) loseNode(id wire.ID, n *node, reason string) {
 	delete(s.nodes, id)
 	s.known = slices.DeleteFunc(s.known, func(o *node) bool { return o == n })
-	if n.state == nodeIdle {
+	if n.state == nodeUnused {
 		return
 	}
 	s.dropServers(n, wire.StatusServerDisconnected, "its node is gone: "+reason)
 	s.status(wire.StatusNodeDisconnected, n, nil, reason)
-	s.nodeLeft(n)
+	s.serviceEnded(n)
+}
+
+// serviceEnded records that n no longer serves the active computation. That ends the computation
+// when it is closing and this was its last node, and closes it when all nodes have left for idleness.
+func (s *State) serviceEnded(n *node) {
+	c := s.active
+	wasReleasing := n.state == nodeReleasing
+	n.state, s.retry = nodeUnused, true
+	if wasReleasing {
+		s.releasing--
+		s.endIfReleased()
+	}
+	if n.idleReason != "" && s.active == c {
+		s.closeIfUnused(n.idleReason)
+	}
 }

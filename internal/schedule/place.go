@@ -8,22 +8,24 @@ import (
 	"github.com/discoro/discoro/wire"
 )
 
-// Which server a run goes to: the least loaded server of the least loaded node, in time that grows with the logarithm
-// of their number. Load is counted when a run is sent, not when the answer comes.
+// A run goes to the least loaded server of the least loaded node. Finding it takes a time that grows
+// with the logarithm of their numbers. A run counts from when it is sent, not from when the server
+// answers: otherwise a burst of runs would all go to one server.
 
-// run places a run, or lets it wait for a server.
+// run is a client's request for a run: it is sent to a server, or waits for one.
 func (s *State) run(from wire.Peer, f *wire.Run) {
 	c := s.active
 	if c == nil || c.submit.Token != f.Token || c.client.ID != from.ID || c.closing {
 		s.send(from, s.refused(f, fmt.Errorf("the computation is not active: %w", fault.Closed)))
 		return
 	}
-	s.stir(nil)
+	s.noteWork(nil)
 	if f.Job.Client != from.ID || s.jobs[f.Job] != nil || c.waiting.has(f.Job) {
-		s.send(from, s.refused(f, fmt.Errorf("the job's number is not the client's to give, or was given before: %w", fault.Rejected)))
+		err := fmt.Errorf("its job number belongs to another client, or is in use: %w", fault.Rejected)
+		s.send(from, s.refused(f, err))
 		return
 	}
-	s.setShare(1)
+	s.updateShare(1)
 	if s.place(f) {
 		return
 	}
@@ -34,76 +36,94 @@ func (s *State) run(from wire.Peer, f *wire.Run) {
 	c.waiting.add(f)
 }
 
-// place sends a run of the active computation to a server, or refuses it; it reports false when the run has to wait.
+// unrun takes back a run: one that waits here ends, and one that was sent to a server ends there if
+// it has not started.
+func (s *State) unrun(from wire.Peer, f *wire.Unrun) {
+	c := s.active
+	if c == nil || c.submit.Token != f.Token || c.client.ID != from.ID {
+		return
+	}
+	if run := c.waiting.remove(f.Job); run != nil {
+		s.refuse(run, fault.NoServer)
+		return
+	}
+	if j := s.jobs[f.Job]; j != nil {
+		s.send(j.server.info.Peer, &wire.Unstart{Token: f.Token, Job: f.Job})
+	}
+}
+
+// place sends a run of the active computation to a server, or refuses it. It returns false when the
+// run has to wait.
 func (s *State) place(f *wire.Run) bool {
-	sv, err := s.pick(&f.Where)
+	sv, ok, err := s.pick(&f.Where)
 	switch {
 	case err != nil:
 		s.refuse(f, err)
-	case sv == nil:
+	case !ok:
 		return false
 	default:
-		s.book(&job{id: f.Job, fn: f.Call.Func, server: sv})
+		s.addJob(&job{id: f.Job, fn: f.Call.Func, server: sv})
 		s.send(sv.info.Peer, &wire.Start{Token: f.Token, Job: f.Job, Lane: f.Lane, Call: f.Call})
 	}
 	return true
 }
 
-// placeWaiting looks again at the runs that wait, when servers came or went in this step.
+// placeWaiting places the runs that wait, when servers have changed in this event.
 func (s *State) placeWaiting() {
-	moved := s.moved
-	s.moved = false
-	if !moved || s.active == nil {
+	retry := s.retry
+	s.retry = false
+	if !retry || s.active == nil {
 		return
 	}
-	s.active.fresh = false
+	s.active.spread.countsValid = false
 	if s.active.waiting.len() == 0 {
 		return
 	}
-	s.setShare(0)
+	s.updateShare(0)
 	s.active.waiting.place(s.place)
 }
 
-func (s *State) refuse(f *wire.Run, err error) { s.tell(s.active, s.refused(f, err)) }
+// refuse ends a run of the active computation that never starts.
+func (s *State) refuse(f *wire.Run, err error) { s.notify(s.active, s.refused(f, err)) }
 
-// refused is how a run ends that never starts.
+// refused returns the end of a run that never starts.
 func (s *State) refused(f *wire.Run, err error) *wire.Done {
 	return &wire.Done{Token: f.Token, Job: f.Job, Outcome: *s.failed(fault.Because(err, "run %s", f.Call.Func))}
 }
 
-// pick chooses the server for a run; nil when it has to wait.
-func (s *State) pick(w *wire.Where) (*server, error) {
+// pick chooses the server for a run. It returns ok false when the run has to wait, and an error when
+// waiting would be in vain.
+func (s *State) pick(w *wire.Where) (sv *server, ok bool, err error) {
 	switch {
 	case w.Port != 0:
-		return s.pickServer(w)
+		return s.pickAt(location{w.Host, w.Port})
 	case w.Node != "":
-		return s.pickNode(w.Node)
+		return s.pickOfNode(w.Node)
 	case len(s.active.nodes) == 0:
-		return nil, nil //nolint:nilnil // it has to wait
+		return nil, false, nil
 	}
-	if sv := s.active.nodes[0].ready[0]; !s.holds(sv) {
-		return sv, nil
-	}
-	return nil, nil //nolint:nilnil // it has to wait
+	sv = s.active.nodes[0].ready[0]
+	return sv, !s.atShare(sv), nil
 }
 
-// pickServer finds the server at a location.
-func (s *State) pickServer(w *wire.Where) (*server, error) {
-	sv := s.places[place{w.Host, w.Port}]
+// pickAt is pick for the server at a location.
+func (s *State) pickAt(at location) (sv *server, ok bool, err error) {
+	sv = s.byLocation[at]
 	switch {
 	case sv == nil:
 	case !sv.node.takesJobs():
-		return nil, fmt.Errorf("server %v takes no new jobs: %s: %w", hostPort(w.Host, w.Port), cmp.Or(sv.node.idled, sv.node.offer.Reason), fault.NoServer)
+		why := cmp.Or(sv.node.idleReason, sv.node.offer.Reason)
+		return nil, false, fmt.Errorf("server %v takes no new jobs: %s: %w", at, why, fault.NoServer)
 	case sv.state == serverReady:
-		return sv, nil
+		return sv, true, nil
 	case sv.state == serverSettingUp:
-		return nil, nil //nolint:nilnil // it has to wait
+		return nil, false, nil
 	}
-	return nil, fmt.Errorf("no server %v serves the computation: %w", hostPort(w.Host, w.Port), fault.NotFound)
+	return nil, false, fmt.Errorf("no server %v serves the computation: %w", at, fault.NotFound)
 }
 
-// pickNode finds the least loaded server of the nodes that name stands for.
-func (s *State) pickNode(name string) (*server, error) {
+// pickOfNode is pick for the servers of a node, or of all nodes at a host.
+func (s *State) pickOfNode(name string) (sv *server, ok bool, err error) {
 	var best *node
 	found := false
 	for _, n := range s.known {
@@ -117,24 +137,9 @@ func (s *State) pickNode(name string) (*server, error) {
 	}
 	switch {
 	case best != nil:
-		return best.ready[0], nil
+		return best.ready[0], true, nil
 	case found:
-		return nil, nil //nolint:nilnil // it has to wait
+		return nil, false, nil
 	}
-	return nil, fmt.Errorf("no node %q serves the computation: %w", name, fault.NotFound)
-}
-
-// unrun takes back a run that waits, here or at its server.
-func (s *State) unrun(from wire.Peer, f *wire.Unrun) {
-	c := s.active
-	if c == nil || c.submit.Token != f.Token || c.client.ID != from.ID {
-		return
-	}
-	if run := c.waiting.remove(f.Job); run != nil {
-		s.refuse(run, fault.NoServer)
-		return
-	}
-	if j := s.jobs[f.Job]; j != nil {
-		s.send(j.server.info.Peer, &wire.Unstart{Token: f.Token, Job: f.Job})
-	}
+	return nil, false, fmt.Errorf("no node %q serves the computation: %w", name, fault.NotFound)
 }

@@ -6,8 +6,9 @@ import (
 	"testing"
 	"time"
 
-	"github.com/discoro/discoro/wire"
 	"pgregory.net/rapid"
+
+	"github.com/discoro/discoro/wire"
 )
 
 // world plays every peer of a scheduler at random: nodes, servers and clients whose links know no order among each
@@ -35,12 +36,12 @@ type worldNode struct {
 }
 
 type worldServer struct {
-	peer  wire.Peer
-	node  *worldNode
-	token wire.Token
-	said  bool // Ready
-	jobs  []wire.JobID
-	ended []wire.JobID // of which the client may not know
+	peer    wire.Peer
+	node    *worldNode
+	token   wire.Token
+	said    bool // Ready
+	jobs    []wire.JobID
+	unheard []wire.JobID // ended, and the client may not know
 }
 
 type worldClient struct {
@@ -217,7 +218,7 @@ func (w *world) checkChoice(j *worldJob, chosen *worldServer) {
 			if chosen.peer.Port != j.where.Port {
 				w.t.Fatalf("started at %v, not at port %d", peerName(chosen.peer), j.where.Port)
 			}
-		case j.where.Node != "" && at(chosen.node.peer) != j.where.Node:
+		case j.where.Node != "" && locationOf(chosen.node.peer).String() != j.where.Node:
 			w.t.Fatalf("started at a server of %v, not of %v", peerName(chosen.node.peer), j.where.Node)
 		case sv.node == chosen.node && n < w.usable[chosen.peer.ID]:
 			w.t.Fatalf("%v has %d jobs, %v has %d and was chosen", peerName(sv.peer), n, peerName(chosen.peer), w.usable[chosen.peer.ID])
@@ -251,7 +252,7 @@ func (w *world) bookStatus(to wire.Peer, f *wire.Status) {
 	c.told = append(c.told, told)
 	key := f.Node
 	if f.Server.Port != 0 {
-		key = at(f.Server)
+		key = locationOf(f.Server).String()
 	}
 	bad := ""
 	switch f.What {
@@ -341,13 +342,13 @@ func (w *world) check(t *rapid.T) {
 		if n.load != load || n.usable != usable || len(n.ready) != usable || (n.index >= 0) != (usable > 0) {
 			t.Fatalf("node %v: load %d, want %d; usable %d, want %d; index %d", n.addr, n.load, load, n.usable, usable, n.index)
 		}
-		if n.state == nodeReleased {
+		if n.state == nodeReleasing {
 			closing++
 		}
 		jobs += load
 	}
-	if len(s.jobs) != jobs || s.closing != closing {
-		t.Fatalf("%d jobs, %d at servers; %d nodes closing, want %d", len(s.jobs), jobs, s.closing, closing)
+	if len(s.jobs) != jobs || s.releasing != closing {
+		t.Fatalf("%d jobs, %d at servers; %d nodes closing, want %d", len(s.jobs), jobs, s.releasing, closing)
 	}
 	for i, c := range s.queue {
 		if wc := w.clients[c.client.ID]; wc == nil || wc.place != i+1 {
@@ -374,7 +375,7 @@ func (w *world) checkUnheard(t *rapid.T) {
 			continue
 		}
 		sv := s.servers[j.server.peer.ID]
-		if sv == nil || !slices.ContainsFunc(sv.ended, func(o *job) bool { return o.id == id }) {
+		if sv == nil || !slices.ContainsFunc(sv.unheard, func(o *job) bool { return o.id == id }) {
 			t.Fatalf("job %v has ended at %v, its client may not know, and nobody will tell", id.Seq, peerName(j.server.peer))
 		}
 	}

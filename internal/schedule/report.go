@@ -9,7 +9,8 @@ import (
 	"github.com/discoro/discoro/wire"
 )
 
-// report says in words what a computation waits for: its turn, or servers; or what one of its runs does, unless job is zero.
+// report returns in words what a computation waits for: to become active, or servers. Unless id is
+// zero, it returns why that run has not started.
 func (s *State) report(token wire.Token, id wire.JobID) string {
 	c := s.active
 	if c == nil || c.submit.Token != token {
@@ -20,10 +21,10 @@ func (s *State) report(token wire.Token, id wire.JobID) string {
 		return fmt.Sprintf("it is number %d in the scheduler's queue, behind a computation of %s", i+1, c.name())
 	}
 	if j := s.jobs[id]; j != nil {
-		return fmt.Sprintf("it was sent to server %v, which has not said yet that it has started", at(j.server.info.Peer))
+		return fmt.Sprintf("it was sent to server %v, which has not reported yet that it has started", locationOf(j.server.info.Peer))
 	}
 	if id != (wire.JobID{}) && !c.waiting.has(id) {
-		return fmt.Sprintf("it has not come to the scheduler at %v yet", s.cfg.At)
+		return fmt.Sprintf("it has not arrived at the scheduler at %v yet", s.cfg.At)
 	}
 	if len(s.known) == 0 {
 		return fmt.Sprintf("no node is known to the scheduler at %v: start one with that among its Peers", s.cfg.At)
@@ -38,24 +39,25 @@ func (s *State) report(token wire.Token, id wire.JobID) string {
 	return s.summary()
 }
 
-// mostNamed is how many nodes, and ways in which more of them are, a report tells of.
+// mostNamed bounds how many nodes, or groups of nodes, a report names.
 const mostNamed = 20
 
-// summary is report where there are too many nodes to name each: those of which the same is to be said are counted, and one is named.
+// summary describes the nodes when they are too many to name each. It groups those with the same
+// description, counts each group, and names one node of it. The largest groups come first.
 func (s *State) summary() string {
-	var said []string // in order
+	var texts []string // the keys of alike, as they were met
 	alike := map[string][]*node{}
 	for _, n := range s.known {
 		text := n.describe()
 		if alike[text] == nil {
-			said = append(said, text)
+			texts = append(texts, text)
 		}
 		alike[text] = append(alike[text], n)
 	}
-	slices.SortStableFunc(said, func(a, b string) int { return cmp.Compare(len(alike[b]), len(alike[a])) })
+	slices.SortStableFunc(texts, func(a, b string) int { return cmp.Compare(len(alike[b]), len(alike[a])) })
 	var parts []string
 	rest := len(s.known)
-	for _, text := range said[:min(len(said), mostNamed)] {
+	for _, text := range texts[:min(len(texts), mostNamed)] {
 		nodes := alike[text]
 		rest -= len(nodes)
 		who := "node " + nodes[0].addr
@@ -70,9 +72,9 @@ func (s *State) summary() string {
 	return strings.Join(parts, "; ")
 }
 
-// name says whose computation c is.
+// name returns whose computation c is.
 func (c *computation) name() string {
-	name := at(c.client)
+	name := locationOf(c.client).String()
 	if c.submit.Name != "" {
 		name = c.submit.Name + "@" + name
 	}
@@ -82,6 +84,7 @@ func (c *computation) name() string {
 	return name
 }
 
+// describe returns what n does, in words.
 func (n *node) describe() string {
 	trouble := ""
 	if n.trouble != "" {
@@ -92,19 +95,14 @@ func (n *node) describe() string {
 		if len(n.servers) == 0 {
 			return "reserved, its servers are starting" + trouble
 		}
-		text, setUp := fmt.Sprintf("%d of %d servers ready", n.usable, len(n.servers)), 0
-		for _, sv := range n.servers {
-			if sv.state == serverSettingUp {
-				setUp++
-			}
-		}
-		if setUp > 0 { // the computation's files may take long
-			text += fmt.Sprintf(", %d being set up", setUp)
+		text := fmt.Sprintf("%d of %d servers ready", n.usable, len(n.servers))
+		if count := n.settingUp(); count > 0 { // the computation's files may take long
+			text += fmt.Sprintf(", %d being set up", count)
 		}
 		return text + trouble
-	case nodeReleased:
+	case nodeReleasing:
 		return "closing"
-	case nodeIdle:
+	case nodeUnused:
 	}
 	switch {
 	case n.why != "":

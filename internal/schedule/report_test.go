@@ -21,6 +21,6 @@ func TestSchedStateReportOfARun(t *testing.T) {
 	b.run(1, wire.Where{})
 	report(1, b.state.report(token(1), wire.JobID{}))
 	b.up(1, 1, true, "s1: start 1")
-	report(1, "it was sent to server h:2001, which has not said yet that it has started")
-	report(2, "it has not come to the scheduler at h:7070 yet")
+	report(1, "it was sent to server h:2001, which has not reported yet that it has started")
+	report(2, "it has not arrived at the scheduler at h:7070 yet")
 }

@@ -8,30 +8,42 @@ import (
 	"github.com/discoro/discoro/wire"
 )
 
-// server is one server of a node.
+// server is one server of a node that serves the active computation.
 type server struct {
-	info  wire.ServerInfo
-	node  *node
-	state serverState
-	jobs  *job // the first of those that it runs
-	load  int  // how many they are
-	index int  // in the node's heap; -1 when it is not there
-
-	ended []*job // those that have ended there, of which the client may not know
+	info    wire.ServerInfo
+	node    *node
+	state   serverState
+	jobs    *job   // the first of the jobs that it runs
+	load    int    // how many they are
+	index   int    // in the node's serverHeap; -1: not in it
+	unheard []*job // jobs that have ended there, and that its client may not know of, in order
 }
 
+// serverState says whether a server can be used.
 type serverState uint8
 
 const (
-	serverSettingUp serverState = iota
-	serverReady
-	serverIgnored
+	serverSettingUp serverState = iota // it makes its links and receives the computation's files
+	serverReady                        // it takes jobs
+	serverFailed                       // it could not be set up
 )
 
-// serversChanged takes a node's word that servers came or went, or why they do not come.
+// String returns the state as operators see it.
+func (s serverState) String() string {
+	switch s {
+	case serverSettingUp:
+		return "is being set up"
+	case serverReady:
+		return "ready"
+	case serverFailed:
+	}
+	return "could not be set up"
+}
+
+// serversChanged is a node's report that servers came or went, or why no server comes.
 func (s *State) serversChanged(from wire.Peer, f *wire.Servers) {
 	n := s.nodes[from.ID]
-	if n == nil || s.active == nil || f.Token != s.active.submit.Token || n.state == nodeIdle {
+	if n == nil || s.active == nil || f.Token != s.active.submit.Token || n.state == nodeUnused {
 		return
 	}
 	if f.Reason != "" {
@@ -42,36 +54,41 @@ func (s *State) serversChanged(from wire.Peer, f *wire.Servers) {
 			s.dropServer(sv, wire.StatusServerDisconnected, f.Reason)
 		}
 	}
-	if s.releaseIfLeft(n); n.state != nodeReserved {
+	s.releaseIfDrained(n)
+	if n.state != nodeReserved {
 		return
 	}
 	for _, info := range f.Up {
-		s.discover(n, info)
+		s.addServer(n, info)
 	}
 }
 
-// discover enters a server of a node that serves the active computation, unless it is known.
-func (s *State) discover(n *node, info wire.ServerInfo) *server {
+// addServer returns the server with the identity in info. A server that is not known yet is added to
+// n, which serves the active computation.
+func (s *State) addServer(n *node, info wire.ServerInfo) *server {
 	if sv := s.servers[info.Peer.ID]; sv != nil {
 		return sv
 	}
-	loc := placeOf(info.Peer)
-	if old := s.places[loc]; old != nil { // its end is still to be seen: its host has started anew, say
+	at := locationOf(info.Peer)
+	if old := s.byLocation[at]; old != nil {
+		// The end of old's link has not been seen yet, for example because its host has restarted.
+		// Clients name servers by location, so old has to end before its successor begins.
 		why := "another server has started at its location"
 		if old.node != n {
-			why += fmt.Sprintf(", of node %s: if both nodes live, their servers need addresses or ports that differ (ExtAddr, TCPPorts)", n.addr)
+			why += fmt.Sprintf(", of node %s: if both nodes live, their servers need addresses or ports that differ "+
+				"(ExtAddr, TCPPorts)", n.addr)
 		}
 		s.loseServer(old, why)
 	}
 	sv := &server{info: info, node: n, index: -1}
-	s.servers[info.Peer.ID], s.places[loc] = sv, sv
+	s.servers[info.Peer.ID], s.byLocation[at] = sv, sv
 	n.servers = append(n.servers, sv)
-	n.met = true
+	n.answered = true
 	s.status(wire.StatusServerDiscovered, n, sv, "")
 	return sv
 }
 
-// serverReady takes a server's word that it is set up, or could not be.
+// serverReady is a server's report that it is set up, could not be, or has lost its client.
 func (s *State) serverReady(from wire.Peer, f *wire.Ready) {
 	if s.active == nil || f.Token != s.active.submit.Token || s.active.closing {
 		return
@@ -80,7 +97,7 @@ func (s *State) serverReady(from wire.Peer, f *wire.Ready) {
 	if n == nil || n.state != nodeReserved || f.Info.Peer.ID != from.ID {
 		return
 	}
-	sv := s.discover(n, f.Info) // its word may be here before the node's
+	sv := s.addServer(n, f.Info) // the server's report may arrive before the node's
 	if sv.node == n && sv.state == serverReady && f.Err != nil {
 		s.dropServer(sv, wire.StatusServerDisconnected, f.Err.Msg)
 		return
@@ -88,62 +105,65 @@ func (s *State) serverReady(from wire.Peer, f *wire.Ready) {
 	if sv.node != n || sv.state != serverSettingUp {
 		return
 	}
-	s.moved = true
-	s.stir(n)
+	s.retry = true
+	s.noteWork(n)
 	if f.Err != nil {
-		sv.state, n.trouble = serverIgnored, f.Err.Msg
+		sv.state, n.trouble = serverFailed, f.Err.Msg
 		s.status(wire.StatusServerIgnore, n, sv, f.Err.Msg)
 		return
 	}
 	sv.state, n.trouble = serverReady, ""
-	if !n.begun {
-		n.begun = true
+	if !n.initialized {
+		n.initialized = true
 		s.status(wire.StatusNodeInitialized, n, nil, "")
 	}
 	s.status(wire.StatusServerInitialized, n, sv, "")
-	s.spread()
+	s.startSpread()
 	if !n.offer.Leaving {
 		s.active.nodes.add(sv)
 	}
 }
 
-// dropServers forgets the servers of n; jobs that ran there are lost.
+// loseServer forgets a server whose link has ended.
+func (s *State) loseServer(sv *server, reason string) {
+	if sv.node.state == nodeReleasing {
+		s.dropServer(sv, wire.StatusServerClosed, cmp.Or(sv.node.idleReason, s.active.reason))
+		return
+	}
+	s.dropServer(sv, wire.StatusServerDisconnected, reason)
+	s.releaseIfDrained(sv.node)
+}
+
+// dropServers drops all servers of n.
 func (s *State) dropServers(n *node, kind uint8, reason string) {
 	for len(n.servers) > 0 {
 		s.dropServer(n.servers[0], kind, reason)
 	}
 }
 
+// dropServer forgets a server. The client is notified of how its jobs ended, of those that it may not
+// have heard of, and then of the server itself: by a Status of that kind, unless it was never usable.
 func (s *State) dropServer(sv *server, kind uint8, reason string) {
-	n, loc := sv.node, placeOf(sv.info.Peer)
-	s.moved = true
+	n, at, token := sv.node, locationOf(sv.info.Peer), s.active.submit.Token
+	s.retry = true
 	s.active.nodes.remove(sv)
 	delete(s.servers, sv.info.Peer.ID)
-	if s.places[loc] == sv {
-		delete(s.places, loc)
+	if s.byLocation[at] == sv {
+		delete(s.byLocation, at)
 	}
 	n.servers = slices.DeleteFunc(n.servers, func(o *server) bool { return o == sv })
 	for sv.jobs != nil {
 		j := sv.jobs
-		s.forget(j)
-		s.tell(s.active, &wire.Done{Token: s.active.submit.Token, Job: j.id, Outcome: *s.failed(s.endedWith(j, kind, reason))})
+		s.removeJob(j)
+		s.notify(s.active, &wire.Done{Token: token, Job: j.id, Outcome: *s.failed(s.endedWith(j, kind, reason))})
 	}
-	for _, j := range sv.ended {
+	for _, j := range sv.unheard {
 		if kind == wire.StatusServerClosed && s.active.closing {
-			break // in a moment every run ends; until then the client may hear of this one
+			break // in a moment every run ends; until then the client may still hear of this one
 		}
-		s.tell(s.active, &wire.Unheard{Token: s.active.submit.Token, Job: j.id, Err: s.cfg.Failure(s.unheardWith(j, kind, reason))})
+		s.notify(s.active, &wire.Unheard{Token: token, Job: j.id, Err: s.cfg.Failure(s.unheardWith(j, kind, reason))})
 	}
-	if sv.state != serverIgnored {
+	if sv.state != serverFailed {
 		s.status(kind, n, sv, reason)
 	}
-}
-
-func (s *State) loseServer(sv *server, reason string) {
-	if sv.node.state == nodeReleased {
-		s.dropServer(sv, wire.StatusServerClosed, cmp.Or(sv.node.idled, s.active.reason))
-		return
-	}
-	s.dropServer(sv, wire.StatusServerDisconnected, reason)
-	s.releaseIfLeft(sv.node)
 }

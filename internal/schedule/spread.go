@@ -2,65 +2,81 @@ package schedule
 
 import "time"
 
-// Runs that wait for the first server would all go to it, when others are ready a moment later. So for a while each server gets
-// its share of what there is, as if the others were ready, and the rest waits for them.
+// Runs that wait for the first server would all go to it, although other servers are ready a moment
+// later. So for a while after the first server each server gets at most its share, as if all that are
+// expected were ready, and the other runs wait for those.
 
-// spreadFor is how long after the first server the others are waited for.
-const spreadFor = 500 * time.Millisecond
+const (
+	// spreadFor is how long after the first server the others are waited for.
+	spreadFor = 500 * time.Millisecond
+	// countEvery is how long the numbers of servers are good for while no server comes or goes. With
+	// many nodes, counting them costs more than placing a run.
+	countEvery = 10 * time.Millisecond
+)
 
-// spread begins that while, when the first server is ready.
-func (s *State) spread() {
+// spread is how a computation shares out its first runs.
+type spread struct {
+	until time.Time // when it ends; zero: it does not go on
+	share int       // how many jobs a server may have until then; 0: any number
+
+	countsValid bool      // no server has come or gone since they were counted
+	countedAt   time.Time // when that was
+	usable      int       // servers that take jobs
+	expected    int       // those, and the ones that will be ready soon
+}
+
+// startSpread starts the while, if the first server of the active computation is ready now.
+func (s *State) startSpread() {
 	if c := s.active; len(c.nodes) == 0 {
-		c.spreads = s.now.Add(spreadFor)
-		s.wakeAt(c.spreads)
+		c.spread.until = s.now.Add(spreadFor)
+		s.wakeAt(c.spread.until)
 	}
 }
 
-// setShare works out how many jobs a server may have of what runs and waits now; 0: any number.
-func (s *State) setShare(more int) {
+// updateShare computes the share of a server in the runs that have been sent, those that wait, and
+// more that come now.
+func (s *State) updateShare(more int) {
 	c := s.active
-	c.share = 0
-	if !s.now.Before(c.spreads) {
+	sp := &c.spread
+	sp.share = 0
+	if !s.now.Before(sp.until) {
 		return
 	}
-	if !c.fresh || s.now.Sub(c.counted) >= countEvery {
+	if !sp.countsValid || s.now.Sub(sp.countedAt) >= countEvery {
 		s.countServers()
 	}
-	if c.usable < c.expected {
-		c.share = max(1, (len(s.jobs)+c.waiting.len()+more+c.expected-1)/c.expected)
+	if sp.usable < sp.expected {
+		runs := len(s.jobs) + c.waiting.len() + more
+		sp.share = max(1, (runs+sp.expected-1)/sp.expected)
 	}
 }
 
-// countEvery is how long the numbers of servers are good for while none comes or goes: with many nodes a run costs less than to
-// count them.
-const countEvery = 10 * time.Millisecond
-
-// countServers counts the servers that can be used, and all that are expected.
+// countServers counts the servers that can be used, and those that are expected.
 func (s *State) countServers() {
-	c := s.active
-	c.fresh, c.counted, c.usable, c.expected = true, s.now, 0, 0
+	sp := &s.active.spread
+	sp.countsValid, sp.countedAt, sp.usable, sp.expected = true, s.now, 0, 0
 	for _, n := range s.known {
 		if n.takesJobs() {
-			c.usable += n.usable
-			c.expected += max(n.offer.CPUs, len(n.servers))
+			sp.usable += n.usable
+			sp.expected += max(n.offer.CPUs, len(n.servers))
 		}
 	}
 }
 
-// holds reports whether a server, the least loaded, has its share.
-func (s *State) holds(sv *server) bool {
-	share := s.active.share
+// atShare reports whether a server has its share already.
+func (s *State) atShare(sv *server) bool {
+	share := s.active.spread.share
 	return share > 0 && sv.load >= share
 }
 
-// spreadOver has what is held back looked at when the while is over; until then, when a server has nothing to do.
-func (s *State) spreadOver() {
-	c := s.active
+// checkSpread ends the while when its time is over, and has the runs placed that still wait.
+func (s *State) checkSpread() {
+	sp := &s.active.spread
 	switch {
-	case c.spreads.IsZero():
-	case s.now.Before(c.spreads):
-		s.wakeAt(c.spreads)
+	case sp.until.IsZero():
+	case s.now.Before(sp.until):
+		s.wakeAt(sp.until)
 	default:
-		c.spreads, s.moved = time.Time{}, true
+		sp.until, s.retry = time.Time{}, true
 	}
 }

@@ -11,34 +11,39 @@ import (
 // Config describes the scheduler that a [State] decides for.
 type Config struct {
 	Self      wire.ID       // the scheduler's runtime
-	At        string        // the location where nodes find it, for texts
+	At        string        // the location where nodes find the scheduler, for texts
 	Zombies   Periods       // how long computations may be idle
 	LeastPing time.Duration // the least PingInterval that a computation may ask for
 
-	Failure func(error) *wire.Failure                            // encodes an error for a client
-	Lost    func(server wire.Peer, fn string, cause error) error // the error of a run whose server is lost
+	// Failure encodes an error for a client.
+	Failure func(error) *wire.Failure
+	// Lost returns the error of a run of function fn whose server is lost.
+	Lost func(server wire.Peer, fn string, cause error) error
 }
 
-// State is what a scheduler knows and decides. Its methods are the events: each changes the State
-// and adds effects, which [State.Take] returns in order. It is not safe for concurrent use.
+// State is what a scheduler knows. Its methods are the events that happen to the scheduler: each
+// changes the State and appends effects, which [State.Take] returns. A State is not safe for
+// concurrent use.
 type State struct {
 	cfg     Config // immutable
-	leaving bool   // nothing new is taken
+	leaving bool   // no new computation is accepted
 
-	now  time.Time // of the current event
+	now  time.Time // the time of the current event
 	wake time.Time // when Tick is to be called; zero: not at all
 
-	nodes   map[wire.ID]*node
-	servers map[wire.ID]*server // by the identity of their runtime
-	places  map[place]*server   // the same, by location
-	known   []*node             // in the order in which they were met
-	queue   []*computation      // waiting to become active
-	active  *computation
-	numbers uint64 // how many computations have become active
-	jobs    map[wire.JobID]*job
-	closing int      // nodes that were sent a Release and have not answered with Released
-	moved   bool     // servers came or went in the current step: look again at the runs that wait
-	out     []Effect // of the current step
+	nodes      map[wire.ID]*node
+	known      []*node // the nodes, in the order in which they were met
+	servers    map[wire.ID]*server
+	byLocation map[location]*server // the servers again: clients name them by location
+
+	queue   []*computation // waiting to become active, in order
+	active  *computation   // nil: none
+	numbers uint64         // how many computations have become active
+
+	jobs      map[wire.JobID]*job
+	releasing int      // how many nodes are in state nodeReleasing
+	retry     bool     // place waiting runs at the end of this event: servers have changed
+	out       []Effect // of the events since the last Take
 }
 
 // Effect is one thing for the caller to do: send Frame, or answer Call.
@@ -55,58 +60,19 @@ type Answer struct {
 	Err   error
 }
 
-// place is a server's location, as clients name it in a wire.Where.
-type place struct {
-	host string
-	port int
-}
-
-// New returns a State that knows nobody.
+// New returns the State of a scheduler that knows no node and no computation.
 func New(cfg Config) *State {
 	return &State{
-		cfg: cfg, nodes: map[wire.ID]*node{}, servers: map[wire.ID]*server{}, places: map[place]*server{},
-		jobs: map[wire.JobID]*job{},
+		cfg:        cfg,
+		nodes:      map[wire.ID]*node{},
+		servers:    map[wire.ID]*server{},
+		byLocation: map[location]*server{},
+		jobs:       map[wire.JobID]*job{},
 	}
 }
 
-// Take returns the effects of the events since the last Take.
-func (s *State) Take() []Effect {
-	out := s.out
-	s.out = nil
-	return out
-}
-
-func (s *State) send(to wire.Peer, f wire.Frame) {
-	s.out = append(s.out, Effect{To: to, Frame: f})
-}
-
-func (s *State) reply(to wire.Peer, call uint64, out Answer) {
-	if call != 0 {
-		s.out = append(s.out, Effect{To: to, Call: call, Answer: out})
-	}
-}
-
-// tell sends to a computation's client, unless that is gone.
-func (s *State) tell(c *computation, f wire.Frame) {
-	if !c.gone {
-		s.send(c.client, f)
-	}
-}
-
-// status tells the client of the active computation.
-func (s *State) status(kind uint8, n *node, sv *server, reason string) {
-	c := s.active
-	f := &wire.Status{Token: c.submit.Token, What: kind, Reason: reason}
-	if n != nil {
-		f.Node = n.addr
-	}
-	if sv != nil {
-		f.Server = sv.info.Peer
-	}
-	s.tell(c, f)
-}
-
-// Frame is the event of a frame from a peer. Frames that are not for a scheduler change nothing.
+// Frame is the event that a frame has arrived from a peer. It ignores frames that are not for a
+// scheduler. The sender is from, whatever the frame says.
 func (s *State) Frame(now time.Time, from wire.Peer, f wire.Frame) {
 	s.now = now
 	switch f := f.(type) {
@@ -121,7 +87,7 @@ func (s *State) Frame(now time.Time, from wire.Peer, f wire.Frame) {
 	case *wire.Submit:
 		s.submitted(from, f)
 	case *wire.CloseComputation:
-		s.closeAsked(from, f)
+		s.closeRequested(from, f)
 	case *wire.Run:
 		s.run(from, f)
 	case *wire.Unrun:
@@ -140,7 +106,7 @@ func (s *State) Frame(now time.Time, from wire.Peer, f wire.Frame) {
 	s.placeWaiting()
 }
 
-// Down is the event of the end of the link to a peer.
+// Down is the event that the link to a peer has ended.
 func (s *State) Down(now time.Time, id wire.ID, reason string) {
 	s.now = now
 	if sv := s.servers[id]; sv != nil {
@@ -153,37 +119,107 @@ func (s *State) Down(now time.Time, id wire.ID, reason string) {
 	s.placeWaiting()
 }
 
-// Wake returns when [State.Tick] is to be called; zero: not at all.
-func (s *State) Wake() time.Time { return s.wake }
-
-// Leave is the event that the scheduler is leaving: it takes no new computations.
-func (s *State) Leave() { s.leaving = true }
-
-// IsOver reports whether the scheduler is leaving and has nothing to do.
-func (s *State) IsOver() bool { return s.leaving && s.active == nil && len(s.queue) == 0 }
+// Tick is the event that time has passed. It is to be called at [State.Wake].
+func (s *State) Tick(now time.Time) {
+	s.now, s.wake = now, time.Time{}
+	if s.active == nil || s.active.closing {
+		return
+	}
+	s.checkSpread()
+	s.checkIdle()
+	s.placeWaiting()
+}
 
 // CloseActive is the event that the scheduler's operator closes the active computation. It returns
-// that computation's number, for [State.IsClosed]; 0: none is active.
-func (s *State) CloseActive(now time.Time) uint64 {
+// the number of that computation, for [State.IsClosed]; 0 when none is active.
+func (s *State) CloseActive(now time.Time) (number uint64) {
 	s.now = now
 	if s.active == nil {
 		return 0
 	}
-	number := s.active.number
+	number = s.active.number
 	s.closeActive("closed at the scheduler")
 	return number
 }
 
-// IsClosed reports whether the computation with that number is no longer active.
+// Leave is the event that the scheduler's operator wants it to end: from now on it accepts no new
+// computation. Those that it has go on.
+func (s *State) Leave() { s.leaving = true }
+
+// Take returns the effects of the events since the last Take, in order.
+func (s *State) Take() []Effect {
+	out := s.out
+	s.out = nil
+	return out
+}
+
+// Wake returns when [State.Tick] is to be called next; zero: not at all.
+func (s *State) Wake() time.Time { return s.wake }
+
+// Intervals returns what the active computation asks for: how often everybody who takes part in it
+// gives a sign of life, and how often the scheduler looks for nodes; 0: it does not ask.
+func (s *State) Intervals() (pulse, ping time.Duration) {
+	if s.active == nil {
+		return 0, 0
+	}
+	return time.Duration(s.active.submit.Pulse), time.Duration(s.active.submit.Ping)
+}
+
+// IsClosed reports whether the computation with that number has closed.
 func (s *State) IsClosed(number uint64) bool { return s.active == nil || s.active.number != number }
 
-// failed returns how a run ends with an error.
+// IsOver reports whether the scheduler is leaving and has nothing left to do.
+func (s *State) IsOver() bool { return s.leaving && s.active == nil && len(s.queue) == 0 }
+
+func (s *State) send(to wire.Peer, f wire.Frame) {
+	s.out = append(s.out, Effect{To: to, Frame: f})
+}
+
+// reply answers a call; call 0 wants no answer.
+func (s *State) reply(to wire.Peer, call uint64, answer Answer) {
+	if call != 0 {
+		s.out = append(s.out, Effect{To: to, Call: call, Answer: answer})
+	}
+}
+
+// notify sends a frame to the client of c, unless the client is gone.
+func (s *State) notify(c *computation, f wire.Frame) {
+	if !c.clientGone {
+		s.send(c.client, f)
+	}
+}
+
+// status sends a Status to the client of the active computation. The kinds are those of wire; n and
+// sv are nil where the kind is about no node or no server.
+func (s *State) status(kind uint8, n *node, sv *server, reason string) {
+	c := s.active
+	f := &wire.Status{Token: c.submit.Token, What: kind, Reason: reason}
+	if n != nil {
+		f.Node = n.addr
+	}
+	if sv != nil {
+		f.Server = sv.info.Peer
+	}
+	s.notify(c, f)
+}
+
+// failed returns the outcome of a run that ended with err.
 func (s *State) failed(err error) *wire.Outcome { return &wire.Outcome{Err: s.cfg.Failure(err)} }
 
-// at returns a peer's location, for texts.
-func at(p wire.Peer) string { return hostPort(p.Host, p.Port) }
+// wakeAt has Tick called at a time, or earlier.
+func (s *State) wakeAt(at time.Time) {
+	if s.wake.IsZero() || at.Before(s.wake) {
+		s.wake = at
+	}
+}
 
-func hostPort(host string, port int) string { return net.JoinHostPort(host, strconv.Itoa(port)) }
+// location is a peer's location as a key of maps.
+type location struct {
+	host string
+	port int
+}
 
-// placeOf returns a peer's location, to compare.
-func placeOf(p wire.Peer) place { return place{p.Host, p.Port} }
+func locationOf(p wire.Peer) location { return location{p.Host, p.Port} }
+
+// String returns "host:port".
+func (l location) String() string { return net.JoinHostPort(l.host, strconv.Itoa(l.port)) }

@@ -9,9 +9,10 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/google/go-cmp/cmp"
+
 	"github.com/discoro/discoro/internal/fault"
 	"github.com/discoro/discoro/wire"
-	"github.com/google/go-cmp/cmp"
 )
 
 // bed drives a State by hand and writes down what it decides, a line an effect.
@@ -72,7 +73,7 @@ func statusText(f *wire.Status) string {
 		text += " node " + f.Node
 	}
 	if f.Server.Port != 0 {
-		text += " server " + at(f.Server)
+		text += " server " + locationOf(f.Server).String()
 	}
 	if f.Reason != "" {
 		text += ": " + f.Reason

@@ -9,33 +9,50 @@ import (
 	"github.com/discoro/discoro/wire"
 )
 
-// runQueue holds the runs that wait for a server, in the order in which they came. Of those that may go anywhere none is looked
-// at when the first has to wait: a hundred thousand may be there before thousands of servers are, each of which is an event.
+// runQueue holds the runs that wait for a server, in the order in which they came.
+//
+// Runs that may go anywhere have a list of their own: when the first of them has to wait, the others
+// need no look. A hundred thousand runs may wait before thousands of servers are ready, and each
+// server is an event.
 type runQueue struct {
 	anywhere list.List                    // of *wire.Run
-	bound    list.List                    // of *wire.Run: for one server or node
-	at       map[wire.JobID]*list.Element // in either
-	bytes    int                          // of their arguments and names
+	bound    list.List                    // of *wire.Run: those for one server or node
+	at       map[wire.JobID]*list.Element // in either list
+	bytes    int                          // the sum of runBytes
 }
 
-// of returns the list that f belongs in.
-func (q *runQueue) of(f *wire.Run) *list.List {
-	if f.Where == (wire.Where{}) {
-		return &q.anywhere
+// Bounds of what waits for a server when its client is elsewhere. A run costs its client nothing
+// while it waits here.
+const (
+	maxWaiting      = 1 << 20 // runs
+	maxWaitingBytes = 1 << 30 // of their arguments and names
+)
+
+// runBytes returns how many bytes of a run its client chooses.
+func runBytes(f *wire.Run) int {
+	return len(f.Call.Arg) + len(f.Call.Func) + len(f.Call.Type) + len(f.Where.Node) + len(f.Where.Host)
+}
+
+// full returns why f cannot wait as well; nil when it can.
+func (q *runQueue) full(f *wire.Run) error {
+	if q.len() < maxWaiting && q.bytes+runBytes(f) <= maxWaitingBytes {
+		return nil
 	}
-	return &q.bound
+	return fmt.Errorf("%d runs, with %d bytes of arguments and names, wait for a server at the scheduler, "+
+		"which keeps at most %d and %d: start fewer at a time, or use RemoteCoroScheduler, whose arguments wait at the client: %w",
+		q.len(), q.bytes, maxWaiting, maxWaitingBytes, fault.Rejected)
 }
 
-// add puts a run behind the others.
+// add appends a run.
 func (q *runQueue) add(f *wire.Run) {
 	if q.at == nil {
 		q.at = map[wire.JobID]*list.Element{}
 	}
-	q.at[f.Job] = q.of(f).PushBack(f)
+	q.at[f.Job] = q.listOf(f).PushBack(f)
 	q.bytes += runBytes(f)
 }
 
-// remove takes a run out, and returns it; nil when it does not wait.
+// remove removes a run and returns it; nil when it does not wait.
 func (q *runQueue) remove(id wire.JobID) *wire.Run {
 	e := q.at[id]
 	if e == nil {
@@ -43,37 +60,16 @@ func (q *runQueue) remove(id wire.JobID) *wire.Run {
 	}
 	delete(q.at, id)
 	f := e.Value.(*wire.Run)
-	q.of(f).Remove(e)
+	q.listOf(f).Remove(e)
 	q.bytes -= runBytes(f)
 	return f
 }
 
 func (q *runQueue) len() int { return len(q.at) }
 
-// Bounds of what waits for a server, when its client is elsewhere: what it holds here it would not hold itself.
-const (
-	maxWaiting      = 1 << 20
-	maxWaitingBytes = 1 << 30 // of arguments and names
-)
-
-// runBytes is how many bytes of a run its client chooses.
-func runBytes(f *wire.Run) int {
-	return len(f.Call.Arg) + len(f.Call.Func) + len(f.Call.Type) + len(f.Where.Node) + len(f.Where.Host)
-}
-
-// full says why f cannot wait, too; nil when it can.
-func (q *runQueue) full(f *wire.Run) error {
-	if q.len() < maxWaiting && q.bytes+runBytes(f) <= maxWaitingBytes {
-		return nil
-	}
-	return fmt.Errorf("%d runs, with %d bytes of arguments and names, wait for a server at the scheduler, which keeps at most %d and %d: "+
-		"start fewer at a time, or use RemoteCoroScheduler, whose arguments wait at the client: %w",
-		q.len(), q.bytes, maxWaiting, maxWaitingBytes, fault.Rejected)
-}
-
 func (q *runQueue) has(id wire.JobID) bool { return q.at[id] != nil }
 
-// all returns every run that waits; each may be removed when it comes.
+// all returns every run that waits. The current run may be removed during the iteration.
 func (q *runQueue) all() iter.Seq[*wire.Run] {
 	return func(yield func(*wire.Run) bool) {
 		for _, l := range []*list.List{&q.bound, &q.anywhere} {
@@ -88,14 +84,22 @@ func (q *runQueue) all() iter.Seq[*wire.Run] {
 	}
 }
 
-// place takes out the runs that try deals with, which reports false of one that has to wait.
+// place removes the runs that try returns true for. It returns false for a run that has to wait.
 func (q *runQueue) place(try func(*wire.Run) bool) {
 	for f := range q.all() {
 		switch {
 		case try(f):
 			q.remove(f.Job)
-		case f.Where == (wire.Where{}):
-			return
+		case q.listOf(f) == &q.anywhere:
+			return // the others would have to wait, too
 		}
 	}
+}
+
+// listOf returns the list that f belongs in.
+func (q *runQueue) listOf(f *wire.Run) *list.List {
+	if f.Where == (wire.Where{}) {
+		return &q.anywhere
+	}
+	return &q.bound
 }
