@@ -8,7 +8,7 @@ import (
 	"github.com/discoro/discoro/wire"
 )
 
-// TestSchedStateForOperators shows a state as an operator sees it, and has the scheduler leave.
+// TestSchedStateForOperators shows the state to an operator, and has the scheduler leave.
 func TestSchedStateForOperators(t *testing.T) {
 	t.Parallel()
 	b := newBed(t)

@@ -45,12 +45,12 @@ func TestFiltersRefused(t *testing.T) {
 	t.Parallel()
 	for says, filters := range map[string][]wire.NodeFilter{
 		"NodeFilters[1].Addr: error parsing":     {{}, {Addr: "("}},
-		"NodeFilters[0].Addr: ":                  {{Addr: "a)|(b"}}, // would leave the group that it is put into
+		"NodeFilters[0].Addr: ":                  {{Addr: "a)|(b"}}, // would end the group around it
 		"NodeFilters[0].Platform: error parsing": {{Platform: "[z-a]"}},
 		"NodeFilters[0].Addr: a pattern of":      {{Addr: strings.Repeat("x", maxPattern+1)}},
 		"NodeFilters[0].CPUs: -1 is negative":    {{CPUs: -1}},
 		"1025, at most 1024":                     make([]wire.NodeFilter, maxFilters+1),
-		"NodeFilters[0].Addr: the patterns up":   {{Addr: strings.Repeat("x{1000}", 140)}}, // megabytes
+		"NodeFilters[0].Addr: the patterns up":   {{Addr: strings.Repeat("x{1000}", 140)}}, // megabytes when compiled
 		"NodeFilters[72].Platform: the patterns": slices.Repeat([]wire.NodeFilter{{Platform: "x{900}"}}, maxFilters),
 	} {
 		if err := CheckFilters(filters); err == nil || !strings.Contains(err.Error(), says) {

@@ -8,7 +8,7 @@ import (
 	"github.com/discoro/discoro/wire"
 )
 
-// after lets time pass, and the scheduler look when it wants to, and compares what comes of it.
+// after lets time pass, calls Tick at each Wake, and compares the effects.
 func (b *bed) after(d time.Duration, want ...string) {
 	b.Helper()
 	s := b.state
@@ -23,7 +23,7 @@ func (b *bed) after(d time.Duration, want ...string) {
 	b.expect(d.String()+" later", want)
 }
 
-// submit is what a client sends whose computation has a zombie period.
+// submit returns the Submit of a computation with a zombie period.
 func submit(n int, zombie time.Duration) *wire.Submit {
 	return &wire.Submit{Call: 1, Token: token(n), Zombie: int64(zombie)}
 }
@@ -37,13 +37,13 @@ func TestSchedIdleComputation(t *testing.T) {
 	b.on(clientPeer(2), submit(2, 0), "c2: queued 1")
 	b.after(period - 1)
 	b.on(nodePeer(1), offer(), "c1: NodeDiscovered node 1001", "n1: reserve")
-	b.up(1, 1, true) // which is something
+	b.up(1, 1, true) // a server became ready: that counts as work
 	b.after(period - 1)
 	b.run(1, wire.Where{}, "s1: start 1")
-	b.after(10 * period) // it runs
+	b.after(10 * period) // the run goes on
 	b.on(serverPeer(1), &wire.Freed{Token: token(1), Job: jobID(1, 1)})
 	b.after(period / 2)
-	b.run(2, wire.Where{Node: "nobody"}, "c1: done 2 not found") // it was submitted, at least
+	b.run(2, wire.Where{Node: "nobody"}, "c1: done 2 not found") // it was submitted: that counts, too
 	b.after(period - 1)
 	b.after(1, "n1: release")
 	reason := ": nothing ran, and nothing was submitted, for 1m0s: its zombie period"
@@ -53,12 +53,12 @@ func TestSchedIdleComputation(t *testing.T) {
 		"c2: ComputationScheduled", "c2: reply 1", "c2: NodeDiscovered node 1001")
 	b.after(1000 * period) // the next has no period
 	if !b.state.wake.IsZero() {
-		t.Error("nothing is idle, and the scheduler wants to look")
+		t.Error("nothing can become idle, and Wake is set")
 	}
 }
 
-// TestSchedIdleSettingUp has a server fetch the computation's files for longer than the zombie periods of computation and node:
-// nobody is idle meanwhile.
+// TestSchedIdleSettingUp has a server receive the computation's files for longer than the zombie
+// periods of computation and node: neither is idle meanwhile.
 func TestSchedIdleSettingUp(t *testing.T) {
 	t.Parallel()
 	const period = time.Minute
@@ -77,7 +77,7 @@ func TestSchedIdleSettingUp(t *testing.T) {
 	b.after(1, "n1: let go")
 }
 
-// TestSchedIdleWithoutServer discards a computation that never gets a node, with what waits for one.
+// TestSchedIdleWithoutServer closes a computation that never gets a node, and ends the run that waits.
 func TestSchedIdleWithoutServer(t *testing.T) {
 	t.Parallel()
 	b := newBed(t)
@@ -88,7 +88,8 @@ func TestSchedIdleWithoutServer(t *testing.T) {
 	b.after(1, "c1: done 1 closed", "c1: ComputationClosed: nothing ran, and nothing was submitted, for 1m0s: its zombie period")
 }
 
-// TestSchedIdleNode lets idle nodes go, each by its own period, and the computation with the last of them.
+// TestSchedIdleNode releases idle nodes, each after its own period, and closes the computation with
+// the last of them.
 func TestSchedIdleNode(t *testing.T) {
 	t.Parallel()
 	b := newBed(t)
@@ -111,7 +112,7 @@ func TestSchedIdleNode(t *testing.T) {
 	b.run(4, wire.Where{}, "s2: start 4")
 	reason := ": nothing ran there for 1m0s: the node's zombie period"
 	b.on(nodePeer(1), &wire.Released{Token: token(1)}, "c1: ServerClosed node 1001 server 2001"+reason, "c1: NodeClosed node 1001"+reason)
-	b.on(nodePeer(1), offer(time.Minute)) // it does not come back to this one
+	b.on(nodePeer(1), offer(time.Minute)) // it is not reserved again for this computation
 	if got := b.state.report(token(1), wire.JobID{}); !strings.Contains(got, "node h:1001: not used"+reason) {
 		t.Errorf("report %q", got)
 	}
@@ -125,7 +126,8 @@ func TestSchedIdleNode(t *testing.T) {
 	b.on(clientPeer(2), submit(2, 0), "c2: ComputationScheduled", "c2: reply 1", "c2: NodeDiscovered node 1001", "n1: reserve", "c2: NodeDiscovered node 1002")
 }
 
-// TestSchedIdleNodeGone loses the last node while it leaves for idleness: that ends the computation all the same.
+// TestSchedIdleNodeGone loses the last node while it leaves for idleness: that closes the computation,
+// too.
 func TestSchedIdleNodeGone(t *testing.T) {
 	t.Parallel()
 	b := newBed(t)
@@ -161,7 +163,7 @@ func TestZombiePeriods(t *testing.T) {
 	}
 }
 
-// TestSchedPulseBounds leaves a node out that does not take the computation's pulses, with that reason.
+// TestSchedPulseBounds ignores a node that does not accept the computation's PulseInterval.
 func TestSchedPulseBounds(t *testing.T) {
 	t.Parallel()
 	b := newBed(t)

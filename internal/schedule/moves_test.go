@@ -9,20 +9,20 @@ import (
 	"github.com/discoro/discoro/wire"
 )
 
-// What the peers of a world do, one move a method.
+// The moves of the peers of a world: each method is one move.
 
-// zombieFrom draws a zombie period, none most often.
+// zombieFrom draws a zombie period; most often none.
 func zombieFrom(t *rapid.T) time.Duration {
 	return time.Duration(max(0, rapid.IntRange(-20, 10).Draw(t, "zombie"))) * time.Second
 }
 
-// timePasses lets time pass, and the state look when it wants to.
+// timePasses lets time pass, and calls Tick if Wake has come.
 func (w *world) timePasses(t *rapid.T) {
 	s := w.state
 	s.now = s.now.Add(time.Duration(rapid.IntRange(1, 20).Draw(t, "seconds")) * time.Second)
 	if !s.wake.IsZero() && !s.now.Before(s.wake) {
 		s.Tick(s.now)
-		w.book()
+		w.record()
 	}
 	if s.active != nil && len(w.usable) > 0 {
 		for f := range s.active.waiting.all() {
@@ -51,7 +51,7 @@ func (w *world) nodeOffers(t *rapid.T) {
 	if !ok {
 		return
 	}
-	free := rapid.Bool().Draw(t, "free") && len(n.asks) == 0 || n.ending && len(n.asks) > 0 // a stale one
+	free := rapid.Bool().Draw(t, "free") && len(n.asks) == 0 || n.ending && len(n.asks) > 0 // the second is a stale one
 	n.leaving = !free && rapid.IntRange(0, 3).Draw(t, "leaves") == 0
 	w.offers(n, free)
 }
@@ -65,11 +65,11 @@ func (w *world) nodeReleases(t *rapid.T) {
 	if !n.ending {
 		reason = "its own decision"
 	}
-	for id, sv := range w.servers { // a Release may come meanwhile, as the scheduler does not know yet
+	for id, sv := range w.servers { // a Release may arrive meanwhile: the scheduler does not know yet
 		if sv.node == n && rapid.Bool().Draw(t, "server's link ends") {
 			delete(w.servers, id)
 			w.state.Down(w.state.now, id, "closed")
-			w.book()
+			w.record()
 		}
 	}
 	n.asks, n.ending, n.over = nil, false, false
@@ -90,7 +90,7 @@ func (w *world) nodeGoes(*rapid.T) {
 		if sv.node == n {
 			delete(w.servers, id)
 			w.state.Down(w.state.now, id, "its node is gone")
-			w.book()
+			w.record()
 		}
 	}
 }
@@ -214,7 +214,7 @@ func (w *world) jobEnds(*rapid.T) {
 	id := sv.jobs[0]
 	sv.jobs = sv.jobs[1:]
 	j := w.jobs[id]
-	if j.ends == 0 { // else the scheduler has given it up, and the server comes late
+	if j.ends == 0 { // otherwise the scheduler has given it up, and the server is late
 		j.ends++
 		j.unheard = true
 		sv.unheard = append(sv.unheard, id)

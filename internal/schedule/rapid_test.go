@@ -11,8 +11,9 @@ import (
 	"github.com/discoro/discoro/wire"
 )
 
-// world plays every peer of a scheduler at random: nodes, servers and clients whose links know no order among each
-// other. It books what the state decides, and holds that against what is promised.
+// world plays every peer of a scheduler at random: nodes, servers and clients. There is no order between
+// the frames of different links. It records what the state decides, and compares that with what is
+// promised.
 type world struct {
 	t       *rapid.T
 	state   *State
@@ -21,38 +22,38 @@ type world struct {
 	servers map[wire.ID]*worldServer
 	clients map[wire.ID]*worldClient
 	jobs    map[wire.JobID]*worldJob
-	active  *worldClient    // whose turn it is, until it goes
-	usable  map[wire.ID]int // jobs at each server that it was told can be used
+	active  *worldClient    // whose computation is active, until its link ends
+	usable  map[wire.ID]int // how many jobs each server has for which ServerInitialized was sent
 }
 
 type worldNode struct {
 	peer   wire.Peer
-	asks   []wire.Token // reserved, and not released by the node
-	ending bool         // a Release came for the first of them
-	over   bool         // and one because the computation is over
+	asks   []wire.Token // it was reserved for these, and has not sent Released
+	ending bool         // a Release has arrived for the first of them
+	over   bool         // and it was sent because the computation is over
 	zombie time.Duration
 
-	leaving bool // it has said so
+	leaving bool // its last Offer said so
 }
 
 type worldServer struct {
 	peer    wire.Peer
 	node    *worldNode
 	token   wire.Token
-	said    bool // Ready
+	said    bool // it has sent Ready
 	jobs    []wire.JobID
 	unheard []wire.JobID // ended, and the client may not know
 }
 
 type worldClient struct {
-	peer   wire.Peer
-	token  wire.Token
-	asked  bool // to close
-	zombie time.Duration
-	told   []string       // in order
-	place  int            // in the queue; 0: it was not told
-	seen   map[string]int // what was told of each node and server
-	over   bool
+	peer     wire.Peer
+	token    wire.Token
+	asked    bool // to close it
+	zombie   time.Duration
+	statuses []string       // the statuses that it received, in order
+	place    int            // in the queue; 0: not known yet
+	seen     map[string]int // how far each node and server is: 1 discovered, 2 initialized
+	over     bool
 }
 
 type worldJob struct {
@@ -72,7 +73,7 @@ func newWorld(t *rapid.T) *world {
 
 func (w *world) next() int { w.last++; return w.last }
 
-// pickFrom draws one of those that are ok, when there are any.
+// pickFrom draws one of those that are ok, if there are any.
 func pickFrom[V any](w *world, m map[wire.ID]V, ok func(V) bool) (v V, found bool) {
 	keys := slices.SortedFunc(maps.Keys(m), wire.ID.Compare)
 	keys = slices.DeleteFunc(keys, func(k wire.ID) bool { return !ok(m[k]) })
@@ -84,10 +85,10 @@ func pickFrom[V any](w *world, m map[wire.ID]V, ok func(V) bool) (v V, found boo
 
 func always[V any](V) bool { return true }
 
-// feed gives the state a frame and books what it decides.
+// feed gives the state a frame and records the effects.
 func (w *world) feed(from wire.Peer, f wire.Frame) {
 	w.state.Frame(w.state.now, from, f)
-	w.book()
+	w.record()
 }
 
 func (w *world) cut(p wire.Peer) {
@@ -98,16 +99,16 @@ func (w *world) cut(p wire.Peer) {
 	}
 	delete(w.clients, p.ID)
 	w.state.Down(w.state.now, p.ID, "cut")
-	w.book()
+	w.record()
 }
 
-// rest books that nobody is told of servers any more.
+// rest records that no client receives anything about servers any more.
 func (w *world) rest() {
 	w.active = nil
 	clear(w.usable)
 }
 
-func (w *world) book() {
+func (w *world) record() {
 	for _, e := range w.state.Take() {
 		switch f := e.Frame.(type) {
 		case nil:
@@ -132,13 +133,13 @@ func (w *world) book() {
 				w.t.Fatalf("a Release for %v, with over=%v", peerName(e.To), f.Over)
 			}
 			if !n.ending {
-				w.bookIdle(n)
+				w.recordIdle(n)
 			}
 			n.ending, n.over = true, f.Over
 		case *wire.Start:
-			w.bookStart(e.To, f)
+			w.recordStart(e.To, f)
 		case *wire.Done:
-			w.bookDone(e.To, f)
+			w.recordDone(e.To, f)
 		case *wire.Unheard:
 			j := w.jobs[f.Job]
 			if j == nil || !j.unheard || j.client.peer != e.To {
@@ -146,17 +147,17 @@ func (w *world) book() {
 			}
 			j.unheard = false
 		case *wire.Status:
-			w.bookStatus(e.To, f)
+			w.recordStatus(e.To, f)
 		case *wire.Queued:
-			w.bookQueued(e.To, f)
+			w.recordQueued(e.To, f)
 		default:
 			w.t.Fatalf("unexpected %T", f)
 		}
 	}
 }
 
-// bookIdle holds a Release that nobody asked for against what runs.
-func (w *world) bookIdle(n *worldNode) {
+// recordIdle checks a Release that nobody asked for against what runs.
+func (w *world) recordIdle(n *worldNode) {
 	if c := w.active; c == nil || c.asked || c.zombie == 0 && n.zombie == 0 && !n.leaving {
 		if c != nil && !c.asked {
 			w.t.Fatalf("%v is released from a computation that is not closing", peerName(n.peer))
@@ -171,16 +172,16 @@ func (w *world) bookIdle(n *worldNode) {
 	maps.DeleteFunc(w.usable, func(id wire.ID, _ int) bool { return w.servers[id].node == n })
 }
 
-// bookQueued holds a place in the queue against the one that was told before: nobody goes back.
-func (w *world) bookQueued(to wire.Peer, f *wire.Queued) {
+// recordQueued checks a position in the queue against the one before: no computation moves back.
+func (w *world) recordQueued(to wire.Peer, f *wire.Queued) {
 	c := w.clients[to.ID]
-	if c == nil || c.token != f.Token || c.over || len(c.told) > 0 || f.Position < 1 || c.place > 0 && f.Position >= c.place {
+	if c == nil || c.token != f.Token || c.over || len(c.statuses) > 0 || f.Position < 1 || c.place > 0 && f.Position >= c.place {
 		w.t.Fatalf("%v is told place %d: %+v", peerName(to), f.Position, c)
 	}
 	c.place = f.Position
 }
 
-func (w *world) bookStart(to wire.Peer, f *wire.Start) {
+func (w *world) recordStart(to wire.Peer, f *wire.Start) {
 	j, sv := w.jobs[f.Job], w.servers[to.ID]
 	switch {
 	case sv == nil:
@@ -198,7 +199,7 @@ func (w *world) bookStart(to wire.Peer, f *wire.Start) {
 	w.usable[to.ID]++
 }
 
-// checkChoice holds the choice of a server against a naive one.
+// checkChoice compares the choice of a server with a naive one.
 func (w *world) checkChoice(j *worldJob, chosen *worldServer) {
 	if chosen.node.leaving || chosen.node.ending {
 		w.t.Fatalf("started at %v, which is leaving", peerName(chosen.node.peer))
@@ -228,7 +229,7 @@ func (w *world) checkChoice(j *worldJob, chosen *worldServer) {
 	}
 }
 
-func (w *world) bookDone(to wire.Peer, f *wire.Done) {
+func (w *world) recordDone(to wire.Peer, f *wire.Done) {
 	j := w.jobs[f.Job]
 	if w.clients[to.ID] == nil || j.client.peer.ID != to.ID {
 		w.t.Fatalf("the end of job %v is told to %v", f.Job.Seq, peerName(to))
@@ -243,13 +244,13 @@ func (w *world) bookDone(to wire.Peer, f *wire.Done) {
 	}
 }
 
-func (w *world) bookStatus(to wire.Peer, f *wire.Status) {
+func (w *world) recordStatus(to wire.Peer, f *wire.Status) {
 	c := w.clients[to.ID]
-	told := statusText(f)
+	text := statusText(f)
 	if c == nil || c.token != f.Token || c.over {
-		w.t.Fatalf("%v is told to %v, who is gone or through", told, peerName(to))
+		w.t.Fatalf("%v is told to %v, who is gone or has finished", text, peerName(to))
 	}
-	c.told = append(c.told, told)
+	c.statuses = append(c.statuses, text)
 	key := f.Node
 	if f.Server.Port != 0 {
 		key = locationOf(f.Server).String()
@@ -257,7 +258,7 @@ func (w *world) bookStatus(to wire.Peer, f *wire.Status) {
 	bad := ""
 	switch f.What {
 	case wire.StatusComputationScheduled:
-		if len(c.told) > 1 {
+		if len(c.statuses) > 1 {
 			bad = "first"
 		}
 		w.active = c
@@ -284,7 +285,7 @@ func (w *world) bookStatus(to wire.Peer, f *wire.Status) {
 				bad = "after its servers"
 			}
 		}
-		c.seen[key] = 1 // it may come back
+		c.seen[key] = 1 // it may serve again
 	case wire.StatusServerClosed, wire.StatusServerDisconnected:
 		if c.seen[key] == 0 {
 			bad = "after discovered"
@@ -302,16 +303,16 @@ func (w *world) bookStatus(to wire.Peer, f *wire.Status) {
 		bad = "never"
 	}
 	if bad != "" {
-		w.t.Fatalf("told %v, which must come %s; before that: %v", told, bad, c.told)
+		w.t.Fatalf("told %v, which must come %s; before that: %v", text, bad, c.statuses)
 	}
 }
 
-// portOf is the port of a server by its identity.
+// portOf returns the port of a server by its identity.
 func portOf(id wire.ID) int { return peer('s', int(id[1])<<8|int(id[2])).Port }
 
 func (w *world) serverAt(p wire.Peer) wire.ID { return serverPeer(p.Port - 2000).ID }
 
-// check holds the state's books against the world's.
+// check compares the state's records with the world's.
 func (w *world) check(t *rapid.T) {
 	s := w.state
 	jobs, closing := 0, 0
@@ -322,7 +323,7 @@ func (w *world) check(t *rapid.T) {
 			for j := sv.jobs; j != nil; j = j.next {
 				count++
 				if s.jobs[j.id] != j || j.server != sv {
-					t.Fatalf("job %v is booked at the wrong server", j.id.Seq)
+					t.Fatalf("job %v is recorded at the wrong server", j.id.Seq)
 				}
 			}
 			if sv.load != count || count < 0 {
@@ -361,7 +362,8 @@ func (w *world) check(t *rapid.T) {
 	}
 }
 
-// checkUnheard holds that whoever may not have heard of a run's end is told, as long as the end of the computation does not do that.
+// checkUnheard checks that a client which may not know of a run's end will be notified of it, unless
+// the end of its computation is notification enough.
 func (w *world) checkUnheard(t *rapid.T) {
 	s := w.state
 	for id, j := range w.jobs {
@@ -381,7 +383,7 @@ func (w *world) checkUnheard(t *rapid.T) {
 	}
 }
 
-// finish lets everybody do what is still owed, and checks that nothing is left.
+// finish lets every peer do what it still has to, and checks that nothing is left.
 func (w *world) finish() {
 	for range 2 * (len(w.clients) + 1) {
 		for _, c := range w.clients {
@@ -401,7 +403,7 @@ func (w *world) finish() {
 	}
 	for _, c := range w.clients {
 		if !c.over {
-			w.t.Fatalf("%v was never told that its computation is closed: %v", peerName(c.peer), c.told)
+			w.t.Fatalf("%v was never told that its computation is closed: %v", peerName(c.peer), c.statuses)
 		}
 	}
 	for id, j := range w.jobs {

@@ -21,7 +21,8 @@ func (s *State) report(token wire.Token, id wire.JobID) string {
 		return fmt.Sprintf("it is number %d in the scheduler's queue, behind a computation of %s", i+1, c.name())
 	}
 	if j := s.jobs[id]; j != nil {
-		return fmt.Sprintf("it was sent to server %v, which has not reported yet that it has started", locationOf(j.server.info.Peer))
+		return fmt.Sprintf("it was sent to server %v, which has not reported yet that it has started",
+			locationOf(j.server.info.Peer))
 	}
 	if id != (wire.JobID{}) && !c.waiting.has(id) {
 		return fmt.Sprintf("it has not arrived at the scheduler at %v yet", s.cfg.At)

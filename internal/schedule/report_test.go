@@ -6,7 +6,7 @@ import (
 	"github.com/discoro/discoro/wire"
 )
 
-// TestSchedStateReportOfARun asks why a run has not started: it waits for a server, or is under way.
+// TestSchedStateReportOfARun asks why a run has not started: it waits for a server, or was sent to one.
 func TestSchedStateReportOfARun(t *testing.T) {
 	t.Parallel()
 	b := newBed(t)

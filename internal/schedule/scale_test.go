@@ -8,8 +8,8 @@ import (
 	"github.com/discoro/discoro/wire"
 )
 
-// TestSchedScale has a scheduler of 1,000 nodes of 8 servers place 100,000 runs, which end in any order, while a tenth of the
-// nodes is lost in the middle: every run ends once, and the load stays even.
+// TestSchedScale has a scheduler of 1,000 nodes of 8 servers place 100,000 runs, which end in any
+// order. In the middle a tenth of the nodes is lost. Every run ends once, and the load stays even.
 func TestSchedScale(t *testing.T) {
 	t.Parallel()
 	const nodes, each, runs, wave = 1000, 8, 100_000, 20_000
@@ -52,7 +52,7 @@ func TestSchedScale(t *testing.T) {
 	for seq := range runs {
 		s.Frame(s.now, client, &wire.Run{Token: token(1), Job: wire.JobID{Client: client.ID, Seq: uint64(seq)}})
 		book()
-		if len(now) == wave && seq == wave-1 { // before any has ended: 2.5 a server
+		if len(now) == wave && seq == wave-1 { // none has ended yet: 2.5 for each server
 			for n := range nodes {
 				sum := 0
 				for i := range each {
@@ -66,7 +66,7 @@ func TestSchedScale(t *testing.T) {
 				}
 			}
 		}
-		if seq == runs/2 { // what ran there is lost
+		if seq == runs/2 { // a tenth of the nodes is lost, with what ran there
 			gone := map[wire.ID]bool{}
 			for n := range nodes / 10 {
 				for i := range each {
@@ -81,7 +81,7 @@ func TestSchedScale(t *testing.T) {
 				t.Errorf("%d runs ended with their nodes, want %d", lost, want)
 			}
 		}
-		for len(now) >= wave { // any of them ends
+		for len(now) >= wave { // one of them ends, at random
 			i := rand.IntN(len(now))
 			r := now[i]
 			now[i] = now[len(now)-1]
@@ -104,8 +104,8 @@ func TestSchedScale(t *testing.T) {
 	}
 }
 
-// TestSchedManyWait has 25,000 runs wait before 250 nodes have their 2,000 servers, each of which is an event: they are shared, in
-// order. What is taken back, in any order, ends once.
+// TestSchedManyWait has 25,000 runs wait before 250 nodes have their 2,000 servers, each of which is an
+// event: the servers share the runs, in order. Runs that are taken back, in any order, end once.
 func TestSchedManyWait(t *testing.T) {
 	t.Parallel()
 	const nodes, each, runs, back = 250, 8, 25_000, 5000

@@ -7,8 +7,8 @@ import (
 	"github.com/discoro/discoro/wire"
 )
 
-// TestSchedSpread has runs wait for servers: each gets its share, also when they are ready one after the other, and the rest goes
-// where there is room when one does not come.
+// TestSchedSpread has runs wait for servers that become ready one after the other: each server gets its
+// share. When one does not come, the rest goes to the others.
 func TestSchedSpread(t *testing.T) {
 	t.Parallel()
 	b := newBed(t)
@@ -20,12 +20,12 @@ func TestSchedSpread(t *testing.T) {
 		b.run(i+1, wire.Where{})
 	}
 	b.up(1, 1, true, "s1: start 1", "s1: start 2")
-	b.run(7, wire.Where{}, "s1: start 7") // seven for three are three each
+	b.run(7, wire.Where{}, "s1: start 7") // seven runs for three servers: three each
 	b.run(8, wire.Where{})
-	b.run(9, wire.Where{Node: "h:1001"}, "s1: start 9") // it is to be there
+	b.run(9, wire.Where{Node: "h:1001"}, "s1: start 9") // a run that is bound to the node has no share
 	b.up(2, 2, true, "s2: start 3", "s2: start 4", "s2: start 5")
 	b.after(spreadFor-1, nil...)
-	b.after(1, "s2: start 6", "s2: start 8") // s3 has not come
+	b.after(1, "s2: start 6", "s2: start 8") // s3 has not become ready in time
 	b.run(10, wire.Where{}, "s1: start 10")
 	b.up(1, 3, false)
 	for i := range 4 {
@@ -49,8 +49,8 @@ func TestSchedSpreadIdle(t *testing.T) {
 	b.on(serverPeer(1), &wire.Freed{Token: token(1), Job: jobID(1, 3)}, "s1: start 4")
 }
 
-// TestSchedSpreadLooksAgain has the scheduler look for something else while no run waits: those that are held back afterwards go
-// when the while is over all the same.
+// TestSchedSpreadLooksAgain has Tick called for another reason while no run waits: runs that are held
+// back afterwards are placed all the same when the time is over.
 func TestSchedSpreadLooksAgain(t *testing.T) {
 	t.Parallel()
 	b := newBed(t)
@@ -59,7 +59,7 @@ func TestSchedSpreadLooksAgain(t *testing.T) {
 	b.on(nodePeer(1), &wire.Offer{Free: true, CPUs: 2, Zombie: int64(time.Hour)}, "c1: NodeDiscovered node 1001", "n1: reserve")
 	b.after(time.Hour - 1)
 	b.up(1, 1, true)
-	b.after(2) // the node could have been idle
+	b.after(2) // Tick is called, as the node could have been idle
 	b.run(1, wire.Where{}, "s1: start 1")
 	b.run(2, wire.Where{})
 	b.after(spreadFor, "s1: start 2")

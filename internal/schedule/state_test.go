@@ -15,7 +15,7 @@ import (
 	"github.com/discoro/discoro/wire"
 )
 
-// bed drives a State by hand and writes down what it decides, a line an effect.
+// bed feeds a State and compares what it decides, one line for each effect.
 type bed struct {
 	*testing.T
 	state *State
@@ -57,7 +57,7 @@ type lostError struct {
 func (e *lostError) Error() string { return e.cause.Error() }
 func (e *lostError) Unwrap() error { return e.cause }
 
-// statusNames are what tests call the kinds of statuses.
+// statusNames are the names of the kinds of statuses in tests.
 var statusNames = map[uint8]string{
 	wire.StatusNodeDiscovered: "NodeDiscovered", wire.StatusNodeInitialized: "NodeInitialized", wire.StatusNodeClosed: "NodeClosed",
 	wire.StatusNodeIgnore: "NodeIgnore", wire.StatusNodeDisconnected: "NodeDisconnected",
@@ -81,7 +81,7 @@ func statusText(f *wire.Status) string {
 	return text
 }
 
-// Peers of the tests: n1 is a node, s1 a server, c1 a client; the number is their port, too.
+// The peers of the tests: n1 is a node, s1 a server, c1 a client. The number is in their port, too.
 func peer(kind byte, n int) wire.Peer {
 	port := map[byte]int{'n': 1000, 's': 2000, 'c': 3000}[kind] + n
 	return wire.Peer{ID: wire.ID{kind, byte(n >> 8), byte(n)}, Host: "h", Port: port}
@@ -103,14 +103,14 @@ func jobID(client, seq int) wire.JobID {
 
 func serverInfo(n int) wire.ServerInfo { return wire.ServerInfo{Peer: serverPeer(n)} }
 
-// on feeds a frame and compares what comes of it.
+// on feeds a frame and compares the effects.
 func (b *bed) on(from wire.Peer, f wire.Frame, want ...string) {
 	b.Helper()
 	b.state.Frame(b.state.now, from, f)
 	b.expect(fmt.Sprintf("%T from %s", f, peerName(from)), want)
 }
 
-// gone feeds the end of a link.
+// gone feeds the end of a link and compares the effects.
 func (b *bed) gone(p wire.Peer, want ...string) {
 	b.Helper()
 	b.state.Down(b.state.now, p.ID, "cut")
@@ -166,7 +166,7 @@ func effectText(e Effect) string {
 	return peerName(e.To) + ": " + text
 }
 
-// offer is what a free node says, with the functions that it has.
+// offer returns the Offer of a free node with these functions.
 func offer(functions ...string) *wire.Offer {
 	return &wire.Offer{Free: true, Functions: functions}
 }
@@ -198,7 +198,8 @@ func (b *bed) run(seq int, where wire.Where, want ...string) {
 	b.on(clientPeer(1), &wire.Run{Token: token(1), Job: jobID(1, seq), Where: where}, want...)
 }
 
-// TestSchedWaitingIsBounded has a client let more wait for servers than the scheduler keeps, by their number and by their size.
+// TestSchedWaitingIsBounded has more runs wait for servers than the scheduler keeps, by number and by
+// size.
 func TestSchedWaitingIsBounded(t *testing.T) {
 	t.Parallel()
 	b := newBed(t)
@@ -218,20 +219,20 @@ func TestSchedWaitingIsBounded(t *testing.T) {
 	b.on(clientPeer(1), &wire.Unrun{Token: token(1), Job: jobID(1, 3)}, "c1: done 3 no server")
 	run(large)
 	run(large, "c1: done 19 rejected")
-	b.on(nodePeer(1), offer(), "c1: NodeDiscovered node 1001", "n1: reserve") // they are looked at again, and wait on
+	b.on(nodePeer(1), offer(), "c1: NodeDiscovered node 1001", "n1: reserve") // the runs are tried again, and still wait
 	run(nil, "c1: done 20 rejected")                                          // names count, too
 	if n := b.state.active.waiting.bytes; n != maxWaitingBytes {
 		t.Errorf("%d bytes wait", n)
 	}
 	b.state.active.waiting = runQueue{at: make(map[wire.JobID]*list.Element, maxWaiting)}
 	for i := range maxWaiting {
-		b.state.active.waiting.at[jobID(1, -i)] = nil // its number is all that counts
+		b.state.active.waiting.at[jobID(1, -i)] = nil // only the number of entries counts
 	}
 	run(nil, "c1: done 21 rejected")
 	delete(b.state.active.waiting.at, jobID(1, 0))
 	run(nil)
 	run(nil, "c1: done 23 rejected")
-	b.state.cfg.Self = clientPeer(1).ID // what is held for its own runtime is that runtime's
+	b.state.cfg.Self = clientPeer(1).ID // a client in the same runtime would hold the runs itself
 	run(large)
 }
 
@@ -250,8 +251,8 @@ func TestSchedStateWholeComputation(t *testing.T) {
 		"c1: NodeClosed node 1001", "c1: ComputationClosed", "c1: reply 2")
 }
 
-// TestSchedStateUnheard loses a server where jobs have ended: the client is told of those of which it may not know, and only when it
-// cannot hear of them from the server.
+// TestSchedStateUnheard loses a server where jobs have ended: the client is notified of those that it
+// may not know, and only when the server can no longer report them itself.
 func TestSchedStateUnheard(t *testing.T) {
 	t.Parallel()
 	b := newBed(t)
@@ -271,11 +272,11 @@ func TestSchedStateUnheard(t *testing.T) {
 	for _, i := range []int{3, 1, 2, 5} {
 		freed(1, i)
 	}
-	b.on(serverPeer(1), &wire.Done{Token: token(1), Job: jobID(1, 6)}) // the client is told so itself
+	b.on(serverPeer(1), &wire.Done{Token: token(1), Job: jobID(1, 6)}) // the client has received it as well
 	heard(1, 1, 2)
-	heard(1, 2, 1) // of another computation
-	heard(2, 1, 1) // of another server
-	heard(9, 1, 1) // of none
+	heard(1, 2, 1) // for another computation
+	heard(2, 1, 1) // from another server
+	heard(9, 1, 1) // from a peer that is no server
 	b.gone(serverPeer(1), "c1: done 4 disconnected lost 2001", "c1: unheard 2 lost 2001", "c1: unheard 5 lost 2001",
 		"c1: ServerDisconnected node 1001 server 2001: cut")
 	heard(1, 1, 1)
@@ -285,7 +286,7 @@ func TestSchedStateUnheard(t *testing.T) {
 	freed(2, 7)
 	heard(2, 1, math.MaxUint64)
 
-	// One that closes in order while the computation goes on.
+	// A server closes in order while the computation goes on.
 	b.on(nodePeer(2), offer(), "c1: NodeDiscovered node 1002", "n2: reserve")
 	b.up(2, 3, true)
 	b.up(2, 4, false)
@@ -298,11 +299,11 @@ func TestSchedStateUnheard(t *testing.T) {
 	heard(3, 1, 1)
 	b.on(nodePeer(2), &wire.Offer{Leaving: true, Reason: "it is leaving"}, "n2: let go")
 	b.gone(serverPeer(3), "c1: unheard 10 lost 2003", "c1: unheard 11 lost 2003", "c1: ServerClosed node 1002 server 2003")
-	heard(3, 1, 2) // comes late
+	heard(3, 1, 2) // arrives late
 	b.on(nodePeer(2), &wire.Released{Token: token(1)},
 		"c1: ServerClosed node 1002 server 2004: it is leaving", "c1: NodeClosed node 1002: it is leaving")
 
-	// With the computation all its runs end.
+	// All runs end with the computation.
 	freed(2, 8)
 	b.on(clientPeer(1), &wire.CloseComputation{Call: 2, Token: token(1)}, "n1: release")
 	b.on(nodePeer(1), &wire.Released{Token: token(1)},
@@ -319,16 +320,16 @@ func TestSchedStateLostServer(t *testing.T) {
 		"c1: ServerDisconnected node 1001 server 2001: cut")
 	b.run(3, wire.Where{Host: "h", Port: 2001}, "c1: done 3 not found")
 	b.run(4, wire.Where{}, "s2: start 4")
-	// What the server and its node have to say of it comes late, over links of their own.
+	// The reports of the server and its node arrive late, over links of their own.
 	b.on(serverPeer(1), &wire.Freed{Token: token(1), Job: jobID(1, 1)})
 	b.on(nodePeer(1), &wire.Servers{Token: token(1), Gone: []wire.ServerInfo{serverInfo(1)}, Reason: "killed"})
-	// A server that has lost its client can tell nobody how its jobs end.
+	// A server that has lost its client cannot report how its jobs end.
 	b.on(serverPeer(2), &wire.Ready{Token: token(1), Node: nodePeer(1).ID, Info: serverInfo(2), Err: failure(fault.Disconnected)},
 		"c1: done 4 disconnected lost 2002", "c1: ServerDisconnected node 1001 server 2002: disconnected")
 }
 
-// TestSchedStateServerAtTheSamePlace has a node start anew, with fixed ports, before its silence was noticed. Clients know servers by
-// their locations: the old one has to be over when they hear of the new one, and not after.
+// TestSchedStateServerAtTheSamePlace has a node restart, with fixed ports, before its silence was
+// noticed. Clients know servers by location: the old server has to end before the new one begins.
 func TestSchedStateServerAtTheSamePlace(t *testing.T) {
 	t.Parallel()
 	b := newBed(t)
@@ -372,7 +373,7 @@ func TestSchedStateWaitingRunsEnd(t *testing.T) {
 	b.run(8, wire.Where{}, "c1: done 8 closed")
 }
 
-// TestSchedStateWaitsAtNode has a run wait at a node whose servers never came.
+// TestSchedStateWaitsAtNode has a run wait for a node whose servers never come.
 func TestSchedStateWaitsAtNode(t *testing.T) {
 	t.Parallel()
 	b := newBed(t)
@@ -381,7 +382,7 @@ func TestSchedStateWaitsAtNode(t *testing.T) {
 	b.gone(nodePeer(1), "c1: NodeDisconnected node 1001: cut", "c1: done 1 not found")
 }
 
-// TestSchedStateStaleOffer has a node say that it is free before it knows that it is not: its word that it has closed must
+// TestSchedStateStaleOffer has a node offer itself before it has received the Release: its Released must
 // still count.
 func TestSchedStateStaleOffer(t *testing.T) {
 	t.Parallel()
@@ -406,10 +407,10 @@ func TestSchedStateQueue(t *testing.T) {
 		t.Errorf("report %q, want %q", got, want)
 	}
 	b.run(1, wire.Where{}, "s1: start 1")
-	b.gone(clientPeer(1), "n1: release") // and nothing to c1, who is gone
+	b.gone(clientPeer(1), "n1: release") // and nothing to c1, which is gone
 	b.on(nodePeer(1), &wire.Released{Token: token(1)},
 		"c3: ComputationScheduled", "c3: reply 1", "c3: NodeDiscovered node 1001")
-	b.on(nodePeer(1), offer(), "n1: reserve") // never ignored for resting a moment
+	b.on(nodePeer(1), offer(), "n1: reserve") // not ignored for restarting its servers
 }
 
 func TestSchedStateNodesThatDoNotServe(t *testing.T) {
@@ -420,14 +421,14 @@ func TestSchedStateNodesThatDoNotServe(t *testing.T) {
 		"c1: NodeDiscovered node 1001", `c1: NodeIgnore node 1001: its program (prog) has not registered function "b"`)
 	b.on(nodePeer(2), &wire.Offer{Functions: []string{"b"}, Reason: "it serves another computation"},
 		"c1: NodeDiscovered node 1002", "c1: NodeIgnore node 1002: it serves another computation")
-	b.on(nodePeer(2), &wire.Offer{Functions: []string{"b"}, Reason: "it serves another computation"}) // said once
+	b.on(nodePeer(2), &wire.Offer{Functions: []string{"b"}, Reason: "it serves another computation"}) // the client is notified once
 	b.on(nodePeer(2), offer("b"), "n2: reserve")
 	b.on(nodePeer(2), &wire.Released{Token: token(1), Reason: "another was quicker"}, "c1: NodeIgnore node 1002: another was quicker")
 	b.on(nodePeer(2), offer("b"), "n2: reserve")
 	b.up(2, 1, true)
 	b.on(nodePeer(2), &wire.Released{Token: token(1), Reason: "closed at the node"},
 		"c1: ServerClosed node 1002 server 2001: closed at the node", "c1: NodeClosed node 1002: closed at the node")
-	b.on(nodePeer(2), offer("b")) // it does not want this computation, but the next
+	b.on(nodePeer(2), offer("b")) // it has left this computation, but not the next
 	want := `node h:1001: not used: its program (prog) has not registered function "b"; node h:1002: not used: closed at the node`
 	if got := b.state.report(token(1), wire.JobID{}); got != want {
 		t.Errorf("report %q, want %q", got, want)
@@ -463,10 +464,11 @@ func TestSchedStateNodeLeaves(t *testing.T) {
 	b.on(nodePeer(1), leaving, "c1: NodeIgnore node 1001: it is leaving")
 	b.on(nodePeer(2), offer(), "c1: NodeDiscovered node 1002", "n2: reserve")
 	b.up(2, 3, true, "s3: start 5")
-	b.on(nodePeer(1), offer(), "n1: reserve") // its hours have come
+	b.on(nodePeer(1), offer(), "n1: reserve") // its hours of service have begun
 }
 
-// TestSchedStateIdleNodeLeaves has a node leave that runs nothing, and one that loses its last job with its server.
+// TestSchedStateIdleNodeLeaves has a node leave that runs nothing, and a node that loses its last job
+// with its server.
 func TestSchedStateIdleNodeLeaves(t *testing.T) {
 	t.Parallel()
 	b := newBed(t)
@@ -477,13 +479,13 @@ func TestSchedStateIdleNodeLeaves(t *testing.T) {
 	b.on(nodePeer(2), offer(), "c1: NodeDiscovered node 1002", "n2: reserve")
 	b.up(2, 2, true)
 	b.on(nodePeer(2), &wire.Offer{Leaving: true, Reason: "it is leaving"}, "n2: let go")
-	b.on(clientPeer(1), &wire.CloseComputation{Call: 2, Token: token(1)}, "n1: release", "n2: release") // they wait for nothing now
+	b.on(clientPeer(1), &wire.CloseComputation{Call: 2, Token: token(1)}, "n1: release", "n2: release") // they no longer wait for the client
 	b.on(nodePeer(1), &wire.Released{Token: token(1)}, "c1: NodeClosed node 1001")
 	b.on(nodePeer(2), &wire.Released{Token: token(1)}, "c1: ServerClosed node 1002 server 2002",
 		"c1: NodeClosed node 1002", "c1: ComputationClosed", "c1: reply 2")
 }
 
-// TestSchedStateTrustsLinks has peers say things that are not theirs to say.
+// TestSchedStateTrustsLinks has peers send frames in the name of others.
 func TestSchedStateTrustsLinks(t *testing.T) {
 	t.Parallel()
 	b := newBed(t)
@@ -529,14 +531,14 @@ func TestSchedStateReport(t *testing.T) {
 	report("node h:1001: closing")
 }
 
-// BenchmarkSchedDecision places a run and frees it again, with all the servers about equally loaded.
+// BenchmarkSchedDecision places a run and ends it again, with all servers about equally loaded.
 func BenchmarkSchedDecision(b *testing.B) {
 	for _, servers := range []int{10, 1000, 10000} {
 		b.Run(fmt.Sprintf("servers=%d", servers), func(b *testing.B) {
 			s := newState()
 			client := clientPeer(1)
 			s.Frame(s.now, client, &wire.Submit{Token: token(1)})
-			const each = 10 // servers a node
+			const each = 10 // servers of each node
 			for n := range servers / each {
 				node := nodePeer(n)
 				s.Frame(s.now, node, offer())

@@ -39,7 +39,8 @@ func (q *runQueue) full(f *wire.Run) error {
 		return nil
 	}
 	return fmt.Errorf("%d runs, with %d bytes of arguments and names, wait for a server at the scheduler, "+
-		"which keeps at most %d and %d: start fewer at a time, or use RemoteCoroScheduler, whose arguments wait at the client: %w",
+		"which keeps at most %d and %d: start fewer at a time, or use RemoteCoroScheduler, "+
+		"whose arguments wait at the client: %w",
 		q.len(), q.bytes, maxWaiting, maxWaitingBytes, fault.Rejected)
 }
 
