@@ -205,6 +205,21 @@ func badField(field, format string, args ...any) error {
 	return &fieldError{"Config", field, fmt.Errorf(format, args...)}
 }
 
+// fieldError is an error of one field of a configuration.
+type fieldError struct {
+	of, field string // the type and its field
+	err       error  // what is wrong
+}
+
+// Error names the field.
+func (e *fieldError) Error() string { return fmt.Sprintf("discoro: %s.%s: %v", e.of, e.field, e.err) }
+
+// Field returns the name of the field, from which cli.Usage finds the option that sets it.
+func (e *fieldError) Field() string { return e.field }
+
+// Unwrap returns what is wrong.
+func (e *fieldError) Unwrap() error { return e.err }
+
 // checkFields checks what can be checked of each field alone.
 func (s *settled) checkFields() error {
 	switch {

@@ -1,11 +1,11 @@
 package discoro
 
 import (
-	"context"
 	"log/slog"
 	"testing"
 	"time"
 
+	"github.com/discoro/discoro/internal/statelock"
 	"github.com/discoro/discoro/wire"
 )
 
@@ -49,17 +49,8 @@ func NodeAt(cfg NodeConfig, now func() time.Time) NodeConfig {
 // LookAtClock has a node look at its clock now.
 func LookAtClock(n *Node) { n.loop.do((*nodeLoop).lookAtClock) }
 
-// TakeOver ends the process that has locked a file, which has so long to end by itself.
-func TakeOver(path string, asks time.Duration) error {
-	l, err := takeOver(context.Background(), nil, path, asks, discard)
-	if err == nil {
-		l.unlock()
-	}
-	return err
-}
-
 // LockFile opens a file that nobody else has open so, until it is closed or its process has ended.
-var LockFile = lockFile
+var LockFile = statelock.LockFile
 
 // UDPPortFor returns a port for discovery that no other test has.
 func UDPPortFor(t *testing.T) int {

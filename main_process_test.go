@@ -486,24 +486,6 @@ func TestMainsFindEachOther(t *testing.T) {
 	}
 }
 
-// TestNodeMainHolderStopped ends a node that cannot end: it is stopped.
-func TestNodeMainHolderStopped(t *testing.T) {
-	t.Parallel()
-	b := newMainBed(t, discoro.Config{})
-	n := b.node("-n", "stopped")
-	files, err := filepath.Glob(filepath.Join(b.dir, "discoro", "node-stopped-*.lock"))
-	if err != nil || len(files) != 1 {
-		t.Fatal(files, err)
-	}
-	n.signal(discoro.SigStop)
-	start := time.Now()
-	if err := discoro.TakeOver(files[0], 50*time.Millisecond); err != nil {
-		t.Fatal(err)
-	}
-	n.exits(-1)
-	t.Logf("it took %v", time.Since(start))
-}
-
 // TestNodeMainInterruptedWait interrupts a node that waits for another to end: it ends at once, and the other is not killed for it.
 func TestNodeMainInterruptedWait(t *testing.T) {
 	t.Parallel()

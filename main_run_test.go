@@ -5,8 +5,12 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"reflect"
 	"strings"
 	"testing"
+	"time"
+
+	"github.com/discoro/discoro/internal/cli"
 )
 
 // TestRunNodeWithoutInit is not parallel: it takes back what TestMain's Init noted.
@@ -54,78 +58,45 @@ func quietStdout(t *testing.T) {
 	})
 }
 
-func TestStateFiles(t *testing.T) {
+// TestOptionsAreFields compares the options with the tags of the configurations: no option is parsed and
+// then ignored, and no field is without an option.
+func TestOptionsAreFields(t *testing.T) {
 	t.Parallel()
-	names := map[string]bool{}
-	for _, name := range []string{"a", "b", "a/b", "a:b", "../a", "", "größe", strings.Repeat("x", 256), strings.Repeat("x", 255)} {
-		file := stateFile(name)
-		if names[file] || filepath.Base(file) != file || len(file) > 100 {
-			t.Errorf("%q has the file %q", name, file)
+	tags, names := map[string]bool{}, map[string]bool{}
+	for _, cfg := range []any{nodeOptions{}, schedulerOptions{}} {
+		for _, f := range reflect.VisibleFields(reflect.TypeOf(cfg)) {
+			if tag := f.Tag.Get("json"); f.IsExported() && tag != "" && tag != "-" {
+				tags[tag] = true
+			}
 		}
-		names[file] = true
+	}
+	for _, o := range cli.Options {
+		if names[o.Name] = true; !tags[o.Name] {
+			t.Errorf("no field has the tag %s", o.Name)
+		}
+	}
+	for tag := range tags {
+		if !names[tag] {
+			t.Errorf("no option sets the field with the tag %s", tag)
+		}
 	}
 }
 
-// TestStateLock locks a file twice in one process, and again when it is free.
-func TestStateLock(t *testing.T) {
-	t.Setenv("XDG_RUNTIME_DIR", t.TempDir())
-	first, err := lockState(t.Context(), nil, "n", false, discard)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if _, err := lockState(t.Context(), nil, "n", false, discard); !errors.Is(err, ErrExists) || !strings.Contains(err.Error(), "does not say yet") {
-		t.Errorf("locked twice: %v", err)
-	}
-	if _, err := first.f.WriteAt([]byte(`{"pid":1,"location":"old:2"}`), 0); err != nil { // as one that is killed leaves it
-		t.Fatal(err)
-	}
-	if err := first.f.Close(); err != nil {
-		t.Fatal(err)
-	}
-	if first, err = lockState(t.Context(), nil, "n", false, discard); err != nil {
-		t.Fatal(err)
-	}
-	if _, err := lockState(t.Context(), nil, "n", false, discard); err == nil || strings.Contains(err.Error(), "old:2") {
-		t.Errorf("locked after one that was killed: %v", err)
-	}
-	first.note(Location{Addr: "h", Port: 1})
-	if _, err := lockState(t.Context(), nil, "n", false, discard); err == nil || !strings.Contains(err.Error(), "at h:1: give this one another --name") {
-		t.Errorf("locked twice: %v", err)
-	}
-	if _, err := lockState(t.Context(), nil, "n", true, discard); !errors.Is(err, errNobody) {
-		t.Errorf("it would end itself: %v", err)
-	}
-	first.unlock()
-	again, err := lockState(t.Context(), nil, "n", false, discard)
-	if err != nil {
-		t.Fatal(err)
-	}
-	again.unlock()
-}
-
-// TestStateFolder looks for a folder where the usual ones cannot be had.
-func TestStateFolder(t *testing.T) {
-	tmp := t.TempDir()
-	for name, value := range map[string]string{"XDG_RUNTIME_DIR": "/dev/null", "XDG_CACHE_HOME": "/dev/null", "HOME": "/dev/null", "TMPDIR": tmp} {
-		t.Setenv(name, value)
-	}
-	dir, err := stateFolder()
-	if err != nil || filepath.Dir(dir) != tmp {
-		t.Fatalf("%q, %v; want one in %s", dir, err, tmp)
-	}
-	if again, err := stateFolder(); again != dir || err != nil {
-		t.Errorf("%q, %v; want the same", again, err)
-	}
-	if err := os.Chmod(dir, 0o755); err != nil { //nolint:gosec // it is to be refused
-		t.Fatal(err)
-	}
-	if open, err := stateFolder(); err == nil {
-		t.Errorf("%q, which others may read", open)
-	}
-	if err := errors.Join(os.Remove(dir), os.Symlink(t.TempDir(), dir)); err != nil {
-		t.Fatal(err)
-	}
-	if link, err := stateFolder(); err == nil {
-		t.Errorf("%q, which is a link", link)
+// TestFieldErrorsNameFlags checks that the errors of a configuration name the option of the field.
+func TestFieldErrorsNameFlags(t *testing.T) {
+	t.Parallel()
+	for flag, cfg := range map[string]nodeOptions{
+		"--tcp_ports":          {NodeConfig: NodeConfig{TCPPorts: []string{"x"}}},
+		"--min_pulse_interval": {NodeConfig: NodeConfig{MinPulseInterval: time.Hour}},
+		"-c":                   {NodeConfig: NodeConfig{Servers: -1000}},
+		"--service_stop":       {NodeConfig: NodeConfig{ServiceStop: "noon"}},
+		"--tcp_port":           {NodeConfig: NodeConfig{Config: Config{TCPPort: -1}}},
+		"--ip_addr":            {NodeConfig: NodeConfig{Config: Config{Addr: "not a host"}}},
+	} {
+		err := cli.Usage(&cfg, cfg.check())
+		var exit interface{ ExitCode() int }
+		if !errors.As(err, &exit) || exit.ExitCode() != cli.BadUse || !strings.HasPrefix(err.Error(), "discoro: "+flag+": ") {
+			t.Errorf("%s: %v", flag, err)
+		}
 	}
 }

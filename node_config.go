@@ -87,6 +87,19 @@ func (cfg NodeConfig) settle() (settledNode, error) {
 	return s, nil
 }
 
+// check checks everything that can be checked without starting the node.
+func (cfg NodeConfig) check() error {
+	if _, err := cfg.settle(); err != nil {
+		return err
+	}
+	s := settled{Config: cfg.Config}
+	if err := s.checkFields(); err != nil {
+		return err
+	}
+	_, err := s.certificates()
+	return err
+}
+
 // errNoInit is what comes of server processes without Init.
 var errNoInit = errors.New("discoro: NodeConfig.Processes: main must call discoro.Init first, " +
 	"for server processes to become servers; without it each would start a node of its own")

@@ -20,6 +20,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/discoro/discoro/internal/cli"
 	"github.com/discoro/discoro/internal/files"
 	"github.com/discoro/discoro/wire"
 )
@@ -83,7 +84,7 @@ func serveProcess(stdin io.Reader) error {
 	}
 	var log *slog.Logger
 	if pc.Debug {
-		log = debugLogger()
+		log = cli.DebugLogger()
 	}
 	input := make(chan []byte, 1)
 	go func() { // ends with the process, or with the node
@@ -275,7 +276,7 @@ func (l *nodeLoop) startProcess(cfg Config, index int, nonce wire.Token, ended f
 }
 
 // isSecret reports whether a variable of the environment has the secret, which what functions start is not to have.
-func isSecret(variable string) bool { return strings.HasPrefix(variable, envName("secret")+"=") }
+func isSecret(variable string) bool { return strings.HasPrefix(variable, cli.EnvName("secret")+"=") }
 
 // howEnded says how a process ended.
 func howEnded(err error) string {

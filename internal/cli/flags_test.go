@@ -1,9 +1,8 @@
-package discoro
+package cli
 
 import (
 	"errors"
 	"flag"
-	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -12,46 +11,69 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
-	"github.com/google/go-cmp/cmp/cmpopts"
 )
 
-// nodeOptions is what RunNode fills.
-type nodeOptions struct {
-	NodeConfig
-	commonOptions
+// base stands for the configuration of a runtime, and nodeOptions for that of a node with the common
+// options. Their fields have every kind that options can set.
+type (
+	base struct {
+		Name          string        `json:"name"`
+		Addr          string        `json:"ip_addr"`
+		ExtAddr       string        `json:"ext_ip_addr"`
+		TCPPort       int           `json:"tcp_port"`
+		UDPPort       int           `json:"udp_port"`
+		DestPath      string        `json:"dest_path"`
+		Secret        string        `json:"secret"`
+		CertFile      string        `json:"certfile"`
+		KeyFile       string        `json:"keyfile"`
+		CAFile        string        `json:"cafile"`
+		Insecure      bool          `json:"insecure"`
+		MaxMessage    int           `json:"max_message"`
+		MaxFileSize   int64         `json:"max_file_size"`
+		MaxMailbox    int           `json:"max_mailbox"`
+		MsgTimeout    time.Duration `json:"msg_timeout"`
+		Peers         []string      `json:"peer"`
+		DiscoverPeers bool          `json:"discover_peers"`
+		Other         chan int      `json:"-"`
+	}
+	nodeOptions struct {
+		base
+		Common
+		Servers          int           `json:"c"`
+		Processes        bool          `json:"-"`
+		TCPPorts         []string      `json:"tcp_ports"`
+		MinPulseInterval time.Duration `json:"min_pulse_interval"`
+		MaxPulseInterval time.Duration `json:"max_pulse_interval"`
+		ZombiePeriod     time.Duration `json:"zombie_period"`
+		Serve            int           `json:"serve"`
+		ServiceStart     string        `json:"service_start"`
+		ServiceStop      string        `json:"service_stop"`
+		ServiceEnd       string        `json:"service_end"`
+		Phoenix          bool          `json:"phoenix"`
+	}
+)
+
+func (cfg *nodeOptions) program() Program {
+	return Program{About: "A program.", Config: cfg, Common: &cfg.Common, Secret: &cfg.Secret}
 }
 
-func parseNode(args ...string) (nodeOptions, *flags, error) {
-	cfg := nodeOptions{NodeConfig: NodeConfig{Processes: true, Serve: -1}}
-	p, err := parseFlags(&cfg, &cfg.commonOptions, &cfg.Secret, args)
+func parseNode(args ...string) (nodeOptions, *Flags, error) {
+	cfg := nodeOptions{Processes: true, Serve: -1}
+	p, err := parse(cfg.program(), args)
 	return cfg, p, err
 }
 
-var plainOptions = cmp.Options{cmpopts.IgnoreUnexported(Config{}, NodeConfig{}), cmp.AllowUnexported(nodeOptions{})}
+var plainOptions = cmp.AllowUnexported(nodeOptions{})
 
-// TestOptionsAreFields holds options to the tags of the configurations: none is parsed and ignored, and no field is forgotten.
-func TestOptionsAreFields(t *testing.T) {
+// TestOptionsAreUnique looks for an option that is there twice.
+func TestOptionsAreUnique(t *testing.T) {
 	t.Parallel()
-	var schedOptions struct {
-		SchedulerConfig
-		commonOptions
-	}
-	tags := fields(&nodeOptions{})
-	maps.Copy(tags, fields(&schedOptions))
 	names := map[string]bool{}
-	for _, o := range options {
-		if names[o.name] || names[o.short] && o.short != "" {
-			t.Errorf("option %s is there twice", o.name)
+	for _, o := range Options {
+		if names[o.Name] || names[o.Short] && o.Short != "" {
+			t.Errorf("option %s is there twice", o.Name)
 		}
-		names[o.name], names[o.short] = true, true
-		if !tags[o.name].IsValid() {
-			t.Errorf("no field has the tag %s", o.name)
-		}
-	}
-	for tag := range tags {
-		if !names[tag] {
-			t.Errorf("no option sets the field with the tag %s", tag)
-		}
+		names[o.Name], names[o.Short] = true, true
 	}
 }
 
@@ -70,18 +92,16 @@ func TestFlagsOfEveryKind(t *testing.T) {
 		t.Fatal(err)
 	}
 	want := nodeOptions{
-		NodeConfig: NodeConfig{
-			Config: Config{
-				Name: "me", Addr: "127.0.0.1", ExtAddr: "example.com", TCPPort: 7070, UDPPort: 51351, DestPath: dir,
-				Secret: "from a file, and long", CertFile: "a", KeyFile: "b", CAFile: "c", Insecure: true,
-				MaxMessage: 1000, MaxFileSize: 5_000_000_000, MaxMailbox: 7, MsgTimeout: 3 * time.Second,
-				Peers: []string{"a:1", "b:2", "c:3"}, DiscoverPeers: true,
-			},
-			Servers: -1, Processes: true, TCPPorts: []string{"2345-2347", "3799", "4000"},
-			MinPulseInterval: 500 * time.Millisecond, MaxPulseInterval: 90 * time.Second, ZombiePeriod: 1000 * time.Second,
-			Serve: 3, ServiceStart: "17:00", ServiceStop: "07:00", ServiceEnd: "08:00", Phoenix: true,
+		base: base{
+			Name: "me", Addr: "127.0.0.1", ExtAddr: "example.com", TCPPort: 7070, UDPPort: 51351, DestPath: dir,
+			Secret: "from a file, and long", CertFile: "a", KeyFile: "b", CAFile: "c", Insecure: true,
+			MaxMessage: 1000, MaxFileSize: 5_000_000_000, MaxMailbox: 7, MsgTimeout: 3 * time.Second,
+			Peers: []string{"a:1", "b:2", "c:3"}, DiscoverPeers: true,
 		},
-		commonOptions: commonOptions{SecretFile: secret, Daemon: true, Debug: true},
+		Servers: -1, Processes: true, TCPPorts: []string{"2345-2347", "3799", "4000"},
+		MinPulseInterval: 500 * time.Millisecond, MaxPulseInterval: 90 * time.Second, ZombiePeriod: 1000 * time.Second,
+		Serve: 3, ServiceStart: "17:00", ServiceStop: "07:00", ServiceEnd: "08:00", Phoenix: true,
+		Common: Common{SecretFile: secret, Daemon: true, Debug: true},
 	}
 	if diff := cmp.Diff(want, cfg, plainOptions); diff != "" {
 		t.Error(diff)
@@ -106,11 +126,9 @@ func TestFlagPrecedence(t *testing.T) {
 		t.Fatal(err)
 	}
 	want := nodeOptions{
-		NodeConfig: NodeConfig{
-			Config:  Config{Name: "flag", Peers: []string{"e:1", "e:2"}, MsgTimeout: time.Minute},
-			Servers: 6, Serve: 7, Processes: true, TCPPorts: []string{"1-2"}, MinPulseInterval: 2500 * time.Millisecond,
-		},
-		commonOptions: commonOptions{Debug: true, File: file},
+		base:    base{Name: "flag", Peers: []string{"e:1", "e:2"}, MsgTimeout: time.Minute},
+		Servers: 6, Serve: 7, Processes: true, TCPPorts: []string{"1-2"}, MinPulseInterval: 2500 * time.Millisecond,
+		Common: Common{Debug: true, File: file},
 	}
 	if diff := cmp.Diff(want, cfg, plainOptions); diff != "" {
 		t.Error(diff)
@@ -158,8 +176,8 @@ func TestSecretFilesOfOthers(t *testing.T) {
 		{nil, nil},
 	} {
 		cfg, p, err := parseNode(c.args...)
-		if err != nil || !slices.Equal(p.secretFiles(&cfg.commonOptions), c.want) {
-			t.Errorf("%q: %v, %v", c.args, p.secretFiles(&cfg.commonOptions), err)
+		if err != nil || !slices.Equal(p.secretFiles(&cfg.Common), c.want) {
+			t.Errorf("%q: %v, %v", c.args, p.secretFiles(&cfg.Common), err)
 		}
 	}
 	if othersMayRead(secret) {
@@ -224,28 +242,6 @@ func TestBadFlags(t *testing.T) {
 	}
 	if _, _, err := parseNode("-h"); !errors.Is(err, flag.ErrHelp) {
 		t.Errorf("help: %v", err)
-	}
-}
-
-// TestFieldErrorsNameFlags checks that what a configuration refuses is told by its option.
-func TestFieldErrorsNameFlags(t *testing.T) {
-	t.Parallel()
-	for flag, cfg := range map[string]nodeOptions{
-		"--tcp_ports":          {NodeConfig: NodeConfig{TCPPorts: []string{"x"}}},
-		"--min_pulse_interval": {NodeConfig: NodeConfig{MinPulseInterval: time.Hour}},
-		"-c":                   {NodeConfig: NodeConfig{Servers: -1000}},
-		"--service_stop":       {NodeConfig: NodeConfig{ServiceStop: "noon"}},
-		"--tcp_port":           {NodeConfig: NodeConfig{Config: Config{TCPPort: -1}}},
-		"--ip_addr":            {NodeConfig: NodeConfig{Config: Config{Addr: "not a host"}}},
-	} {
-		err := usageOf(&cfg, cfg.check())
-		var exit *exitError
-		if !errors.As(err, &exit) || exit.code != exitUsage || !strings.HasPrefix(err.Error(), "discoro: "+flag+": ") {
-			t.Errorf("%s: %v", flag, err)
-		}
-	}
-	if err := usageOf(&nodeOptions{}, os.ErrClosed); !errors.Is(err, os.ErrClosed) {
-		t.Errorf("another error: %v", err)
 	}
 }
 

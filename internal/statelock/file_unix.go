@@ -1,6 +1,6 @@
 //go:build linux || darwin || freebsd || netbsd || openbsd || dragonfly
 
-package discoro
+package statelock
 
 import (
 	"errors"
@@ -10,9 +10,12 @@ import (
 	"syscall"
 )
 
-// lockFile opens a file and locks it twice: flock keeps others out, also of this process; by the other lock, which belongs to the
-// process, the system tells who has it. Neither goes on to child processes.
-func lockFile(path string) (*os.File, error) {
+// LockFile opens a file and locks it until the file is closed or the process ends. The error is "it
+// is locked by another process" when it is locked already, also by this process.
+//
+// There are two locks. flock keeps others out. A POSIX lock beside it lets the system say which
+// process has locked the file. Child processes inherit neither.
+func LockFile(path string) (*os.File, error) {
 	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE|syscall.O_NOFOLLOW, 0o600)
 	if err != nil {
 		return nil, err
@@ -25,7 +28,8 @@ func lockFile(path string) (*os.File, error) {
 		if err != nil {
 			return err
 		}
-		// Where flock is made of these locks, as on NFS, this one may be refused. It is for phoenix only, which then cannot tell who it is.
+		// The system may refuse this lock where flock is made of such locks, as on NFS. Only signalHolder
+		// needs it, and then finds nobody.
 		_ = syscall.FcntlFlock(fd, syscall.F_SETLK, &syscall.Flock_t{Type: syscall.F_WRLCK, Whence: io.SeekStart})
 		return nil
 	})
@@ -35,7 +39,7 @@ func lockFile(path string) (*os.File, error) {
 	return f, nil
 }
 
-// isPrivate reports whether a path is a folder of this user that nobody else can use.
+// isPrivate reports whether a path is a folder of this user that no other user can use.
 func isPrivate(dir string) bool {
 	info, err := os.Lstat(dir)
 	if err != nil || !info.IsDir() || info.Mode().Perm()&0o077 != 0 {
@@ -45,7 +49,7 @@ func isPrivate(dir string) bool {
 	return ok && int(st.Uid) == os.Geteuid()
 }
 
-// withDescriptor runs do with f's descriptor.
+// withDescriptor calls do with f's descriptor.
 func withDescriptor(f *os.File, do func(fd uintptr) error) error {
 	raw, err := f.SyscallConn()
 	if err != nil {
@@ -58,8 +62,9 @@ func withDescriptor(f *os.File, do func(fd uintptr) error) error {
 	return done
 }
 
-// signalHolder has end end the process that has locked the file. It is looked up again with the process in hand: so it is
-// not another one that has its number by now.
+// signalHolder calls end with the process that has locked a file. The error is errNobody when there
+// is none. The process is looked up again when there is a handle of it: so it is never another
+// process that has its number by now.
 func signalHolder(path string, end func(*os.Process) error) error {
 	f, err := os.Open(path)
 	if err != nil {
@@ -71,7 +76,7 @@ func signalHolder(path string, end func(*os.Process) error) error {
 		return err
 	}
 	if pid == 0 {
-		return errNobody // or it has ended
+		return errNobody
 	}
 	if pid < 0 || pid == os.Getpid() {
 		return fmt.Errorf("process %d is not another one of this machine", pid)
@@ -90,7 +95,7 @@ func signalHolder(path string, end func(*os.Process) error) error {
 	return nil
 }
 
-// lockHolder returns the id of the process that has locked f, 0 when none has.
+// lockHolder returns the number of the process that has locked f, 0 when none has.
 func lockHolder(f *os.File) (int, error) {
 	lock := syscall.Flock_t{Type: syscall.F_RDLCK, Whence: io.SeekStart}
 	err := withDescriptor(f, func(fd uintptr) error { return syscall.FcntlFlock(fd, syscall.F_GETLK, &lock) })
@@ -100,7 +105,8 @@ func lockHolder(f *os.File) (int, error) {
 	return int(lock.Pid), nil
 }
 
-// askToEnd sends a node what ends it at once, in order: two signals, which are different so that none is lost.
+// askToEnd ends a node at once but in order, which takes two signals. They differ because a signal
+// that is sent twice may arrive once.
 func askToEnd(p *os.Process) error {
 	if err := p.Signal(syscall.SIGTERM); err != nil {
 		return err

@@ -1,4 +1,4 @@
-package discoro
+package statelock
 
 import (
 	"errors"
@@ -9,8 +9,9 @@ import (
 // errSharing is ERROR_SHARING_VIOLATION.
 const errSharing = syscall.Errno(32)
 
-// lockFile opens a file so that no other process can open it to write.
-func lockFile(path string) (*os.File, error) {
+// LockFile opens a file so that no other process can open it to write, until the file is closed or
+// the process ends.
+func LockFile(path string) (*os.File, error) {
 	name, err := syscall.UTF16PtrFromString(path)
 	if err != nil {
 		return nil, err
@@ -26,13 +27,13 @@ func lockFile(path string) (*os.File, error) {
 	return os.NewFile(uintptr(h), path), nil
 }
 
-// signalHolder says that it cannot: Windows does not tell who has a file open.
+// signalHolder returns an error: Windows does not say which process has opened a file.
 func signalHolder(string, func(*os.Process) error) error {
 	return errors.New("which process that is cannot be told on Windows: end it yourself")
 }
 
-// isPrivate trusts the system's folders.
+// isPrivate relies on the system to keep users' folders apart.
 func isPrivate(string) bool { return true }
 
-// askToEnd is not called.
+// askToEnd is never called here.
 func askToEnd(p *os.Process) error { return p.Kill() }

@@ -1,4 +1,4 @@
-package discoro
+package cli
 
 import (
 	"context"
@@ -28,11 +28,11 @@ func TestReadLines(t *testing.T) {
 // busyRole is a role that never leaves.
 type busyRole struct{ leaves int }
 
-func (*busyRole) banner() string                { return "busy" }
-func (*busyRole) status(context.Context) string { return "" }
-func (*busyRole) closeActive(func())            {}
-func (r *busyRole) leave()                      { r.leaves++ }
-func (*busyRole) left() <-chan struct{}         { return nil }
+func (*busyRole) Banner() string                { return "busy" }
+func (*busyRole) Status(context.Context) string { return "" }
+func (*busyRole) CloseActive(func())            {}
+func (r *busyRole) Leave()                      { r.leaves++ }
+func (*busyRole) Left() <-chan struct{}         { return nil }
 func (*busyRole) Close() error                  { return nil }
 
 // TestSignalTwice has a signal come twice at once, as coreutils' timeout sends it, and once more.
@@ -40,12 +40,12 @@ func TestSignalTwice(t *testing.T) {
 	quietStdout(t)
 	for _, last := range []os.Signal{syscall.SIGTERM, os.Interrupt} {
 		synctest.Test(t, func(t *testing.T) {
-			signals := make(chan os.Signal)
+			signals := &Signals{c: make(chan os.Signal)}
 			ended := make(chan error, 1)
 			r := &busyRole{}
-			go func() { ended <- operate(t.Context(), r, commonOptions{Daemon: true}, signals, func() {}) }()
-			signals <- syscall.SIGTERM
-			signals <- syscall.SIGTERM
+			go func() { ended <- Operate(t.Context(), r, true, signals) }()
+			signals.c <- syscall.SIGTERM
+			signals.c <- syscall.SIGTERM
 			synctest.Wait()
 			if r.leaves != 1 || len(ended) != 0 {
 				t.Errorf("it left %d times, and has ended %d times", r.leaves, len(ended))
@@ -53,11 +53,26 @@ func TestSignalTwice(t *testing.T) {
 			if last == syscall.SIGTERM {
 				<-time.After(signalEcho)
 			}
-			signals <- last
+			signals.c <- last
 			var exit *exitError
-			if err := <-ended; !errors.As(err, &exit) || exit.code != exitForced {
+			if err := <-ended; !errors.As(err, &exit) || exit.code != Forced {
 				t.Errorf("ended with %v", err)
 			}
 		})
 	}
+}
+
+// quietStdout keeps Operate from printing among the tests. Such a test is not parallel.
+func quietStdout(t *testing.T) {
+	t.Helper()
+	null, err := os.OpenFile(os.DevNull, os.O_WRONLY, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	old := os.Stdout
+	os.Stdout = null
+	t.Cleanup(func() {
+		os.Stdout = old
+		_ = null.Close()
+	})
 }
