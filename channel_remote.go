@@ -211,50 +211,41 @@ func (ch *Channel) tellOwner(l *link, done func(error), build func(call uint64) 
 	}
 }
 
-// dispatchChannel hands a frame about channels to its owner; it reports false for others.
-func (rt *Runtime) dispatchChannel(l *link, f wire.Frame) (mine bool, err error) {
-	switch f := f.(type) {
-	case *wire.Subscribe:
-		h, err := rt.channels.find(f.Channel)
-		switch {
-		case err == nil && l.isSelf():
-			err = fmt.Errorf("not by a frame: %w", ErrRejected)
-		case err == nil:
-			err = h.add(nil, l, f.Coro)
-		}
-		l.reply(f.Call, call.Outcome{Err: err})
-	case *wire.Unsubscribe:
-		h, err := rt.channels.find(f.Channel)
-		if err == nil {
-			err = h.remove(subKey{l, f.Coro})
-		}
-		if f.Call != 0 {
-			l.reply(f.Call, call.Outcome{Err: err})
-		}
-	case *wire.Publish:
-		rt.servePublish(l, f)
-	case *wire.PublishDeliver:
-		return true, rt.servePublishDeliver(l, f)
-	case *wire.CloseChannel:
-		h, err := rt.channels.find(f.Channel)
-		if err == nil {
-			rt.channels.close(h)
-		}
-		l.reply(f.Call, call.Outcome{Err: err})
-	case *wire.Enroll:
-		rt.serveEnroll(l, f)
-	case *wire.Dropped:
-		rt.putDropped(l, f)
-	case *wire.LocateChannel:
-		out := call.Outcome{Err: fmt.Errorf("no channel of that name at %v: %w", rt.loc, ErrNotFound)}
-		if ch := rt.channels.named(f.Name); ch != nil {
-			out = call.Outcome{Value: ch}
-		}
-		l.reply(f.Call, out)
-	default:
-		return false, nil
+func (rt *Runtime) serveSubscribe(l *link, f *wire.Subscribe) {
+	h, err := rt.channels.find(f.Channel)
+	switch {
+	case err == nil && l.isSelf():
+		err = fmt.Errorf("not by a frame: %w", ErrRejected)
+	case err == nil:
+		err = h.add(nil, l, f.Coro)
 	}
-	return true, nil
+	l.reply(f.Call, call.Outcome{Err: err})
+}
+
+func (rt *Runtime) serveUnsubscribe(l *link, f *wire.Unsubscribe) {
+	h, err := rt.channels.find(f.Channel)
+	if err == nil {
+		err = h.remove(subKey{l, f.Coro})
+	}
+	if f.Call != 0 {
+		l.reply(f.Call, call.Outcome{Err: err})
+	}
+}
+
+func (rt *Runtime) serveCloseChannel(l *link, f *wire.CloseChannel) {
+	h, err := rt.channels.find(f.Channel)
+	if err == nil {
+		rt.channels.close(h)
+	}
+	l.reply(f.Call, call.Outcome{Err: err})
+}
+
+func (rt *Runtime) serveLocateChannel(l *link, f *wire.LocateChannel) {
+	out := call.Outcome{Err: fmt.Errorf("no channel of that name at %v: %w", rt.loc, ErrNotFound)}
+	if ch := rt.channels.named(f.Name); ch != nil {
+		out = call.Outcome{Value: ch}
+	}
+	l.reply(f.Call, out)
 }
 
 func (rt *Runtime) servePublish(l *link, f *wire.Publish) {

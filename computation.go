@@ -135,121 +135,6 @@ func (cfg *ComputationConfig) checkTimes() error {
 	return nil
 }
 
-// Schedule queues the computation at a scheduler and blocks until its turn has come, or ctx ends. Without a location the
-// scheduler is the one of the computation's own runtime, or else one among the runtimes that it has links to. When there is none
-// yet, the runtime's Config.Peers are dialled, and with Config.DiscoverPeers the local network is asked, as [Runtime.Discover] does: all
-// at the same time, and the scheduler that is linked first is used.
-// ErrNotFound: there is none; ErrExists: it was scheduled before; ErrDisconnected: the link to the scheduler broke. When ctx
-// ends the computation is taken out of the queue and is over.
-func (p *Computation) Schedule(ctx context.Context, at ...Location) error {
-	l, err := p.findScheduler(ctx, at)
-	if err != nil {
-		return fault.Because(err, "schedule")
-	}
-	turn, err := p.enqueue(l)
-	if err != nil {
-		return fault.Because(err, "schedule")
-	}
-	return p.awaitTurn(ctx, l, turn)
-}
-
-// enqueue submits the computation; turn is finished when its turn has come.
-func (p *Computation) enqueue(l *link) (turn *call.Call, err error) {
-	p.mu.Lock()
-	state := p.state
-	if state == compNew {
-		p.state, p.sched = compQueued, l
-	}
-	p.mu.Unlock()
-	switch {
-	case state == compOver:
-		return nil, fmt.Errorf("the computation is closed; make a new one: %w", ErrClosed)
-	case state != compNew:
-		return nil, fmt.Errorf("the computation was scheduled before; make a new one: %w", ErrExists)
-	}
-	p.rt.mu.Lock()
-	p.rt.comps[p.token] = p
-	p.rt.mu.Unlock()
-	turn = call.New(waitSchedule, nil)
-	if _, err := l.ask(turn, p.submission); err != nil {
-		turn.Finish(call.Outcome{Err: err})
-	}
-	return turn, nil
-}
-
-// submission is what the scheduler is told.
-func (p *Computation) submission(call uint64) wire.Frame {
-	return &wire.Submit{
-		Call: call, Token: p.token, Client: p.rt.peer(), Name: p.rt.cfg.Name, Functions: p.cfg.Functions,
-		Pulse: int64(p.cfg.PulseInterval), Ping: int64(p.cfg.PingInterval), Zombie: int64(p.cfg.ZombiePeriod),
-		Filters: filtersToWire(p.cfg.NodeFilters),
-	}
-}
-
-// awaitTurn waits for the turn of a computation that is queued.
-func (p *Computation) awaitTurn(ctx context.Context, l *link, turn *call.Call) error {
-	stop := p.explain("the computation's turn at the scheduler", func() string { return p.report(l) })
-	forget := p.begun.OnDone(turn.Finish) // also when the scheduler of its own runtime closes, which answers nobody
-	out, err := p.rt.wait(ctx, turn)
-	forget()
-	stop()
-	switch {
-	case err == nil:
-		err = out.Err
-	case ctx.Err() != nil && l.stateNow() == linkUp:
-		err = fmt.Errorf("the computation's turn has not come: %s: %w", p.report(l), err)
-	}
-	if err != nil {
-		l.tell(&wire.CloseComputation{Token: p.token})
-		p.end(err)
-		return fault.Because(err, "schedule at %v", l.location())
-	}
-	p.begin()
-	return nil
-}
-
-// begin notes that the turn has come. The scheduler's status says so before its answer to Schedule is there, and a status
-// coroutine may use the computation then.
-func (p *Computation) begin() {
-	p.mu.Lock()
-	begins := p.state == compQueued
-	if begins {
-		p.state, p.beats = compActive, true
-	}
-	p.mu.Unlock()
-	if begins {
-		p.rt.beat.change(0, p.cfg.PulseInterval)
-		p.begun.Set(call.Outcome{})
-	}
-}
-
-// Position returns the computation's place in the scheduler's queue: 1 is the next, 0 that its turn has come. It does not block: the
-// scheduler tells of changes, and the log has each. ErrClosed: the computation is not scheduled, or over.
-func (p *Computation) Position(ctx context.Context) (int, error) {
-	if err := ctx.Err(); err != nil {
-		return 0, fault.Because(err, "position")
-	}
-	p.mu.Lock()
-	place, queued := p.place, p.state == compQueued
-	p.mu.Unlock()
-	if queued {
-		return max(place, 1), nil
-	}
-	_, err := p.active("position")
-	return 0, err
-}
-
-// hearPlace takes the scheduler's word on the place in its queue.
-func (p *Computation) hearPlace(place int) {
-	p.mu.Lock()
-	p.place = place
-	queued := p.state == compQueued
-	p.mu.Unlock()
-	if queued {
-		p.rt.log.Info("waiting in the scheduler's queue", slog.Int("position", place))
-	}
-}
-
 // active returns the link to the scheduler while the computation can run things.
 func (p *Computation) active(verb string) (*link, error) {
 	p.mu.Lock()
@@ -399,6 +284,24 @@ func (p *Computation) isClosing() bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return p.state == compClosing
+}
+
+// computationAt returns the computation of this client that has that token and is scheduled over l,
+// nil when there is none: what another peer says of it does not count.
+func (rt *Runtime) computationAt(l *link, token wire.Token) *Computation {
+	rt.mu.Lock()
+	p := rt.comps[token]
+	rt.mu.Unlock()
+	if p == nil || p.scheduler() != l {
+		return nil
+	}
+	return p
+}
+
+func (rt *Runtime) putStatus(l *link, f *wire.Status) {
+	if p := rt.computationAt(l, f.Token); p != nil {
+		p.hear(f)
+	}
 }
 
 // hear takes what the scheduler tells of the computation. It runs on the link's reader.

@@ -11,7 +11,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/discoro/discoro/internal/loop"
 	"github.com/discoro/discoro/internal/stopwatch"
 )
 
@@ -424,9 +423,8 @@ func TestStuckComesLast(t *testing.T) {
 	entered := make(chan struct{})
 	c := rt.Spawn("stuck", func(*Coro) (any, error) { close(entered); <-over; return nil, nil })
 	told := make(chan bool, 1)
-	actor := &loop.Actor[roleEvent]{}
-	actor.Handle = func(roleEvent) { told <- c.local.over() && errors.Is(c.local.outcomeNow().Err, ErrTerminated) }
-	rt.stuckTo.Store(actor)
+	report := func(string) { told <- c.local.over() && errors.Is(c.local.outcomeNow().Err, ErrTerminated) }
+	rt.stuckTo.Store(&report)
 	next(t, entered)
 	_ = c.Terminate()
 	if !next(t, told) {

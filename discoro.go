@@ -17,7 +17,6 @@ import (
 
 	"github.com/discoro/discoro/internal/call"
 	"github.com/discoro/discoro/internal/files"
-	"github.com/discoro/discoro/internal/loop"
 	"github.com/discoro/discoro/internal/ratelog"
 	"github.com/discoro/discoro/wire"
 )
@@ -43,11 +42,11 @@ type Runtime struct {
 	ended   bool                    // no goroutine is started any more
 	wg      sync.WaitGroup          // its goroutines, but for runners; Wait only when ended
 
-	lastSeq atomic.Uint64                         // the last coroutine's number
-	lastJob atomic.Uint64                         // the last job's number
-	epoch   atomic.Uint64                         // counts greetings: which of two came later
-	traffic traffic                               // what went over the links
-	stuckTo atomic.Pointer[loop.Actor[roleEvent]] // the server's loop, which is told of functions that will not end
+	lastSeq atomic.Uint64                   // the last coroutine's number
+	lastJob atomic.Uint64                   // the last job's number
+	epoch   atomic.Uint64                   // counts greetings: which of two came later
+	traffic traffic                         // what went over the links
+	stuckTo atomic.Pointer[func(fn string)] // a server's, to be called with each function that will not end
 
 	profiles    profiles      // labels of coroutines' goroutines
 	ends        ends          // of coroutines that others may ask for
@@ -71,7 +70,7 @@ type Runtime struct {
 	lost    chan struct{} // closed, and made anew, when a link has ended
 	jobs    map[uint64]*job
 	comps   map[wire.Token]*Computation // of this client
-	inboxes roleInboxes
+	loops   roleLoops
 	vars    map[any]any // values of Vars, by the address of the Var
 	dest    string      // DestPath, once it exists
 	ownDest bool        // dest is ours to remove
@@ -80,10 +79,13 @@ type Runtime struct {
 
 // Roles that a runtime announces in its hello.
 const (
-	roleScheduler = 1 << iota
+	roleScheduler uint32 = 1 << iota
 	roleNode
 	roleServer
 )
+
+// roleNames name them for people.
+var roleNames = map[uint32]string{roleScheduler: "scheduler", roleNode: "node", roleServer: "server"}
 
 // NewRuntime returns a running runtime, with a listener of its own. Close ends it. It does not wait for Config.Peers. An error names
 // the field of Config that is wrong, or tells why it cannot listen there.
@@ -331,8 +333,8 @@ func (rt *Runtime) countCoros() int {
 
 // stuck tells the server's loop, if there is one, that a coroutine was abandoned.
 func (rt *Runtime) stuck(l *localCoro) {
-	if box := rt.stuckTo.Load(); box != nil {
-		box.Put(roleEvent{stuck: l.name})
+	if report := rt.stuckTo.Load(); report != nil {
+		(*report)(l.name)
 	}
 }
 

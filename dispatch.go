@@ -4,20 +4,28 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"runtime"
-	"runtime/debug"
-	"strings"
 	"sync"
 	"time"
 
 	"github.com/discoro/discoro/internal/call"
+	"github.com/discoro/discoro/internal/fault"
 	"github.com/discoro/discoro/wire"
 )
 
-// dispatch hands a frame to its owner. It runs on the link's reader, or on whoever posts to the runtime itself, and
-// never blocks. An error is a breach of the protocol.
+// dispatch hands a frame to its owner. This switch names every kind of frame: conventions_test.go
+// compares it with package wire. dispatch runs on the link's reader or, for the link to the runtime
+// itself, on the sender, and never blocks. An error is a breach of the protocol.
 func (rt *Runtime) dispatch(l *link, f wire.Frame) error {
 	switch f := f.(type) {
+	// The link itself.
+	case *wire.Pulse:
+		l.heardPulse(time.Duration(f.Every))
+	case *wire.Reply:
+		rt.putReply(l, f)
+	case *wire.Cancel:
+		rt.putCancel(l, f)
+	case *wire.Bye: // the reader has handled it
+	// Coroutines of this runtime.
 	case *wire.Message:
 		rt.putMessage(l, f)
 	case *wire.Deliver:
@@ -29,94 +37,69 @@ func (rt *Runtime) dispatch(l *link, f wire.Frame) error {
 	case *wire.Exit:
 		rt.putExit(l, f)
 	case *wire.Terminate:
-		if c := rt.coroutine(f.Of); c != nil {
-			c.terminate()
-		} else {
-			rt.stray(l, f, f.Of)
-		}
+		rt.putTerminate(l, f)
 	case *wire.Locate:
 		rt.serveLocate(l, f)
-	case *wire.Reply:
-		if k := l.takeCall(f.Call); k != nil {
-			k.Finish(rt.outcomeOf(&f.Outcome, nil))
-		}
-	case *wire.Cancel:
-		if stop := l.unserve(f.Call); stop != nil {
-			stop()
-		}
-	case *wire.Pulse:
-		l.heardPulse(time.Duration(f.Every))
-	case *wire.Bye: // the reader handles it
-	default:
-		if mine, err := rt.dispatchChannel(l, f); mine {
-			return err
-		}
-		rt.dispatchRole(l, f)
+	// Channels of this runtime, except for Enroll and Dropped, which come to their subscribers.
+	case *wire.Subscribe:
+		rt.serveSubscribe(l, f)
+	case *wire.Unsubscribe:
+		rt.serveUnsubscribe(l, f)
+	case *wire.Publish:
+		rt.servePublish(l, f)
+	case *wire.PublishDeliver:
+		return rt.servePublishDeliver(l, f)
+	case *wire.CloseChannel:
+		rt.serveCloseChannel(l, f)
+	case *wire.LocateChannel:
+		rt.serveLocateChannel(l, f)
+	case *wire.Enroll:
+		rt.serveEnroll(l, f)
+	case *wire.Dropped:
+		rt.putDropped(l, f)
+	// The client: its computations and jobs.
+	case *wire.Started:
+		rt.jobStarted(l, f)
+	case *wire.Done: // also for the scheduler, where that is in the client's runtime
+		rt.putDone(l, f)
+	case *wire.Unheard:
+		rt.jobUnheard(f)
+	case *wire.Status:
+		rt.putStatus(l, f)
+	case *wire.Queued:
+		rt.putQueued(l, f)
+	case *wire.Avail: // a node sends it to the scheduler, which sends it to the client
+		rt.putAvail(l, f)
+	// The roles.
+	case *wire.Offer, *wire.Servers, *wire.Released, *wire.Ready, *wire.Freed, *wire.Heard,
+		*wire.Submit, *wire.CloseComputation, *wire.Run, *wire.Unrun, *wire.Report:
+		rt.putRole(roleScheduler, l, f)
+	case *wire.Reserve, *wire.Release, *wire.ServerUp, *wire.ServerDone, *wire.Near:
+		rt.putRole(roleNode, l, f)
+	case *wire.Setup, *wire.CloseServer, *wire.Start, *wire.Unstart, *wire.Tally:
+		rt.putRole(roleServer, l, f)
 	}
 	return nil
 }
 
-func (rt *Runtime) putMessage(l *link, f *wire.Message) {
-	c := rt.coroutine(f.To)
-	if c != nil && rt.cfg.MaxMailbox > 0 && c.refuse() {
-		return
-	}
-	if c == nil || c.put(l.ownMessage(f.Body)) != nil {
-		rt.stray(l, f, f.To)
+func (rt *Runtime) putReply(l *link, f *wire.Reply) {
+	if k := l.takeCall(f.Call); k != nil {
+		k.Finish(rt.outcomeOf(&f.Outcome, nil))
 	}
 }
 
-// encodedMessage is a message from another runtime, until Receive decodes it.
-type encodedMessage []byte
-
-// ownMessage is an encodedMessage that nobody else has: what is decoded may refer to it.
-type ownMessage struct{ body []byte }
-
-// ownMessages are made so many at a time.
-const ownMessages = 32
-
-// ownMessage makes a message for a mailbox. The link's reader calls it.
-func (l *link) ownMessage(body []byte) *ownMessage {
-	if len(l.messages) == 0 {
-		l.messages = make([]ownMessage, ownMessages)
+func (rt *Runtime) putCancel(l *link, f *wire.Cancel) {
+	if stop := l.unserve(f.Call); stop != nil {
+		stop()
 	}
-	m := &l.messages[0]
-	l.messages = l.messages[1:]
-	m.body = body
-	return m
 }
 
-func (rt *Runtime) putDeliver(l *link, f *wire.Deliver) error {
-	c := rt.coroutine(f.To)
-	switch {
-	case c == nil:
-		l.reply(f.Call, rt.noCoro(l, f, f.To))
-	case rt.cfg.MaxMailbox == 0:
-		l.reply(f.Call, call.Outcome{Err: c.put(l.ownMessage(f.Body))})
-	default:
-		return rt.putWhenRoom(l, c, f)
-	}
-	return nil
-}
-
-// putWhenRoom puts what is to be delivered into a bounded mailbox, now or when there is room, and then replies.
-func (rt *Runtime) putWhenRoom(l *link, c *localCoro, f *wire.Deliver) error {
-	var s stopper
-	if err := l.serve(f.Call, s.stop); err != nil {
-		return l.refuseCall(f.Call, err)
-	}
-	w := &roomWait{msg: encodedMessage(f.Body), size: len(f.Body)}
-	w.to = call.Func(func(out call.Outcome) {
-		if l.unserve(f.Call) != nil {
-			l.reply(f.Call, out)
-		}
-	})
-	if waits, err := c.putOrWait(w); waits {
-		s.set(func() { c.takeBack(w) })
+func (rt *Runtime) putTerminate(l *link, f *wire.Terminate) {
+	if c := rt.coroutine(f.Of); c != nil {
+		c.terminate()
 	} else {
-		w.to.Finish(call.Outcome{Err: err})
+		rt.stray(l, f, f.Of)
 	}
-	return nil
 }
 
 // noCoro is the answer to a call for a coroutine that is not there.
@@ -142,56 +125,6 @@ func (l *link) refuseCall(id uint64, err error) error {
 		return err
 	}
 	l.reply(id, call.Outcome{Err: err})
-	return nil
-}
-
-func (rt *Runtime) putAsk(l *link, f *wire.Ask) error {
-	c := rt.coroutine(f.To)
-	if c == nil {
-		l.reply(f.Call, rt.noCoro(l, f, f.To))
-		return nil
-	}
-	r := &Request{remote: true, body: f.Body, from: c}
-	r.answer = func(out call.Outcome) {
-		if stop := l.unserve(f.Call); stop != nil {
-			stop()
-			l.reply(f.Call, out)
-		}
-	}
-	var w stopper
-	if err := l.serve(f.Call, w.stop); err != nil {
-		return l.refuseCall(f.Call, err)
-	}
-	ended := c.onEnd(func() { r.fail(errEnded(&c.Coro)) })
-	m := &roomWait{msg: r, size: len(f.Body)}
-	m.to = call.Func(func(out call.Outcome) {
-		if out.Err != nil {
-			r.fail(out.Err)
-		}
-	})
-	w.set(func() { ended(); c.takeBack(m) })
-	if waits, err := c.putOrWait(m); !waits && err != nil {
-		r.fail(err)
-	}
-	return nil
-}
-
-func (rt *Runtime) serveWait(l *link, f *wire.Wait) error {
-	c := rt.coroutine(f.Of)
-	if c == nil {
-		rt.stray(l, f, f.Of)
-		l.reply(f.Call, rt.endOf(l, f.Of))
-		return nil
-	}
-	var w stopper
-	if err := l.serve(f.Call, w.stop); err != nil {
-		return l.refuseCall(f.Call, err)
-	}
-	w.set(c.onEnd(func() {
-		if l.unserve(f.Call) != nil {
-			l.reply(f.Call, c.outcomeNow())
-		}
-	}))
 	return nil
 }
 
@@ -222,70 +155,175 @@ func (s *stopper) stop() {
 	}
 }
 
-func (rt *Runtime) serveLocate(l *link, f *wire.Locate) {
-	out := call.Outcome{Err: fmt.Errorf("no coroutine of that name at %v: %w", rt.loc, ErrNotFound)}
-	if c := rt.named(f.Name); c != nil {
-		out = call.Outcome{Value: c}
+// putDone hands on the end of a job. A server of a private scheduler sends it once, to the runtime
+// that is both scheduler and client. The scheduler gets it first, so that the server counts as free
+// before whoever waits for the job learns of its end and runs the next one.
+func (rt *Runtime) putDone(l *link, f *wire.Done) {
+	if rt.roles&roleScheduler != 0 && !l.isSelf() {
+		rt.putRole(roleScheduler, l, f)
 	}
-	l.reply(f.Call, out)
+	rt.jobDone(f)
 }
 
-// sendExit tells watcher that c has ended.
-func (rt *Runtime) sendExit(watcher, c *Coro, out call.Outcome) {
-	if watcher.local != nil {
-		_ = watcher.local.put(Exit{Coro: c, Err: out.Err, out: out}) // a watcher that has ended does not care
+// putAvail hands on what a node has to spare: to the client that has scheduled a computation over l,
+// or else to the scheduler.
+func (rt *Runtime) putAvail(l *link, f *wire.Avail) {
+	if p := rt.computationAt(l, f.Token); p != nil {
+		p.hearAvail(f)
 		return
 	}
-	o, err := encodeOutcome(rt, out)
-	if err != nil {
-		o = failed(err)
-	}
-	rt.linkOf(watcher).tell(&wire.Exit{To: watcher.key, Coro: rt.handleValue(c), Outcome: *o})
+	rt.putRole(roleScheduler, l, f)
 }
 
-func (rt *Runtime) putExit(l *link, f *wire.Exit) {
-	watcher := rt.coroutine(f.To)
-	if watcher == nil {
-		rt.stray(l, f, f.To)
-		return
-	}
-	c := rt.liveHandle(f.Coro)
-	out := rt.outcomeOf(&f.Outcome, c)
-	_ = watcher.put(Exit{Coro: c, Err: out.Err, out: out})
+// linkEvent is what happens on a link as the loops of roles receive it: a frame for the role has
+// come, or the link has come up, or it has ended.
+type linkEvent struct {
+	link  *link
+	frame wire.Frame // nil: the link itself has changed
+	down  error      // why it has ended; nil without a frame: it is up
 }
 
-// open turns what lay in a mailbox into the message.
-func (rt *Runtime) open(v any) (any, error) {
-	switch v := v.(type) {
-	case *ownMessage:
-		body := v.body
-		v.body = nil // its neighbours may stay for long
-		return rt.decodeOwn(body)
-	case encodedMessage:
-		return rt.decodeMessage(v)
-	case *Request:
-		if v.remote && v.body != nil {
-			msg, err := rt.decodeOwn(v.body)
-			if err != nil {
-				v.fail(err)
-				return nil, err
-			}
-			v.Msg, v.body = msg, nil
+// isUp reports whether the event is that the link has come up.
+func (e *linkEvent) isUp() bool { return e.frame == nil && e.down == nil }
+
+// roleLoop is the loop of a role. put hands it an event and never blocks; it reports false when the
+// loop has ended.
+type roleLoop interface{ put(e linkEvent) bool }
+
+// roleLoops are the loops of the roles that a runtime has. Runtime.mu guards them.
+type roleLoops struct {
+	scheduler, node, server roleLoop // nil: the runtime does not have that role
+
+	ready bool        // the role that the runtime announces has its loop
+	early []linkEvent // what came before that
+}
+
+// of returns the loop of a role, nil when there is none.
+func (r *roleLoops) of(role uint32) roleLoop {
+	switch role {
+	case roleScheduler:
+		return r.scheduler
+	case roleNode:
+		return r.node
+	case roleServer:
+		return r.server
+	}
+	return nil
+}
+
+// set makes loop the one of a role.
+func (r *roleLoops) set(role uint32, loop roleLoop) {
+	switch role {
+	case roleScheduler:
+		r.scheduler = loop
+	case roleNode:
+		r.node = loop
+	case roleServer:
+		r.server = loop
+	}
+	r.ready = true
+}
+
+// addRole gives the role that the runtime announces its loop, and the loop what has come until now:
+// a runtime has links before its role has a loop.
+func (rt *Runtime) addRole(role uint32, loop roleLoop) {
+	for {
+		rt.mu.Lock()
+		early := rt.loops.early
+		rt.loops.early = nil
+		if len(early) == 0 {
+			rt.loops.set(role, loop)
 		}
-		return v, nil
+		rt.mu.Unlock()
+		if len(early) == 0 {
+			return
+		}
+		for _, e := range early {
+			loop.put(e)
+		}
 	}
-	return v, nil
 }
 
-// buildInfo says what program this is.
-func buildInfo() string {
-	info, ok := debug.ReadBuildInfo()
-	if !ok {
-		return runtime.Version()
+// roleLoops returns the loops of the roles. When the one that the runtime announces has none yet, e
+// is kept for it.
+func (rt *Runtime) roleLoops(e linkEvent) (loops roleLoops, kept bool) {
+	rt.mu.Lock()
+	defer rt.mu.Unlock()
+	if kept = rt.roles != 0 && !rt.loops.ready; kept {
+		rt.loops.early = append(rt.loops.early, e)
 	}
-	text := info.Path
-	if v := info.Main.Version; v != "" && v != "(devel)" {
-		text += "@" + v
+	return rt.loops, kept
+}
+
+// putRole hands a frame to the loop of a role.
+func (rt *Runtime) putRole(role uint32, l *link, f wire.Frame) {
+	e := linkEvent{link: l, frame: f}
+	loops, kept := rt.roleLoops(e)
+	if kept {
+		return
 	}
-	return strings.TrimSpace(text + " " + info.GoVersion)
+	loop := loops.of(role)
+	if loop == nil || rt.ctx.Err() != nil || !loop.put(e) {
+		rt.refuseRole(role, l, f)
+	}
+}
+
+// refuseRole answers a frame for a role that the runtime does not have, or no longer has, so that
+// nobody waits for ever.
+func (rt *Runtime) refuseRole(role uint32, l *link, f wire.Frame) {
+	err := fmt.Errorf("discoro: the runtime at %v is no %s: %w", rt.loc, roleNames[role], ErrNotFound)
+	if role == roleScheduler && rt.roles&roleScheduler != 0 {
+		err = fmt.Errorf("discoro: the scheduler at %v has closed: %w", rt.loc, ErrClosed)
+	}
+	switch f := f.(type) {
+	case *wire.Submit:
+		l.reply(f.Call, call.Outcome{Err: err})
+	case *wire.CloseComputation:
+		if f.Call != 0 {
+			l.reply(f.Call, call.Outcome{Err: err})
+		}
+	case *wire.Report:
+		l.reply(f.Call, call.Outcome{Err: err})
+	case *wire.Tally:
+		l.reply(f.Call, call.Outcome{Err: err})
+	case *wire.Near:
+		l.reply(f.Call, call.Outcome{Err: err})
+	case *wire.Run:
+		l.tell(&wire.Done{Token: f.Token, Job: f.Job, Outcome: *failed(fault.Because(err, "run %s", f.Call.Func))})
+	default:
+		rt.log.Debug("a frame came for a role that this runtime does not have", slog.Int("kind", int(f.Kind())),
+			slog.String("peer", l.location().String()))
+	}
+}
+
+// linkCameUp notifies everything in the runtime that follows links. Nothing else of the link is
+// handed on before it returns.
+func (rt *Runtime) linkCameUp(l *link) {
+	rt.notifyRoles(linkEvent{link: l})
+	rt.watches.tell(l, nil)
+}
+
+// linkEnded notifies everything in the runtime that follows links that l has ended because of cause.
+// The roles come first: whoever learns that a job is lost may run more, and the scheduler must know
+// by then. A link that was never up is new to watches.
+func (rt *Runtime) linkEnded(l *link, wasUp bool, cause error) {
+	rt.notifyRoles(linkEvent{link: l, down: cause})
+	rt.loseJobsAt(l.id, cause)
+	if wasUp {
+		rt.watches.tell(l, cause)
+	}
+	rt.channels.linkDown(l, cause)
+}
+
+// notifyRoles hands an event to the loop of every role.
+func (rt *Runtime) notifyRoles(e linkEvent) {
+	loops, kept := rt.roleLoops(e)
+	if kept {
+		return
+	}
+	for _, loop := range []roleLoop{loops.scheduler, loops.node, loops.server} {
+		if loop != nil {
+			loop.put(e)
+		}
+	}
 }

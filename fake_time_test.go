@@ -249,8 +249,8 @@ func TestNodeHearsNoGhosts(t *testing.T) {
 	inMemory(t, 1, SchedulerConfig{}, NodeConfig{}, func(c *memCluster) {
 		loop := c.nodes[0].loop
 		dead := loop.rt.deadLink(wire.NewID(), Location{"gone", 1}, errors.New("cut"))
-		loop.box.Put(roleEvent{link: dead, frame: &wire.Reserve{Token: wire.Token{1}}})
-		loop.box.Put(roleEvent{link: dead, frame: &wire.ServerUp{Index: -1}})
+		loop.put(linkEvent{link: dead, frame: &wire.Reserve{Token: wire.Token{1}}})
+		loop.put(linkEvent{link: dead, frame: &wire.ServerUp{Index: -1}})
 		synctest.Wait()
 		loop.do(func(l *nodeLoop) {
 			if l.serving != nil || len(l.slots) != 2 {

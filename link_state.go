@@ -141,8 +141,7 @@ func (l *link) up(c *claim, t *transport.Conn, peer wire.Hello) bool {
 	close(l.ready)
 	l.mu.Unlock()
 	l.rt.log.Debug("link up", slog.String("peer", l.location().String()))
-	l.rt.tellRoles(roleEvent{link: l, up: true})
-	l.rt.watches.tell(l, nil)
+	l.rt.linkCameUp(l)
 	l.mu.Lock()
 	l.came = true
 	err := l.err
@@ -236,12 +235,7 @@ func (rt *Runtime) linkWentDown(l *link, wasUp bool, err error) {
 	if wasUp {
 		rt.log.Debug("link down", slog.String("peer", l.location().String()), slog.Any("err", err))
 	}
-	rt.tellRoles(roleEvent{link: l, down: err}) // first the scheduler, if it is one: who is told that a job is lost may run more
-	rt.loseJobsAt(l.id, err)
-	if wasUp {
-		rt.watches.tell(l, err)
-	}
-	rt.channels.linkDown(l, err)
+	rt.linkEnded(l, wasUp, err)
 	close(l.told)
 	rt.mu.Lock()
 	if rt.links[l.id] == l {

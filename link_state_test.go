@@ -11,7 +11,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/discoro/discoro/internal/loop"
 	"github.com/discoro/discoro/internal/stopwatch"
 	"github.com/discoro/discoro/wire"
 )
@@ -338,6 +337,11 @@ func closeSendsWhatIsQueued(t *testing.T) {
 	}
 }
 
+// loopFunc is a function as the loop of a role.
+type loopFunc func(e linkEvent)
+
+func (f loopFunc) put(e linkEvent) bool { f(e); return true }
+
 // rolesHearInOrder shows that a role hears the end of each link before the beginning of the next with the same runtime,
 // and the beginning of each before its end.
 func rolesHearInOrder(t *testing.T) {
@@ -345,14 +349,14 @@ func rolesHearInOrder(t *testing.T) {
 	a := testRuntime(t, Config{Name: "a"})
 	b := testRuntime(t, Config{Name: "b"})
 	var mu sync.Mutex
-	var heard []roleEvent
-	box := &loop.Actor[roleEvent]{Handle: func(e roleEvent) {
+	var heard []linkEvent
+	loop := loopFunc(func(e linkEvent) {
 		mu.Lock()
 		defer mu.Unlock()
 		heard = append(heard, e)
-	}}
+	})
 	a.mu.Lock()
-	a.inboxes.scheduler = box
+	a.loops.scheduler = loop
 	a.mu.Unlock()
 	for range 50 {
 		connect(t, b, a.loc) // which may find the link of the round before, about to end
@@ -369,9 +373,9 @@ func rolesHearInOrder(t *testing.T) {
 	var up *link
 	for i, e := range heard {
 		switch {
-		case e.up && up != nil:
+		case e.isUp() && up != nil:
 			t.Fatalf("event %d: up, and the one before has not ended", i)
-		case e.up:
+		case e.isUp():
 			up = e.link
 		case up == e.link:
 			up = nil

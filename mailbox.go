@@ -1,6 +1,11 @@
 package discoro
 
-import "sync"
+import (
+	"sync"
+
+	"github.com/discoro/discoro/internal/call"
+	"github.com/discoro/discoro/wire"
+)
 
 // mailbox holds the messages that a coroutine has not received, in a list of segments. Senders fill the last one, under
 // the coroutine's lock; the coroutine takes the first one for its own and empties that without: one lock for many
@@ -89,4 +94,90 @@ func (m *mailbox) refillLocked() bool {
 		segments.Put(spare)
 	}
 	return true
+}
+
+func (rt *Runtime) putMessage(l *link, f *wire.Message) {
+	c := rt.coroutine(f.To)
+	if c != nil && rt.cfg.MaxMailbox > 0 && c.refuse() {
+		return
+	}
+	if c == nil || c.put(l.ownMessage(f.Body)) != nil {
+		rt.stray(l, f, f.To)
+	}
+}
+
+// encodedMessage is a message from another runtime, until Receive decodes it.
+type encodedMessage []byte
+
+// ownMessage is an encodedMessage that nobody else has: what is decoded may refer to it.
+type ownMessage struct{ body []byte }
+
+// ownMessages are made so many at a time.
+const ownMessages = 32
+
+// ownMessage makes a message for a mailbox. The link's reader calls it.
+func (l *link) ownMessage(body []byte) *ownMessage {
+	if len(l.messages) == 0 {
+		l.messages = make([]ownMessage, ownMessages)
+	}
+	m := &l.messages[0]
+	l.messages = l.messages[1:]
+	m.body = body
+	return m
+}
+
+func (rt *Runtime) putDeliver(l *link, f *wire.Deliver) error {
+	c := rt.coroutine(f.To)
+	switch {
+	case c == nil:
+		l.reply(f.Call, rt.noCoro(l, f, f.To))
+	case rt.cfg.MaxMailbox == 0:
+		l.reply(f.Call, call.Outcome{Err: c.put(l.ownMessage(f.Body))})
+	default:
+		return rt.putWhenRoom(l, c, f)
+	}
+	return nil
+}
+
+// putWhenRoom puts what is to be delivered into a bounded mailbox, now or when there is room, and then replies.
+func (rt *Runtime) putWhenRoom(l *link, c *localCoro, f *wire.Deliver) error {
+	var s stopper
+	if err := l.serve(f.Call, s.stop); err != nil {
+		return l.refuseCall(f.Call, err)
+	}
+	w := &roomWait{msg: encodedMessage(f.Body), size: len(f.Body)}
+	w.to = call.Func(func(out call.Outcome) {
+		if l.unserve(f.Call) != nil {
+			l.reply(f.Call, out)
+		}
+	})
+	if waits, err := c.putOrWait(w); waits {
+		s.set(func() { c.takeBack(w) })
+	} else {
+		w.to.Finish(call.Outcome{Err: err})
+	}
+	return nil
+}
+
+// open turns what lay in a mailbox into the message.
+func (rt *Runtime) open(v any) (any, error) {
+	switch v := v.(type) {
+	case *ownMessage:
+		body := v.body
+		v.body = nil // its neighbours may stay for long
+		return rt.decodeOwn(body)
+	case encodedMessage:
+		return rt.decodeMessage(v)
+	case *Request:
+		if v.remote && v.body != nil {
+			msg, err := rt.decodeOwn(v.body)
+			if err != nil {
+				v.fail(err)
+				return nil, err
+			}
+			v.Msg, v.body = msg, nil
+		}
+		return v, nil
+	}
+	return v, nil
 }

@@ -173,17 +173,16 @@ func (r *schedulerRole) Banner() string {
 	return fmt.Sprintf("scheduler %s at %v, id %x\n%s", r.Name(), r.Location(), r.id[:4], r.protection())
 }
 
-func (r *schedulerRole) Leave()                { r.loop.do(func(l *schedLoop) { l.state.Leave() }) }
+func (r *schedulerRole) Leave()                { r.loop.leave() }
 func (r *schedulerRole) Left() <-chan struct{} { return r.loop.over }
 
 func (r *schedulerRole) CloseActive(closed func()) {
-	r.loop.do(func(l *schedLoop) { l.closeActive(closed) })
+	r.loop.closeActive(closed)
 }
 
 // Status shows what the scheduler knows.
 func (r *schedulerRole) Status(context.Context) string {
-	var text string
-	r.loop.do(func(l *schedLoop) { text = l.state.Describe() })
+	text := r.loop.describe()
 	return fmt.Sprintf("scheduler %s at %v\n%s", r.Name(), r.Location(), text)
 }
 

@@ -173,3 +173,11 @@ func (rt *Runtime) locateAt(ctx context.Context, name string, loc Location) (*Co
 	}
 	return resultAs[*Coro](rt, out, name)
 }
+
+func (rt *Runtime) serveLocate(l *link, f *wire.Locate) {
+	out := call.Outcome{Err: fmt.Errorf("no coroutine of that name at %v: %w", rt.loc, ErrNotFound)}
+	if c := rt.named(f.Name); c != nil {
+		out = call.Outcome{Value: c}
+	}
+	l.reply(f.Call, out)
+}

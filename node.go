@@ -47,7 +47,7 @@ func NewNode(cfg ...NodeConfig) (*Node, error) {
 	}
 	n := &Node{rt: rt, ended: make(chan struct{})}
 	n.loop = newNodeLoop(rt, s, folder)
-	rt.addRole(n.loop.box, func(r *roleInboxes, box roleBox) { r.node = box })
+	rt.addRole(roleNode, n.loop)
 	rt.start(n.loop.run)
 	rt.start(n.loop.watchAvail)
 	return n, nil

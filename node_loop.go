@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"runtime"
 	"slices"
 	"sync"
 	"time"
@@ -21,7 +20,7 @@ type nodeLoop struct {
 	rt     *Runtime                     // immutable
 	cfg    settledNode                  // immutable
 	folder string                       // immutable: the node's own; a server's is in it
-	box    *loop.Inbox[roleEvent]       // frames and links
+	box    *loop.Inbox[linkEvent]       // frames and links
 	asks   *loop.Inbox[func(*nodeLoop)] // what others want done
 	ended  chan struct{}                // closed by run when it ends
 	hosted hosted                       // servers in this process
@@ -41,16 +40,6 @@ type nodeLoop struct {
 	nearby     []nearCall         // schedulers that wait for what is near
 	free       []func()           // to be called when nothing is served
 	gone       func()             // to be called when every server has ended
-}
-
-// service is the computation that the node serves.
-type service struct {
-	reserve   wire.Reserve
-	scheduler *link
-	pulse     time.Duration // between signs of life, and NodeAvails; 0: as usual
-	releasing bool          // its servers are closing
-	over      bool          // and do not wait for the client
-	reason    string        // why, when not because the scheduler said so
 }
 
 // serverSlot is the place of one server; servers in it come and go.
@@ -98,7 +87,7 @@ type serverHost interface {
 
 func newNodeLoop(rt *Runtime, cfg settledNode, folder string) *nodeLoop {
 	l := &nodeLoop{
-		rt: rt, cfg: cfg, folder: folder, box: loop.NewInbox[roleEvent](), asks: loop.NewInbox[func(*nodeLoop)](), ended: make(chan struct{}),
+		rt: rt, cfg: cfg, folder: folder, box: loop.NewInbox[linkEvent](), asks: loop.NewInbox[func(*nodeLoop)](), ended: make(chan struct{}),
 		schedulers: map[wire.ID]*link{}, avail: readAvail(folder), paces: make(chan time.Duration, 1), over: make(chan struct{}),
 	}
 	for i := range cfg.count {
@@ -114,7 +103,7 @@ func (l *nodeLoop) run() {
 	for _, s := range l.slots {
 		l.startServer(s)
 	}
-	var events []roleEvent
+	var events []linkEvent
 	var asks []func(*nodeLoop)
 	for {
 		select {
@@ -154,7 +143,10 @@ func (l *nodeLoop) do(f func(*nodeLoop)) {
 	<-done
 }
 
-func (l *nodeLoop) step(e roleEvent) {
+// put implements roleLoop.
+func (l *nodeLoop) put(e linkEvent) bool { return l.box.Put(e) }
+
+func (l *nodeLoop) step(e linkEvent) {
 	switch f := e.frame.(type) {
 	case nil:
 		l.linkChanged(e)
@@ -179,11 +171,11 @@ func (l *nodeLoop) step(e roleEvent) {
 
 // ghost reports whether the link that e came on has ended. The node may have been told before, as a link's reader may be behind what
 // has ended it, and would never be told again; if not, it is told in a moment.
-func ghost(e roleEvent) bool { return e.link.cause() != nil }
+func ghost(e linkEvent) bool { return e.link.cause() != nil }
 
 // linkChanged meets schedulers, and notices what is gone.
-func (l *nodeLoop) linkChanged(e roleEvent) {
-	if e.up {
+func (l *nodeLoop) linkChanged(e linkEvent) {
+	if e.isUp() {
 		if peer, up := e.link.isUp(); up && peer.Roles&roleScheduler != 0 {
 			l.schedulers[e.link.id] = e.link
 			l.offerTo(e.link)
@@ -199,163 +191,6 @@ func (l *nodeLoop) linkChanged(e roleEvent) {
 	if i := slices.IndexFunc(l.slots, func(s *serverSlot) bool { return s.link == e.link }); i >= 0 {
 		l.serverGone(l.slots[i], e.down.Error())
 	}
-}
-
-// offer tells every scheduler what the node is.
-func (l *nodeLoop) offer() {
-	for _, link := range l.schedulers {
-		l.offerTo(link)
-	}
-}
-
-func (l *nodeLoop) offerTo(link *link) {
-	o := &wire.Offer{
-		Node: l.rt.peer(), Name: l.rt.cfg.Name, Platform: runtime.GOOS + "/" + runtime.GOARCH, CPUs: len(l.slots),
-		Free: true, Functions: registry.names(), Build: l.rt.build,
-		Memory: l.avail.Memory, Disk: l.avail.Disk,
-		MinPulse: int64(l.cfg.MinPulseInterval), MaxPulse: int64(l.cfg.MaxPulseInterval), Zombie: int64(l.cfg.ZombiePeriod),
-	}
-	away := l.away()
-	switch {
-	case away != "":
-		o.Free, o.Leaving, o.Reason = false, true, away
-	case l.serving != nil && l.serving.releasing:
-		o.Free, o.Reason = false, "it is ending another computation"
-	case l.serving != nil:
-		o.Free, o.Reason = false, "it serves another computation"
-	}
-	link.tell(o)
-}
-
-// reserve makes the node serve a computation, or refuses.
-func (l *nodeLoop) reserve(from *link, f *wire.Reserve) {
-	reason := l.away()
-	if l.serving != nil {
-		reason = "it serves another computation"
-	}
-	if reason != "" {
-		from.tell(&wire.Released{Token: f.Token, Reason: reason})
-		return
-	}
-	l.serving = &service{reserve: *f, scheduler: from}
-	if p := sanePulse(f.Pulse); p > 0 { // the scheduler knows what this node takes: this is for one that does not care
-		l.serving.pulse = min(max(p, l.cfg.MinPulseInterval), l.cfg.MaxPulseInterval)
-	}
-	l.rt.beat.change(0, l.serving.pulse)
-	l.readAvailEvery(l.serving.pulse)
-	l.rt.log.Debug("serving a computation", slog.String("client", peerLocation(f.Client).String()))
-	l.offerOthers(from)
-	l.tellAvail()
-	for _, s := range l.slots {
-		if s.isUsable() {
-			l.setUp(s)
-		}
-	}
-}
-
-// offerOthers tells the other schedulers that the node is taken.
-func (l *nodeLoop) offerOthers(but *link) {
-	for _, link := range l.schedulers {
-		if link != but {
-			l.offerTo(link)
-		}
-	}
-}
-
-// setUp gives the computation to a server.
-func (l *nodeLoop) setUp(s *serverSlot) {
-	r := &l.serving.reserve
-	s.setUp = true
-	l.serving.scheduler.tell(&wire.Servers{Token: r.Token, Up: []wire.ServerInfo{s.info}})
-	s.link.tell(&wire.Setup{Token: r.Token, Node: l.rt.peer(), Client: r.Client, Scheduler: r.Scheduler, Pulse: int64(l.serving.pulse)})
-}
-
-// release ends the service: each server that has the computation ends it; with over it does not wait for the client.
-func (l *nodeLoop) release(reason string, over bool) {
-	v := l.serving
-	if v == nil || v.releasing && (v.over || !over) {
-		return
-	}
-	if !v.releasing {
-		v.releasing, v.reason = true, reason
-	}
-	v.over = over
-	for _, s := range l.slots {
-		if s.setUp && s.isUp() {
-			s.link.tell(&wire.CloseServer{Token: v.reserve.Token, Over: over})
-		}
-	}
-	l.releasedIfClosed()
-}
-
-// serverDone takes a server's word that the computation has ended there, or that it has a function that will not end.
-func (l *nodeLoop) serverDone(from *link, f *wire.ServerDone) {
-	i := slices.IndexFunc(l.slots, func(s *serverSlot) bool { return s.link == from })
-	if i < 0 || l.serving == nil || f.Token != l.serving.reserve.Token {
-		return
-	}
-	s := l.slots[i]
-	switch {
-	case len(f.Stuck) == 0 && l.serving.releasing:
-		s.closed = true
-		s.stop() // a fresh one takes its place
-		l.releasedIfClosed()
-	case len(f.Stuck) > 0 && !l.serving.releasing:
-		l.replaceStuck(s, f.Stuck)
-	}
-}
-
-// replaceStuck replaces a server with a function that will not end, when it is a process.
-func (l *nodeLoop) replaceStuck(s *serverSlot, functions []string) {
-	log := l.rt.log.With(slog.String("server", peerLocation(s.info.Peer).String()), slog.Any("functions", functions))
-	if !l.cfg.Processes || s.guest {
-		log.Warn("a function neither yields nor returns after its termination")
-		return
-	}
-	log.Warn("a function neither yields nor returns after its termination; its server is replaced")
-	s.kill(fmt.Sprintf("it is replaced, because %q neither yields nor returns after its termination", functions))
-}
-
-// releasedIfClosed makes the node free again when all its servers have ended the computation.
-func (l *nodeLoop) releasedIfClosed() {
-	v := l.serving
-	if v == nil || !v.releasing {
-		return
-	}
-	for _, s := range l.slots {
-		if s.setUp && !s.closed {
-			return
-		}
-	}
-	for _, s := range l.slots {
-		s.setUp, s.closed = false, false
-	}
-	l.serving = nil
-	l.rt.beat.change(v.pulse, 0)
-	l.readAvailEvery(0)
-	v.scheduler.tell(&wire.Released{Token: v.reserve.Token, Reason: v.reason})
-	l.rt.log.Debug("free again")
-	l.countServed()
-	l.offer()
-	l.callFree()
-}
-
-// callFree tells those who wait that nothing is served.
-func (l *nodeLoop) callFree() {
-	free := l.free
-	l.free = nil
-	for _, f := range free {
-		f()
-	}
-}
-
-// onFree has f called when nothing is served, at once if nothing is.
-func (l *nodeLoop) onFree(f func()) {
-	if l.serving == nil || l.closing {
-		f()
-		return
-	}
-	l.free = append(l.free, f)
 }
 
 // startServer starts a server in s; it says ServerUp when it is up.

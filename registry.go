@@ -8,6 +8,7 @@ import (
 	"maps"
 	"reflect"
 	"runtime"
+	"runtime/debug"
 	"slices"
 	"strings"
 	"sync"
@@ -319,4 +320,17 @@ func RegisterError(name string, target error) {
 	if err := sentinels.add(name, target); err != nil {
 		panic(fmt.Sprintf("discoro: RegisterError(%q) at %s: %v", name, callerLine(2), err)) //nolint:forbidigo // a compiler should have caught it
 	}
+}
+
+// buildInfo says what program this is.
+func buildInfo() string {
+	info, ok := debug.ReadBuildInfo()
+	if !ok {
+		return runtime.Version()
+	}
+	text := info.Path
+	if v := info.Main.Version; v != "" && v != "(devel)" {
+		text += "@" + v
+	}
+	return strings.TrimSpace(text + " " + info.GoVersion)
 }

@@ -115,3 +115,77 @@ func (r *Request) fail(err error) {
 		r.answer(call.Outcome{Err: err})
 	}
 }
+
+func (rt *Runtime) putAsk(l *link, f *wire.Ask) error {
+	c := rt.coroutine(f.To)
+	if c == nil {
+		l.reply(f.Call, rt.noCoro(l, f, f.To))
+		return nil
+	}
+	r := &Request{remote: true, body: f.Body, from: c}
+	r.answer = func(out call.Outcome) {
+		if stop := l.unserve(f.Call); stop != nil {
+			stop()
+			l.reply(f.Call, out)
+		}
+	}
+	var w stopper
+	if err := l.serve(f.Call, w.stop); err != nil {
+		return l.refuseCall(f.Call, err)
+	}
+	ended := c.onEnd(func() { r.fail(errEnded(&c.Coro)) })
+	m := &roomWait{msg: r, size: len(f.Body)}
+	m.to = call.Func(func(out call.Outcome) {
+		if out.Err != nil {
+			r.fail(out.Err)
+		}
+	})
+	w.set(func() { ended(); c.takeBack(m) })
+	if waits, err := c.putOrWait(m); !waits && err != nil {
+		r.fail(err)
+	}
+	return nil
+}
+
+func (rt *Runtime) serveWait(l *link, f *wire.Wait) error {
+	c := rt.coroutine(f.Of)
+	if c == nil {
+		rt.stray(l, f, f.Of)
+		l.reply(f.Call, rt.endOf(l, f.Of))
+		return nil
+	}
+	var w stopper
+	if err := l.serve(f.Call, w.stop); err != nil {
+		return l.refuseCall(f.Call, err)
+	}
+	w.set(c.onEnd(func() {
+		if l.unserve(f.Call) != nil {
+			l.reply(f.Call, c.outcomeNow())
+		}
+	}))
+	return nil
+}
+
+// sendExit tells watcher that c has ended.
+func (rt *Runtime) sendExit(watcher, c *Coro, out call.Outcome) {
+	if watcher.local != nil {
+		_ = watcher.local.put(Exit{Coro: c, Err: out.Err, out: out}) // a watcher that has ended does not care
+		return
+	}
+	o, err := encodeOutcome(rt, out)
+	if err != nil {
+		o = failed(err)
+	}
+	rt.linkOf(watcher).tell(&wire.Exit{To: watcher.key, Coro: rt.handleValue(c), Outcome: *o})
+}
+
+func (rt *Runtime) putExit(l *link, f *wire.Exit) {
+	watcher := rt.coroutine(f.To)
+	if watcher == nil {
+		rt.stray(l, f, f.To)
+		return
+	}
+	c := rt.liveHandle(f.Coro)
+	out := rt.outcomeOf(&f.Outcome, c)
+	_ = watcher.put(Exit{Coro: c, Err: out.Err, out: out})
+}

@@ -3,11 +3,10 @@ package discoro
 import (
 	"cmp"
 	"fmt"
-	"log/slog"
+	"slices"
 	"time"
 
 	"github.com/discoro/discoro/internal/call"
-	"github.com/discoro/discoro/internal/fault"
 	"github.com/discoro/discoro/internal/loop"
 	"github.com/discoro/discoro/internal/schedule"
 	"github.com/discoro/discoro/wire"
@@ -57,7 +56,7 @@ func NewScheduler(cfg ...SchedulerConfig) (*Scheduler, error) {
 		return nil, err
 	}
 	loop := newSchedLoop(rt, &c)
-	rt.addRole(&loop.box, func(r *roleInboxes, box roleBox) { r.scheduler = box })
+	rt.addRole(roleScheduler, loop)
 	rt.start(func() { rt.endComputations(loop) })
 	loop.look.begin(nodes, c.PingInterval)
 	return &Scheduler{Runtime: rt, loop: loop}, nil
@@ -95,172 +94,32 @@ func (rt *Runtime) endComputations(l *schedLoop) {
 	rt.loseJobsAt(rt.id, fmt.Errorf("the scheduler has closed: %w", ErrClosed))
 }
 
-// roleEvent is what a role's loop hears: a frame, or that a link came up or went down; a server's, also that a job ended
-// or will not end.
-type roleEvent struct {
-	link  *link
-	frame wire.Frame
-	up    bool
-	down  error
-	done  *wire.JobID
-	stuck string
-
-	fetched  *fetched    // a server's: the computation's files are there, or are not
-	stranded *servedComp // a server's: its client or scheduler has been gone for a while
-	settled  *servedComp // a server's: its client has heard everything, or cannot
-	tick     bool        // a scheduler's: it is time to look for what is idle
-
-	do func(*schedLoop) // a scheduler's: its operator wants something
+// schedEvent is what a scheduler's loop handles: what happens on a link or, where own is set, an
+// event of the scheduler's own.
+type schedEvent struct {
+	linkEvent
+	own schedOwn
 }
 
-// roleBox takes events for a role's loop: an inbox, or an actor. Put never blocks.
-type roleBox interface{ Put(e roleEvent) bool }
-
-// roleInboxes feed the loops of the roles that a runtime has.
-type roleInboxes struct {
-	scheduler, node, server roleBox // nil: it has not that role
-
-	ready bool        // the runtime's role has its loop
-	early []roleEvent // what came before that
+// schedOwn is an event of a scheduler's own. handle runs in the loop.
+type schedOwn interface {
+	handle(l *schedLoop, now time.Time)
 }
 
-// addRole gives the runtime the role that it announces, and the role's loop what came until now: a runtime has links
-// before its role has a loop.
-func (rt *Runtime) addRole(box roleBox, set func(*roleInboxes, roleBox)) {
-	for {
-		rt.mu.Lock()
-		early := rt.inboxes.early
-		rt.inboxes.early = nil
-		if len(early) == 0 {
-			set(&rt.inboxes, box)
-			rt.inboxes.ready = true
-		}
-		rt.mu.Unlock()
-		if len(early) == 0 {
-			return
-		}
-		for _, e := range early {
-			box.Put(e)
-		}
-	}
-}
+// schedTick is the event that it is time to look for what is idle.
+type schedTick struct{}
 
-// roleLoops returns the loops of the roles. When the one that the runtime announces is still to come, e is kept for it.
-func (rt *Runtime) roleLoops(e roleEvent) (r roleInboxes, kept bool) {
-	rt.mu.Lock()
-	defer rt.mu.Unlock()
-	if kept = rt.roles != 0 && !rt.inboxes.ready; kept {
-		rt.inboxes.early = append(rt.inboxes.early, e)
-	}
-	return rt.inboxes, kept
-}
-
-// tellRoles tells every loop.
-func (rt *Runtime) tellRoles(e roleEvent) {
-	r, kept := rt.roleLoops(e)
-	if kept {
-		return
-	}
-	for _, box := range []roleBox{r.scheduler, r.node, r.server} {
-		if box != nil {
-			box.Put(e)
-		}
-	}
-}
-
-// dispatchRole hands a frame of the roles and their clients to its owner.
-func (rt *Runtime) dispatchRole(l *link, f wire.Frame) {
-	switch f := f.(type) {
-	case *wire.Started:
-		rt.jobStarted(l, f)
-	case *wire.Done:
-		// A private scheduler's server says it once to both. First the load, then who waited for the end and may run more.
-		if rt.roles&roleScheduler != 0 && !l.isSelf() {
-			rt.putRole(l, f)
-		}
-		rt.jobDone(f)
-	case *wire.Unheard:
-		rt.jobUnheard(f)
-	case *wire.Status:
-		rt.mu.Lock()
-		p := rt.comps[f.Token]
-		rt.mu.Unlock()
-		if p != nil && p.scheduler() == l {
-			p.hear(f)
-		}
-	case *wire.Queued:
-		rt.mu.Lock()
-		p := rt.comps[f.Token]
-		rt.mu.Unlock()
-		if p != nil && p.scheduler() == l {
-			p.hearPlace(f.Position)
-		}
-	case *wire.Avail:
-		rt.mu.Lock()
-		p := rt.comps[f.Token]
-		rt.mu.Unlock()
-		if p != nil && p.scheduler() == l {
-			p.hearAvail(f)
-			return
-		}
-		rt.putRole(l, f)
-	default:
-		rt.putRole(l, f)
-	}
-}
-
-// putRole puts a frame into the inbox of the role that it is for.
-func (rt *Runtime) putRole(l *link, f wire.Frame) {
-	e := roleEvent{link: l, frame: f}
-	r, kept := rt.roleLoops(e)
-	if kept {
-		return
-	}
-	box := r.scheduler
-	switch f.(type) {
-	case *wire.Reserve, *wire.Release, *wire.ServerUp, *wire.ServerDone, *wire.Near:
-		box = r.node
-	case *wire.Setup, *wire.CloseServer, *wire.Start, *wire.Unstart, *wire.Tally:
-		box = r.server
-	}
-	if box == nil || rt.ctx.Err() != nil || !box.Put(e) {
-		rt.refuseRole(l, f)
-	}
-}
-
-// refuseRole answers a frame for a role that the runtime has not, or no longer: nobody is to wait for ever.
-func (rt *Runtime) refuseRole(l *link, f wire.Frame) {
-	err := fmt.Errorf("discoro: the runtime at %v is no scheduler: %w", rt.loc, ErrNotFound)
-	if rt.roles&roleScheduler != 0 {
-		err = fmt.Errorf("discoro: the scheduler at %v has closed: %w", rt.loc, ErrClosed)
-	}
-	switch f := f.(type) {
-	case *wire.Submit:
-		l.reply(f.Call, call.Outcome{Err: err})
-	case *wire.CloseComputation:
-		if f.Call != 0 {
-			l.reply(f.Call, call.Outcome{Err: err})
-		}
-	case *wire.Report:
-		l.reply(f.Call, call.Outcome{Err: err})
-	case *wire.Tally:
-		l.reply(f.Call, call.Outcome{Err: fmt.Errorf("discoro: the runtime at %v is no server: %w", rt.loc, ErrNotFound)})
-	case *wire.Near:
-		l.reply(f.Call, call.Outcome{Err: fmt.Errorf("discoro: the runtime at %v is no node: %w", rt.loc, ErrNotFound)})
-	case *wire.Run:
-		l.tell(&wire.Done{Token: f.Token, Job: f.Job, Outcome: *failed(fault.Because(err, "run %s", f.Call.Func))})
-	default:
-		rt.log.Debug("a frame came for a role that this runtime has not", slog.Int("kind", int(f.Kind())),
-			slog.String("peer", l.location().String()))
-	}
+func (schedTick) handle(l *schedLoop, now time.Time) {
+	l.wake = time.Time{}
+	l.state.Tick(now)
 }
 
 // schedLoop is a scheduler's loop and what it owns.
 type schedLoop struct {
-	rt    *Runtime              // immutable
-	look  *lookout              // immutable
-	timer *time.Timer           // puts a tick
-	box   loop.Actor[roleEvent] // has what follows to itself
+	rt    *Runtime               // immutable
+	look  *lookout               // immutable
+	timer *time.Timer            // puts a tick
+	box   loop.Actor[schedEvent] // has what follows to itself
 
 	state *schedule.State
 	links map[wire.ID]*link // over which the state knows its peers: what it decides for a peer goes there, or nowhere
@@ -282,28 +141,28 @@ func newSchedLoop(rt *Runtime, cfg *SchedulerConfig) *schedLoop {
 	})
 	l := &schedLoop{rt: rt, look: newLookout(rt), state: state, links: map[wire.ID]*link{rt.id: rt.self}, over: make(chan struct{})}
 	l.box.Handle = l.step
-	l.timer = time.AfterFunc(time.Hour, func() { l.box.Put(roleEvent{tick: true}) })
+	l.timer = time.AfterFunc(time.Hour, func() { l.box.Put(schedEvent{own: schedTick{}}) })
 	l.timer.Stop()
 	return l
 }
 
+// put implements roleLoop. It never reports false: after the runtime has closed, the loop still
+// handles what comes.
+func (l *schedLoop) put(e linkEvent) bool { return l.box.Put(schedEvent{linkEvent: e}) }
+
 // step turns an event of the loop into one of the state, and does what that decides.
-func (l *schedLoop) step(e roleEvent) {
+func (l *schedLoop) step(e schedEvent) {
 	now := time.Now()
-	switch {
-	case e.do != nil:
-		e.do(l)
-	case e.tick:
-		l.wake = time.Time{}
-		l.state.Tick(now)
-	case !l.feed(now, e):
+	if e.own != nil {
+		e.own.handle(l, now)
+	} else if !l.feed(now, e.linkEvent) {
 		return
 	}
 	for _, e := range l.state.Take() {
 		l.perform(e)
 	}
 	l.keepTime()
-	l.tellOperator()
+	l.notifyOperator()
 }
 
 // keepTime sets the timer and the intervals as the state wants them.
@@ -327,7 +186,7 @@ func (l *schedLoop) keepTime() {
 }
 
 // feed gives an event to the state; it reports false when there was nothing to give.
-func (l *schedLoop) feed(now time.Time, e roleEvent) bool {
+func (l *schedLoop) feed(now time.Time, e linkEvent) bool {
 	id := e.link.id
 	old := l.links[id]
 	switch {
@@ -366,4 +225,64 @@ func (l *schedLoop) perform(e schedule.Effect) {
 		f.Scheduler = l.rt.peer()
 	}
 	link.tell(e.Frame)
+}
+
+// What the operator of a scheduler wants comes to its loop as events: to see its state, to close the
+// active computation, to have the scheduler leave.
+
+// schedDescribe is the event that the operator wants to see the state, as text.
+type schedDescribe struct{ text chan<- string } // has room
+
+func (e schedDescribe) handle(l *schedLoop, _ time.Time) { e.text <- l.state.Describe() }
+
+// schedLeave is the event that the scheduler is to take nothing new.
+type schedLeave struct{}
+
+func (schedLeave) handle(l *schedLoop, _ time.Time) { l.state.Leave() }
+
+// schedClose is the event that the active computation is to be closed. closed is called when it has
+// closed, at once when there is none; it must not block.
+type schedClose struct{ closed func() }
+
+func (e schedClose) handle(l *schedLoop, now time.Time) {
+	n := l.state.CloseActive(now)
+	if n == 0 {
+		e.closed()
+		return
+	}
+	l.closers = append(l.closers, schedCloser{n, e.closed})
+}
+
+// schedCloser waits for the end of a computation.
+type schedCloser struct {
+	of     uint64 // the number of the computation
+	closed func() // never blocks
+}
+
+// describe returns what the scheduler knows, as text.
+func (l *schedLoop) describe() string {
+	text := make(chan string, 1)
+	l.box.Put(schedEvent{own: schedDescribe{text}})
+	return <-text
+}
+
+// leave makes the scheduler take nothing new. over is closed when it has nothing left to do.
+func (l *schedLoop) leave() { l.box.Put(schedEvent{own: schedLeave{}}) }
+
+// closeActive closes the active computation; see schedClose.
+func (l *schedLoop) closeActive(closed func()) { l.box.Put(schedEvent{own: schedClose{closed}}) }
+
+// notifyOperator notifies those who wait for the end of a computation, or of all.
+func (l *schedLoop) notifyOperator() {
+	l.closers = slices.DeleteFunc(l.closers, func(c schedCloser) bool {
+		ended := l.state.IsClosed(c.of)
+		if ended {
+			c.closed()
+		}
+		return ended
+	})
+	if l.state.IsOver() && !l.isOver {
+		l.isOver = true
+		close(l.over)
+	}
 }

@@ -7,7 +7,6 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
-	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -70,8 +69,9 @@ func newServer(c ServerConfig) (*Server, error) {
 	s := &Server{rt: rt, ended: make(chan struct{})}
 	s.loop = &serverLoop{rt: rt, node: l, owned: c.index >= 0, over: make(chan struct{})}
 	s.loop.box.Handle = s.loop.step
-	rt.stuckTo.Store(&s.loop.box)
-	rt.addRole(&s.loop.box, func(r *roleInboxes, box roleBox) { r.server = box })
+	stuck := func(fn string) { s.loop.box.Put(serverEvent{own: functionStuck(fn)}) }
+	rt.stuckTo.Store(&stuck)
+	rt.addRole(roleServer, s.loop)
 	l.tell(&wire.ServerUp{
 		Index: c.index, Nonce: c.nonce,
 		Info: rt.serverInfo(), Functions: registry.names(),
@@ -113,12 +113,12 @@ func (s *Server) Wait() error {
 
 // serverLoop is a server's loop and what it owns.
 type serverLoop struct {
-	rt    *Runtime               // immutable
-	node  *link                  // immutable
-	owned bool                   // immutable: the node started it, and will start another
-	over  chan struct{}          // closed by leave
-	dir   atomic.Pointer[string] // the last computation's folder; written by the loop, read by Close
-	box   loop.Actor[roleEvent]  // has what follows to itself
+	rt    *Runtime                // immutable
+	node  *link                   // immutable
+	owned bool                    // immutable: the node started it, and will start another
+	over  chan struct{}           // closed by leave
+	dir   atomic.Pointer[string]  // the last computation's folder; written by the loop, read by Close
+	box   loop.Actor[serverEvent] // has what follows to itself
 
 	comp    *servedComp // nil: none
 	leaving bool        // over is closed
@@ -153,33 +153,27 @@ type servedComp struct {
 	heard  uint64        // those of which it does; owned by who asks
 }
 
-// serverJob is what a coroutine runs for a computation.
-type serverJob struct {
-	fn   string // immutable
-	comp string // immutable: for logs
-	turn uint64 // immutable: nothing else of this turn starts meanwhile; 0: whatever does
+// serverEvent is what a server's loop handles: what happens on a link or, where own is set, an event
+// of the server's own.
+type serverEvent struct {
+	linkEvent
+	own serverOwn
 }
 
-func (l *serverLoop) step(e roleEvent) {
+// serverOwn is an event of a server's own. handle runs in the loop.
+type serverOwn interface{ handle(l *serverLoop) }
+
+// put implements roleLoop.
+func (l *serverLoop) put(e linkEvent) bool { return l.box.Put(serverEvent{linkEvent: e}) }
+
+func (l *serverLoop) step(e serverEvent) {
+	if e.own != nil {
+		e.own.handle(l)
+		return
+	}
 	switch f := e.frame.(type) {
 	case nil:
-		switch {
-		case e.done != nil:
-			l.ended(*e.done)
-		case e.stuck != "":
-			l.stuck(e.stuck)
-		case e.fetched != nil:
-			l.haveFiles(*e.fetched)
-		case e.settled != nil:
-			e.settled.settled.Store(true)
-			l.closedIfIdle()
-		case e.stranded != nil:
-			if e.stranded == l.comp && !l.comp.closing {
-				l.leave()
-			}
-		default:
-			l.linkChanged(e)
-		}
+		l.linkChanged(e.linkEvent)
 	case *wire.Setup:
 		l.setUp(e.link, f)
 	case *wire.CloseServer:
@@ -220,7 +214,7 @@ func (l *serverLoop) setUp(from *link, f *wire.Setup) {
 		if _, up := link.isUp(); !up {
 			l.rt.start(func() {
 				<-link.ready
-				l.box.Put(roleEvent{link: link, up: true})
+				l.put(linkEvent{link: link})
 			})
 		}
 	}
@@ -236,7 +230,7 @@ func (l *serverLoop) readyIfLinked() {
 	c.fetching = true
 	l.rt.start(func() {
 		err := l.rt.fetchFiles(c.client, c.token)
-		l.box.Put(roleEvent{fetched: &fetched{c, err}})
+		l.box.Put(serverEvent{own: filesFetched{c, err}})
 	})
 }
 
@@ -247,14 +241,14 @@ func (c *servedComp) linked() bool {
 	return client && scheduler
 }
 
-// fetched says that a computation's files are there, or why they are not.
-type fetched struct {
+// filesFetched is the event that a computation's files have come, or why they have not.
+type filesFetched struct {
 	comp *servedComp
 	err  error
 }
 
-// haveFiles tells the scheduler that the server can be used, or that it cannot.
-func (l *serverLoop) haveFiles(e fetched) {
+// handle sends the scheduler that the server can be used, or why it cannot.
+func (e filesFetched) handle(l *serverLoop) {
 	if c := l.comp; c == e.comp && !c.closing && c.linked() { // without its links it has said so
 		l.tellReady(e.err)
 	}
@@ -277,7 +271,7 @@ func (rt *Runtime) serverInfo() wire.ServerInfo {
 // another.
 const strandedFor = time.Second
 
-func (l *serverLoop) linkChanged(e roleEvent) {
+func (l *serverLoop) linkChanged(e linkEvent) {
 	c := l.comp
 	if e.link == l.node && e.down != nil {
 		l.leave()
@@ -285,7 +279,7 @@ func (l *serverLoop) linkChanged(e roleEvent) {
 	if c == nil || c.closing || e.link != c.client && e.link != c.scheduler {
 		return
 	}
-	if e.up {
+	if e.isUp() {
 		l.readyIfLinked()
 		return
 	}
@@ -296,170 +290,24 @@ func (l *serverLoop) linkChanged(e roleEvent) {
 		l.tellReady(fmt.Errorf("no link to the client: %w", e.down))
 	}
 	if l.owned {
-		time.AfterFunc(strandedFor, func() { l.box.Put(roleEvent{stranded: c}) })
+		time.AfterFunc(strandedFor, func() { l.box.Put(serverEvent{own: strandedLong{c}}) })
 	}
 }
 
-// startJob starts a coroutine for a run, when it is its turn.
-func (l *serverLoop) startJob(f *wire.Start) {
-	c := l.comp
-	if c == nil || c.token != f.Token {
-		l.rt.log.Debug("a job came for another computation", slog.String("func", f.Call.Func))
-		return
-	}
-	if held, ok := c.turns[f.Lane]; ok && !c.closing {
-		c.turns[f.Lane] = append(held, f)
-		return
-	}
-	l.launch(c, f)
-}
+// strandedLong is the event that a computation's client or scheduler has been gone for strandedFor.
+type strandedLong struct{ comp *servedComp }
 
-// launch starts a coroutine for a run; it reports false when it cannot be run.
-func (l *serverLoop) launch(c *servedComp, f *wire.Start) bool {
-	fn, err := registry.find(f.Call.Func, l.rt.build)
-	if err == nil && c.closing {
-		err = errRunClosing(f)
+// handle ends the server, unless it has been told meanwhile to close the computation.
+func (e strandedLong) handle(l *serverLoop) {
+	if e.comp == l.comp && !l.comp.closing {
+		l.leave()
 	}
-	if err != nil {
-		l.tellDone(c, f.Job, failed(err))
-		return false
-	}
-	call := &f.Call
-	body := func(co *Coro) (any, error) {
-		growStack(1)
-		return fn.run(co, call)
-	}
-	if _, ok := c.turns[f.Lane]; !ok && f.Lane != 0 {
-		c.turns[f.Lane] = nil // nothing waits yet
-	}
-	l.rt.spawn(fn.name, body, func(co *localCoro) {
-		co.serves, co.pc = &serverJob{fn: fn.name, comp: c.name, turn: f.Lane}, 0
-		co.dir = c.dir
-		c.running[f.Job] = co
-		c.client.tell(&wire.Started{Token: c.token, Job: f.Job, Coro: l.rt.handleValue(&co.Coro), Server: l.rt.peer(), At: time.Now().UnixNano()})
-		co.onEnd(func() { l.jobEnded(c, f.Job, co) })
-	})
-	return true
-}
-
-func errRunClosing(f *wire.Start) error {
-	return fmt.Errorf("discoro: run %s: the computation is closing: %w", f.Call.Func, ErrClosed)
-}
-
-// nextInTurn starts what waited for the end of a job.
-func (l *serverLoop) nextInTurn(turn uint64) {
-	c := l.comp
-	for held := c.turns[turn]; len(held) > 0; held = c.turns[turn] {
-		f := held[0]
-		held[0], c.turns[turn] = nil, held[1:]
-		if l.launch(c, f) {
-			return
-		}
-	}
-	delete(c.turns, turn)
-}
-
-// takeBack drops a job that waits for its turn.
-func (l *serverLoop) takeBack(f *wire.Unstart) {
-	c := l.comp
-	if c == nil || c.token != f.Token {
-		return
-	}
-	for turn, held := range c.turns {
-		i := slices.IndexFunc(held, func(s *wire.Start) bool { return s.Job == f.Job })
-		if i < 0 {
-			continue
-		}
-		fn := held[i].Call.Func
-		c.turns[turn] = slices.Delete(held, i, i+1)
-		l.tellDone(c, f.Job, failed(fmt.Errorf("discoro: run %s: taken back before it started: %w", fn, ErrNoServer)))
-		return
-	}
-}
-
-// jobEnded tells how a job ended. It runs where the coroutine ended.
-func (l *serverLoop) jobEnded(c *servedComp, id wire.JobID, co *localCoro) {
-	out := co.outcomeNow()
-	failure := out.Err != nil && !errors.Is(out.Err, ErrTerminated)
-	lost := (errors.Is(out.Err, ErrTerminated) || errors.Is(out.Err, ErrClosed)) && l.rt.isClosing()
-	if lost {
-		// The server ended it, or did not start it any more; its client may want to run it elsewhere.
-		failure = false
-		out.Err = &ServerLostError{Server: l.rt.loc, Func: co.serves.fn, Cause: fmt.Errorf("the server is closing: %w", ErrClosed)}
-	}
-	o, err := encodeOutcome(l.rt, out)
-	if err != nil {
-		o = failed(fault.New(fault.Because(err, "result of %s at %v", co.serves.fn, l.rt.loc).Error(), err))
-		out.Err, failure = err, true
-	}
-	if !lost {
-		nameRun(o.Err, out.Err, co.serves.fn, l.rt.loc)
-	}
-	if failure {
-		co.logger().Info("a function failed", slog.Any("err", out.Err))
-	}
-	l.rt.ends.keep(l.rt.exported(co), o)
-	l.tellDone(c, id, o)
-	l.box.Put(roleEvent{done: &id})
 }
 
 func (rt *Runtime) isClosing() bool {
 	rt.mu.Lock()
 	defer rt.mu.Unlock()
 	return rt.closing
-}
-
-// tellDone tells the client how a job ended, and the scheduler that it did; once when they are one runtime.
-func (l *serverLoop) tellDone(c *servedComp, id wire.JobID, o *wire.Outcome) {
-	c.client.tell(&wire.Done{Token: c.token, Job: id, Outcome: *o})
-	if c.client == c.scheduler {
-		return
-	}
-	c.scheduler.tell(&wire.Freed{Token: c.token, Job: id})
-	c.freed.Add(1)
-	if c.asking.CompareAndSwap(false, true) {
-		time.AfterFunc(heardAfter, c.askHeard)
-	}
-}
-
-func (l *serverLoop) ended(id wire.JobID) {
-	c := l.comp
-	if c == nil {
-		return
-	}
-	if co := c.running[id]; co != nil && co.serves.turn != 0 {
-		l.nextInTurn(co.serves.turn)
-	}
-	delete(c.running, id)
-	l.closedIfIdle()
-}
-
-// stuck tells the node that a function will not end, so that the server is replaced. The node may kill it at once, so the
-// client has word of the end before: it answers a question that went out behind that, or is gone.
-func (l *serverLoop) stuck(fn string) {
-	c := l.comp
-	if c == nil || c.closing {
-		return
-	}
-	heard := call.Func(func(call.Outcome) { l.node.tell(&wire.ServerDone{Token: c.token, Stuck: []string{fn}}) })
-	if _, err := c.client.ask(heard, func(call uint64) wire.Frame { return &wire.Locate{Call: call} }); err != nil {
-		heard(call.Outcome{})
-	}
-}
-
-// endJobs terminates every coroutine but those that have ended: the computation's, and those that they spawned. What waits for its
-// turn does not start any more.
-func (l *serverLoop) endJobs() {
-	c := l.comp
-	for turn, held := range c.turns {
-		for _, f := range held {
-			l.tellDone(c, f.Job, failed(errRunClosing(f)))
-		}
-		c.turns[turn] = nil
-	}
-	for _, co := range l.rt.allCoros() {
-		co.terminate()
-	}
 }
 
 func (l *serverLoop) closedIfIdle() {
@@ -481,14 +329,4 @@ func (l *serverLoop) closedIfIdle() {
 		}
 		l.node.tell(&wire.ServerDone{Token: c.token})
 	})
-}
-
-// growStack makes the goroutine's stack as large as decoding an argument and encoding a result take, at once: it would grow in
-// several steps, each of which copies what is there by then.
-//
-//go:noinline
-func growStack(i int) byte {
-	var room [5 << 10]byte
-	room[i] = 1
-	return room[i+1]
 }

@@ -97,9 +97,8 @@ func frozenResult(b []byte, err error) error {
 	return err
 }
 
-func (c *memCluster) jobsAtScheduler() (n int) {
-	c.sched.loop.do(func(l *schedLoop) { n = l.state.Counts().Jobs })
-	return n
+func (c *memCluster) jobsAtScheduler() int {
+	return c.sched.loop.counts().Jobs
 }
 
 // next returns how a verb ended, within so long.
@@ -177,7 +176,7 @@ var unheardCloses = map[string]struct {
 	"the scheduler is lost": {do: func(f *frozenRuns) error { f.sched.sever(errors.New("killed")); return nil }, soon: true},
 	"the scheduler closes the computation": {
 		do: func(f *frozenRuns) error {
-			f.sched.loop.do(func(l *schedLoop) { l.closeActive(func() {}) })
+			f.sched.loop.closeActive(func() {})
 			return nil
 		},
 		soon: true,

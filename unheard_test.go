@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net"
 	"testing"
+	"time"
 
 	"github.com/discoro/discoro/internal/call"
 	"github.com/discoro/discoro/internal/schedule"
@@ -78,13 +79,22 @@ func execute[R any](f *farClient, c Call[R]) (R, error) {
 	return Result[R](f.ctx, co)
 }
 
+// schedCount is the event that a test asks for the scheduler's counts.
+type schedCount struct{ counts chan<- schedule.Counts }
+
+func (e schedCount) handle(l *schedLoop, _ time.Time) { e.counts <- l.state.Counts() }
+
+// counts returns how much the scheduler has of everything.
+func (l *schedLoop) counts() schedule.Counts {
+	counts := make(chan schedule.Counts, 1)
+	l.box.Put(schedEvent{own: schedCount{counts}})
+	return <-counts
+}
+
 // eventuallyAt waits until the scheduler's state is as cond says.
 func (f *farClient) eventuallyAt(what string, cond func(schedule.Counts) bool) {
 	f.Helper()
-	eventually(f.T, what, func() (ok bool) {
-		f.sched.loop.do(func(l *schedLoop) { ok = cond(l.state.Counts()) })
-		return ok
-	})
+	eventually(f.T, what, func() bool { return cond(f.sched.loop.counts()) })
 }
 
 // TestUnheardRuns has runs begin and end at a server while nothing of that comes to the client, whose scheduler is elsewhere, and the link
