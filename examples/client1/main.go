@@ -1,7 +1,8 @@
-// Command client1 is the usual client: work for the CPU, one piece a server at a time, and the results in the order of the
-// pieces. It prints the SHA-256 of every file below a folder, in the form that sha256sum -c reads. A file has to fit into
-// an argument, which is 64 MiB unless Config.MaxMessage says otherwise; client4 sends files as such. It answers to asyncoro's
-// discoro_client1.py.
+// Command client1 runs one function on many files, one at a server at a time, results in order.
+//
+// It prints the SHA-256 of every file below a folder, in the form that sha256sum -c reads. Each
+// file travels as an argument, which may have 64 MiB unless Config.MaxMessage is set. Example
+// client4 sends files as files. In asyncoro: discoro_client1.py.
 //
 //	go run ./examples/client1                          # two servers on this machine, the current folder
 //	go run ./examples/client1 FOLDER | sha256sum -c

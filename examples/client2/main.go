@@ -1,7 +1,10 @@
-// Command client2 watches a computation: a status coroutine of its own keeps a board of the nodes with what they have to
-// spare, the servers, and the coroutines there, with the reason where a node or server is not used, and passes every status on to
-// the RemoteCoroScheduler that runs the work. That is all a dashboard needs. The work is to count the primes below ten
-// million, by trial division. It answers to asyncoro's discoro_client2.py.
+// Command client2 shows the nodes, servers and coroutines of a computation while they change.
+//
+// A status coroutine keeps a board of the nodes with their free CPU, memory and disk, the servers,
+// and the coroutines there. For a node or server that is not used it shows the reason. It passes
+// every status on to the RemoteCoroScheduler that runs the work. A dashboard needs nothing else.
+// The work is to count the primes below ten million by trial division. In asyncoro:
+// discoro_client2.py.
 //
 //	go run ./examples/client2                          # two servers on this machine
 //

@@ -1,5 +1,7 @@
-// Command client3 exchanges objects of its own type with coroutines at servers, as messages in both directions: the client sends
-// a Series, and it comes back with what a server found out about it. It answers to asyncoro's discoro_client3.py.
+// Command client3 sends objects of its own type to coroutines at servers, and gets them back.
+//
+// The client sends a Series as a message. A coroutine at a server computes what it can say about
+// it, and sends the Series back. In asyncoro: discoro_client3.py.
 //
 //	go run ./examples/client3                          # two servers on this machine
 //

@@ -1,6 +1,7 @@
-// Command client4 sends files to servers, whose coroutines work on them and send files with the results back: here each file
-// of a folder goes to a server, which counts its words, and a list of them comes back, the frequent ones first. It
-// answers to asyncoro's discoro_client4.py.
+// Command client4 sends files to servers, and gets files with the results back.
+//
+// Each file of a folder goes to a server. A coroutine there counts its words, and sends a file with
+// the list of them back, the most frequent words first. In asyncoro: discoro_client4.py.
 //
 //	go run ./examples/client4 .                          # two servers on this machine, the files in this folder
 //

@@ -1,7 +1,9 @@
-// Command client5 runs an external program at servers, and talks to it line by line while it runs: input goes to it as
-// messages, and its output comes back as messages, at any time. Reading and writing its pipes blocks, so that is done inside
-// Blocking, and each server's other coroutines run meanwhile. The program is a calculator that every machine has: this
-// example, called with the argument "calculator". It answers to asyncoro's discoro_client5.py.
+// Command client5 runs an external program at servers, and talks to it line by line while it runs.
+//
+// Input goes to the program as messages, and its output comes back as messages, at any time.
+// Reading and writing its pipes blocks, so the coroutines do that inside Blocking, and the other
+// coroutines of the server run meanwhile. The program is a calculator that every machine has: this
+// example, called with the argument "calculator". In asyncoro: discoro_client5.py.
 //
 //	go run ./examples/client5                          # two servers on this machine
 //	echo 3 4 + 5 '*' | go run ./examples/client5 calculator

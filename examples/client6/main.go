@@ -1,6 +1,9 @@
-// Command client6 streams data: the client sends a price after the other to two coroutines at servers, without waiting for
-// any. One follows the moving average, and reports at once when the price leaves its usual range; the other keeps all prices
-// in a file at its server. It answers to asyncoro's discoro_client6.py; client6_channel does the same by a channel.
+// Command client6 streams data to servers, and gets reports while it does.
+//
+// The client sends one price after the other to two coroutines at servers, without waiting for
+// either. One coroutine follows the moving average, and reports at once when the price leaves its
+// usual range. The other one keeps all prices in a file at its server. Example client6_channel does
+// the same with a channel. In asyncoro: discoro_client6.py.
 //
 //	go run ./examples/client6                          # two servers on this machine
 //

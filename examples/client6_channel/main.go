@@ -1,7 +1,9 @@
-// Command client6_channel streams data by a channel: the client sends each price once, and the channel passes it on to all
-// that have subscribed, here two coroutines at servers. One follows the moving average, and reports at once when the price
-// leaves its usual range; the other keeps all prices in a file at its server. It answers to asyncoro's
-// discoro_client6_channel.py; client6 does the same without a channel.
+// Command client6_channel streams data to servers by a channel, and gets reports while it does.
+//
+// The client sends each price once, and the channel passes it on to all subscribers, here two
+// coroutines at servers. One follows the moving average, and reports at once when the price leaves
+// its usual range. The other one keeps all prices in a file at its server. Example client6 does the
+// same without a channel. In asyncoro: discoro_client6_channel.py.
 //
 //	go run ./examples/client6_channel                          # two servers on this machine
 //

@@ -1,6 +1,8 @@
-// Command client7 schedules by itself: a coroutine gets the computation's statuses, gives each server a job when it can be
-// used, and the next one when that has ended. No RemoteCoroScheduler takes part; client1 shows the easier way. The jobs
-// throw darts at a circle and so compute pi. It answers to asyncoro's discoro_client7.py.
+// Command client7 schedules its jobs by itself, from the statuses of the computation.
+//
+// A coroutine receives the statuses, gives each server a job when the server is ready, and the next
+// job when that one has ended. It uses no RemoteCoroScheduler; example client1 shows the easier
+// way. The jobs throw darts at a circle to compute pi. In asyncoro: discoro_client7.py.
 //
 //	go run ./examples/client7                          # two servers on this machine
 //

@@ -1,6 +1,8 @@
-// Command client8 runs a computation that never yields, and sends messages to it meanwhile: they wait in its mailbox, as a
-// coroutine that computes keeps its server's other coroutines waiting and nothing else. Deliver returns when a message is in the mailbox. It
-// answers to asyncoro's discoro_client8.py.
+// Command client8 sends messages to a coroutine that computes for long and never waits.
+//
+// The messages wait in its mailbox. Deliver returns when a message is in the mailbox. A coroutine
+// that computes delays the other coroutines of its server, and nothing else. In asyncoro:
+// discoro_client8.py.
 //
 //	go run ./examples/client8                          # two servers on this machine
 //

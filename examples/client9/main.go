@@ -1,6 +1,8 @@
-// Command client9 sets servers up before they are used: each is given the same texts, and keeps an index of them in its memory, in a
-// Var. Questions are then answered from there, and before the servers close they are asked to clean up. A server that takes the
-// place of a lost one is set up too. It answers to asyncoro's discoro_client9.py.
+// Command client9 prepares servers before they are used, and cleans up after.
+//
+// Each server gets the same texts, and keeps an index of them in its memory, in a Var. Questions
+// are then answered from there. Before the servers close they are asked to clean up. A server that
+// replaces a lost one is prepared too. In asyncoro: discoro_client9.py.
 //
 //	go run ./examples/client9                          # two servers on this machine, the Go files below the current folder
 //	go run ./examples/client9 -words one,two FOLDER

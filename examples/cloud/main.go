@@ -1,19 +1,24 @@
-// Command cloud is a client that cannot be reached from where its servers are, and a node that has another address for the
-// world than for itself. It answers to asyncoro's discoro_ssh_ec2.py.
+// Command cloud has a client behind ssh, and a node with a public address.
 //
-//	go run ./examples/cloud                            # plays it all on this machine, with forwarders for ssh and the router
+// The servers cannot reach the client directly, and the node has another address for others than
+// for itself. In asyncoro: discoro_ssh_ec2.py.
 //
-// With a machine in a cloud, which the world reaches at HOST, where port 51347 is open, and with the same DISCORO_SECRET on both
-// sides; build the program once, and copy it there. ssh makes port 4567 there a way to the client's:
+//	go run ./examples/cloud                            # all on this machine, with forwarders for ssh and the router
 //
-//	ssh -R 4567:127.0.0.1:4567 user@HOST               # from home, and in that terminal the node, which announces HOST:
+// The following uses a machine in a cloud, which others reach at HOST, and where port 51347 is
+// open. Build the program once, copy it there, and set the same DISCORO_SECRET on both sides. ssh
+// makes port 4567 of that machine a way to port 4567 of the client:
+//
+//	ssh -R 4567:127.0.0.1:4567 user@HOST               # from home, and in that terminal the node:
 //	cloud node --ext_ip_addr HOST --tcp_port 51347 --tcp_ports 51348
 //	cloud -listen 127.0.0.1:4567 -peers HOST:51347     # at home: the client
 //
-// The client dials the node. The node's servers dial the client at what it announces, 127.0.0.1:4567, and ssh has that port
-// there. Servers have the ports from 51348 on, which nobody needs but coroutines elsewhere that talk to theirs. Where a router
-// forwards a port to the client, no ssh is needed: the client listens at that port, and announces the router's address with
-// -ext-addr. Node and client are discoro's own: cloud node --help lists what else the node can.
+// The client dials the node. The servers of the node dial the client at the address that it
+// announces, 127.0.0.1:4567, which ssh forwards. The servers listen at the ports from 51348 on.
+// Only coroutines elsewhere that talk to coroutines of the servers need these ports. Where a router
+// forwards a port to the client, no ssh is needed: the client listens at that port, and announces
+// the address of the router with -ext-addr. The node has all options of NodeMain: cloud node --help
+// lists them.
 package main
 
 import (

@@ -1,6 +1,8 @@
-// Command remote_channel is two programs that find each other by the name of a channel: one makes the channel and sends news
-// to it, the other subscribes coroutines of its own. There are no nodes and no scheduler. It answers to asyncoro's
-// remote_channel_server.py and remote_channel_client.py.
+// Command remote_channel is two programs that find each other by the name of a channel.
+//
+// One program makes the channel and sends news to it. The other one subscribes coroutines of its
+// own. There are no nodes and no scheduler. In asyncoro: remote_channel_server.py and
+// remote_channel_client.py.
 //
 //	go run ./examples/remote_channel                   # starts the other program itself
 //

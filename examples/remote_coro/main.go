@@ -1,6 +1,8 @@
-// Command remote_coro is two programs that find each other by a name: one registers a coroutine, the other locates it, sends
-// messages to it, asks it, and watches it end. There are no nodes and no scheduler. It answers to asyncoro's
-// remote_coro_server.py and remote_coro_client.py.
+// Command remote_coro is two programs that find each other by the name of a coroutine.
+//
+// One program registers a coroutine. The other one locates it, sends messages to it, asks it, and
+// watches it end. There are no nodes and no scheduler. In asyncoro: remote_coro_server.py and
+// remote_coro_client.py.
 //
 //	go run ./examples/remote_coro                      # starts the other program itself
 //

@@ -1,9 +1,11 @@
-// Command scheduler hands the servers of a cluster to the computations of many clients, one after another.
+// Command scheduler is the scheduler of a cluster, to be copied: it serves many clients in turn.
 //
 //	go run ./examples/scheduler --tcp_port 7070
 //
-// Nodes have it among their peers (see ../node), or it has them: --node HOST:PORT. Clients give its location to
-// Computation.Schedule. --help lists all options; on standard input it takes status, close, quit and terminate.
+// It gives the servers of its nodes to one computation after another. Nodes have it among their
+// peers (see example node), or it has the nodes: --node HOST:PORT. Clients give its location to
+// Computation.Schedule. The option --help lists all options. On standard input it takes status,
+// close, quit and terminate.
 package main
 
 import "github.com/discoro/discoro"

@@ -1,5 +1,6 @@
-// Command wordcount counts the words of every .go file below a folder, on every CPU of this machine and of others that
-// join: the smallest whole job for discoro.
+// Command wordcount counts words with every CPU of this machine, and of others that join.
+//
+// It counts the words of every .go file below a folder. It is the smallest whole job for discoro.
 //
 //	go run ./examples/wordcount                          # this machine, the Go source tree
 //	go run ./examples/wordcount FOLDER
