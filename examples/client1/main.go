@@ -29,7 +29,7 @@ import (
 	"github.com/discoro/discoro/examples/internal/demo"
 )
 
-// digest is what the servers run. Each of them is this very program, so it knows the function by its name.
+// digest runs at the servers. Each server is this program too, so it has the function.
 var digest = discoro.Register("client1.digest", func(_ *discoro.Coro, data []byte) (string, error) {
 	sum := sha256.Sum256(data)
 	return hex.EncodeToString(sum[:]), nil
@@ -58,15 +58,15 @@ func run(ctx context.Context, sched *discoro.Scheduler, folder string) error {
 	}
 	var unread error
 	digests, err := discoro.MapResults(ctx, rcs, digest, contents(paths, &unread))
-	for i, text := range digests { // in the order of paths, whichever server was quicker
-		if text != "" { // else err tells why
+	for i, text := range digests { // in the order of paths, whichever server was faster
+		if text != "" { // else err says why
 			fmt.Printf("%s  %s\n", text, paths[i])
 		}
 	}
 	return errors.Join(unread, err, rcs.Finish(ctx, true))
 }
 
-// contents reads the files one by one, as servers come free to take them.
+// contents reads the next file when a server is free to take it.
 func contents(paths []string, unread *error) iter.Seq[[]byte] {
 	return func(yield func([]byte) bool) {
 		for _, path := range paths {

@@ -13,9 +13,9 @@ import (
 	"github.com/discoro/discoro"
 )
 
-// board is what is known of a computation from its statuses. Its coroutine alone uses it.
+// board is what the statuses of a computation say about it. Only its coroutine uses it.
 type board struct {
-	relay   *discoro.Coro    // gets every status too; nil at first
+	relay   *discoro.Coro    // receives every status too; nil at first
 	early   []discoro.Status // came before relay was known
 	nodes   map[string]*node
 	created int
@@ -29,7 +29,7 @@ type board struct {
 
 type node struct {
 	state   discoro.StatusKind
-	why     string // it is not used, or no longer
+	why     string // it is not used, or not any longer
 	avail   discoro.NodeAvail
 	servers map[discoro.Location]*server
 }
@@ -87,7 +87,7 @@ func (b *board) handle(msg any) (over bool, err error) {
 		if m.Err != nil {
 			b.failed++
 		}
-	case discoro.NodeAvail: // at first, and then again and again
+	case discoro.NodeAvail: // at the start, and then at every pulse
 		b.nodeAt(m.Node).avail = m
 	}
 	return over, err
@@ -161,7 +161,7 @@ func (b *board) text() string {
 	return t.String()
 }
 
-// because ends a line with the reason, where there is one.
+// because ends a line with the reason, if there is one.
 func because(why string) string {
 	if why == "" {
 		return "\n"

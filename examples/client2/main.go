@@ -34,7 +34,7 @@ type Range struct{ From, To int }
 
 func (r Range) String() string { return fmt.Sprintf("%d..%d", r.From, r.To-1) }
 
-// primes counts the primes of a range. It computes all the time, so a server is to run one at a time.
+// primes counts the primes of a range. It computes all the time, so a server should run one at a time.
 var primes = discoro.Register("client2.primes", func(_ *discoro.Coro, r Range) (count int, err error) {
 	var small []int // the primes that divide numbers below To, if any do
 	for n := 2; n*n < r.To; n++ {

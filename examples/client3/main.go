@@ -23,7 +23,8 @@ import (
 	"github.com/discoro/discoro/examples/internal/demo"
 )
 
-// Series is what goes both ways. Its exported fields travel; its methods are there because both sides are built with them.
+// Series goes in both directions. Its exported fields travel. Both sides have its methods, because
+// both are built with them.
 type Series struct {
 	ID     int
 	Values []float64
@@ -31,7 +32,7 @@ type Series struct {
 	Mean, Deviation, Median float64 // set at the server
 }
 
-// A message is an any: the type needs a name, by which the other side knows it again.
+// A message is an any, so the type needs a name by which the other side recognises it.
 func init() { discoro.RegisterType[Series]("client3.series") }
 
 func (s *Series) analyse() {
@@ -46,7 +47,8 @@ func (s *Series) analyse() {
 	s.Median = sorted[len(sorted)/2]
 }
 
-// analyse is what servers run: it receives a Series and sends it on to the client's coroutine, whose handle it is given.
+// analyse runs at servers. It receives a Series, and sends it to the coroutine of the client that
+// collects them: its argument is the handle.
 var analyse = discoro.Register("client3.analyse", func(c *discoro.Coro, client *discoro.Coro) (discoro.None, error) {
 	s, err := discoro.ReceiveAs[Series](c)
 	if err != nil {
@@ -56,7 +58,7 @@ var analyse = discoro.Register("client3.analyse", func(c *discoro.Coro, client *
 		return discoro.None{}, fmt.Errorf("series %d has %d values, too few", s.ID, len(s.Values))
 	}
 	s.analyse()
-	s.Values = nil // the client has them
+	s.Values = nil // the client has the values
 	return discoro.None{}, client.Send(s)
 })
 
@@ -99,7 +101,7 @@ func run(ctx context.Context, sched *discoro.Scheduler, _ string) error {
 	return errors.Join(err, rcs.Finish(ctx, true))
 }
 
-// collect receives so many series, which come in any order, and sorts them.
+// collect receives n series, which come in any order, and sorts them.
 func collect(c *discoro.Coro, n int) ([]Series, error) {
 	var found []Series
 	for range n {
@@ -113,7 +115,7 @@ func collect(c *discoro.Coro, n int) ([]Series, error) {
 	return found, nil
 }
 
-// newSeries makes numbers that are the same in every run.
+// newSeries returns numbers that are the same in every run.
 func newSeries(id int) Series {
 	rng := rand.New(rand.NewPCG(3, uint64(id)))
 	s := Series{ID: id, Values: make([]float64, 10_001)}

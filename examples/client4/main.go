@@ -33,14 +33,14 @@ import (
 // inbox is the folder for files below a server's, and for results below the client's.
 const inbox = "client4"
 
-// Counted is what a server tells of a file; the words themselves come in a file.
+// Counted is what a server says about a file. The words themselves come in a file.
 type Counted struct {
 	Lines, Words, Different int
 	Result                  string // name of that file
 }
 
-// count is what servers run. The client sends it the name of a file when that is in the server's folder; its list of words goes to
-// the runtime at client.
+// count runs at servers. The client sends it the name of a file when the file is in the folder of
+// the server. The list of words goes to the runtime at client, as a file.
 var count = discoro.Register("client4.count", func(c *discoro.Coro, client discoro.Location) (Counted, error) {
 	name, err := discoro.ReceiveAs[string](c)
 	if err != nil {
@@ -140,7 +140,7 @@ func run(ctx context.Context, sched *discoro.Scheduler, folder string) error {
 	return errors.Join(err, errors.Join(errs...), rcs.Finish(ctx, true))
 }
 
-// serve sends a coroutine the file that it is to work on, and says what came of it.
+// serve sends a coroutine the file to work on, and prints the result.
 func serve(ctx context.Context, rt *discoro.Runtime, co *discoro.Coro, path string) (string, error) {
 	name := filepath.Base(path)
 	err := rt.SendFile(ctx, co.Location(), path, discoro.FileOptions{Dir: inbox})
@@ -163,7 +163,7 @@ func serve(ctx context.Context, rt *discoro.Runtime, co *discoro.Coro, path stri
 		strings.TrimSuffix(strings.Join(frequent[:len(frequent)-1], ", "), ", ")), nil
 }
 
-// filesIn lists the files in a folder, but for hidden ones.
+// filesIn lists the files in a folder, except hidden ones.
 func filesIn(folder string) ([]string, error) {
 	entries, err := os.ReadDir(folder)
 	if err != nil {

@@ -27,7 +27,7 @@ import (
 	"github.com/discoro/discoro/examples/internal/demo"
 )
 
-// Start is the argument of a run: whom its output is for, and a number to tell its lines from others'.
+// Start is the argument of a run: who receives its output, and the number of its job.
 type Start struct {
 	Client *discoro.Coro
 	Job    int
@@ -47,7 +47,7 @@ func init() {
 	discoro.RegisterType[End]("client5.end")
 }
 
-// pipe runs the program at a server; the result is how many lines it wrote.
+// pipe runs the program at a server. The result is the number of lines that it wrote.
 var pipe = discoro.Register("client5.pipe", func(c *discoro.Coro, s Start) (int, error) {
 	exe, err := os.Executable()
 	if err != nil {
@@ -72,7 +72,7 @@ var pipe = discoro.Register("client5.pipe", func(c *discoro.Coro, s Start) (int,
 	return lines, errors.Join(err, outErr, c.Blocking(cmd.Wait))
 })
 
-// writeInput writes to the program what comes as messages.
+// writeInput writes the lines that come as messages to the program.
 func writeInput(c *discoro.Coro, in io.WriteCloser) error {
 	for {
 		msg, err := c.Receive()
@@ -93,7 +93,7 @@ func writeInput(c *discoro.Coro, in io.WriteCloser) error {
 	}
 }
 
-// readOutput sends to the client what the program writes, and returns how many lines that was.
+// readOutput sends the lines that the program writes to the client, and returns their number.
 func readOutput(c *discoro.Coro, out io.Reader, s Start) (any, error) {
 	scanner := bufio.NewScanner(out)
 	for lines := 0; ; lines++ {
@@ -144,7 +144,7 @@ func run(ctx context.Context, sched *discoro.Scheduler, _ string) error {
 
 const jobs, linesEach = 2, 5
 
-// exercises are the lines that a job's program gets.
+// exercises are the lines for the program of a job.
 func exercises(job int) []string {
 	lines := make([]string, linesEach)
 	for i := range lines {
@@ -153,7 +153,7 @@ func exercises(job int) []string {
 	return lines
 }
 
-// talk runs all the programs at once, and gives each its next line when it has answered the last one.
+// talk runs all programs at once. Each gets its next line when it has answered the last one.
 func talk(c *discoro.Coro, rcs *discoro.RemoteCoroScheduler) ([][]string, error) {
 	programs, answers := make([]*discoro.Coro, jobs), make([][]string, jobs)
 	for job := range jobs {

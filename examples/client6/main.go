@@ -25,7 +25,7 @@ import (
 	"github.com/discoro/discoro/examples/internal/prices"
 )
 
-// follow and keep are what the servers run; prices has their bodies.
+// follow and keep run at the servers. Package prices has their bodies.
 var (
 	follow = discoro.Register("client6.follow", prices.Follow)
 	keep   = discoro.Register("client6.keep", func(c *discoro.Coro, _ discoro.None) (int64, error) { return prices.Keep(c) })
@@ -70,7 +70,7 @@ func run(ctx context.Context, rt *discoro.Runtime, ticks int) error {
 		return err
 	}
 	took := time.Since(start)
-	if err := errors.Join(client.Send(prices.End{}), client.Wait(ctx)); err != nil { // behind all the signals
+	if err := errors.Join(client.Send(prices.End{}), client.Wait(ctx)); err != nil { // after all signals
 		return err
 	}
 	fmt.Printf("%d ticks followed, %d bytes kept\n", got, size)
@@ -78,7 +78,7 @@ func run(ctx context.Context, rt *discoro.Runtime, ticks int) error {
 	return comp.Close(ctx)
 }
 
-// stream sends as fast as the links take it: Send waits only when a link's queue is full.
+// stream sends as fast as the links accept: Send waits only when the queue of a link is full.
 func stream(ctx context.Context, ticks int, to ...*discoro.Coro) error {
 	next := prices.Walk(6)
 	for i := range ticks + 1 {
@@ -86,7 +86,7 @@ func stream(ctx context.Context, ticks int, to ...*discoro.Coro) error {
 		if i < ticks {
 			msg = next()
 		}
-		err := context.Cause(ctx) // which Send does not look at
+		err := context.Cause(ctx) // Send does not look at ctx
 		for _, coro := range to {
 			if err == nil {
 				err = coro.Send(msg)

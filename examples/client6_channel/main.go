@@ -25,13 +25,13 @@ import (
 	"github.com/discoro/discoro/examples/internal/prices"
 )
 
-// Feed is the argument of the two functions: where prices come from, and whom to tell of trends.
+// Feed is the argument of the two functions: where prices come from, and who receives trends.
 type Feed struct {
 	Prices *discoro.Channel
 	Client *discoro.Coro
 }
 
-// follow and keep are what the servers run: they subscribe themselves. Package prices has what they do then.
+// follow and keep run at the servers, and subscribe themselves. Package prices has what they do then.
 var (
 	follow = discoro.Register("client6_channel.follow", func(c *discoro.Coro, f Feed) (int, error) {
 		if err := f.Prices.Subscribe(c, c); err != nil {
@@ -91,7 +91,7 @@ func run(ctx context.Context, rt *discoro.Runtime, ticks int) error {
 		return err
 	}
 	took := time.Since(start)
-	if err := errors.Join(client.Send(prices.End{}), client.Wait(ctx)); err != nil { // behind all the signals
+	if err := errors.Join(client.Send(prices.End{}), client.Wait(ctx)); err != nil { // after all signals
 		return err
 	}
 	fmt.Printf("%d ticks followed, %d bytes kept\n", got, size)
@@ -99,8 +99,8 @@ func run(ctx context.Context, rt *discoro.Runtime, ticks int) error {
 	return errors.Join(channel.Close(), comp.Close(ctx))
 }
 
-// stream sends the first price when there are two subscribers, and the others as fast as the links take them: Send
-// waits only when a link's queue is full.
+// stream sends the first price when there are two subscribers, and the others as fast as the links
+// accept: Send waits only when the queue of a link is full.
 func stream(ctx context.Context, ticks int, channel *discoro.Channel) error {
 	next := prices.Walk(6)
 	for i := range ticks + 1 {
@@ -108,7 +108,7 @@ func stream(ctx context.Context, ticks int, channel *discoro.Channel) error {
 		if i < ticks {
 			msg = next()
 		}
-		err := context.Cause(ctx) // which Send does not look at
+		err := context.Cause(ctx) // Send does not look at ctx
 		switch {
 		case i == 0:
 			_, err = channel.Deliver(ctx, msg, 2)

@@ -28,8 +28,8 @@ const (
 	darts = 2_000_000 // of each job
 )
 
-// throw is a job: it throws darts at a square and returns how many hit the circle in it. The job's number seeds it, so
-// that it does not matter which server it runs at.
+// throw is a job: it throws darts at a square and returns how many hit the circle in it. The number
+// of the job is its seed, so the result does not depend on the server.
 var throw = discoro.Register("client7.throw", func(_ *discoro.Coro, job int) (hits int, err error) {
 	rng := rand.New(rand.NewPCG(7, uint64(job)))
 	for range darts {
@@ -59,7 +59,7 @@ func run(ctx context.Context, sched *discoro.Scheduler, _ string) error {
 	return nil
 }
 
-// scheduler is what its coroutine knows. Nobody else uses it.
+// scheduler is the state of its coroutine. Nothing else uses it.
 type scheduler struct {
 	comp    *discoro.Computation
 	waiting []int                 // jobs to be started
@@ -79,7 +79,7 @@ func (s *scheduler) run(c *discoro.Coro) (any, error) {
 	if err := comp.Schedule(c); err != nil {
 		return nil, err
 	}
-	if err := comp.WaitServers(c, 1); err != nil { // while there is none the log says why
+	if err := comp.WaitServers(c, 1); err != nil { // while there is no server, the log says why
 		return nil, errors.Join(err, comp.Close(c))
 	}
 	for s.done < jobs {
@@ -94,18 +94,18 @@ func (s *scheduler) run(c *discoro.Coro) (any, error) {
 	return s.hits, comp.Close(c)
 }
 
-// handle takes what the status coroutine of a computation gets.
+// handle takes a message that the status coroutine receives.
 func (s *scheduler) handle(c *discoro.Coro, msg any) error {
 	switch m := msg.(type) {
 	case discoro.Status:
-		switch m.Kind { //nolint:exhaustive // the others need nothing done
-		case discoro.ServerInitialized: // at the start, and when a server takes the place of a lost one
+		switch m.Kind { //nolint:exhaustive // nothing is to be done for the others
+		case discoro.ServerInitialized: // at the start, and when a server replaces a lost one
 			fmt.Println("a server can be used")
 			s.free = append(s.free, m.Server)
 		case discoro.ServerClosed, discoro.ServerDisconnected:
 			s.free = slices.DeleteFunc(s.free, func(l discoro.Location) bool { return l == m.Server })
 		case discoro.NodeIgnore, discoro.ServerIgnore:
-			fmt.Println(m) // says why
+			fmt.Println(m) // has the reason
 		}
 	case discoro.Exit:
 		if err := s.ended(m); err != nil {
@@ -129,16 +129,16 @@ func (s *scheduler) start(c *discoro.Coro) error {
 			s.running[coro] = job
 		case !errors.Is(err, discoro.ErrNotFound) && !errors.As(err, new(*discoro.ServerLostError)):
 			return err
-		} // else the server was lost, and another gets the job
+		} // else the server was lost, and another one gets the job
 	}
 	return nil
 }
 
-// ended takes a job's result; its server is free then.
+// ended takes the result of a job, whose server is free then.
 func (s *scheduler) ended(exit discoro.Exit) error {
 	job, known := s.running[exit.Coro]
 	if !known {
-		return nil // one that never started
+		return nil // the coroutine never started
 	}
 	delete(s.running, exit.Coro)
 	hits, err := discoro.ExitResult[int](exit)

@@ -23,11 +23,11 @@ import (
 
 // Range is the numbers from From to below To.
 type Range struct {
-	Client   *discoro.Coro // is told when the computation begins
+	Client   *discoro.Coro // receives a message when the computation begins
 	From, To int
 }
 
-// Found is which of the numbers takes the most steps to 1, and what came as messages in the meantime.
+// Found is the number that takes the most steps to 1, and how many messages came meanwhile.
 type Found struct {
 	Number, Steps int
 	Waited, Sum   int
@@ -97,14 +97,14 @@ func run(ctx context.Context, sched *discoro.Scheduler, _ string) error {
 	return rcs.Finish(ctx, true)
 }
 
-// compute has a server compute, sends to it meanwhile, and returns what is to be said about that.
+// compute has a server compute, sends messages to it meanwhile, and returns a line about that.
 func compute(c *discoro.Coro, rcs *discoro.RemoteCoroScheduler, r Range) (text string, err error) {
 	r.Client = c
 	coro, err := rcs.Schedule(c, collatz.With(r)) // waits for a server that is free
 	if err != nil {
 		return "", err
 	}
-	if err := coro.Monitor(c, c); err != nil { // if it is lost, that is to come too
+	if err := coro.Monitor(c, c); err != nil { // its loss comes as a message too
 		return "", err
 	}
 	msg, err := c.Receive()

@@ -31,7 +31,8 @@ import (
 // Text is a file.
 type Text struct{ Path, Content string }
 
-// index is what a server keeps: for each word where it occurs. Coroutines of a server share it without a lock.
+// index is what a server keeps: where each word occurs. Coroutines of a server share it without a
+// lock.
 type index struct {
 	places map[string][]Place
 	asked  int // how many questions it has answered
@@ -46,7 +47,7 @@ type Place struct {
 // memory holds a server's index while it serves the computation.
 var memory discoro.Var[*index]
 
-// The functions that servers run: to set up, to be used, and to clean up.
+// These functions run at servers: to prepare them, to answer questions, and to clean up.
 var (
 	load = discoro.Register("client9.load", func(c *discoro.Coro, texts []Text) (words int, err error) {
 		ix := newIndex(texts)
@@ -125,7 +126,7 @@ func run(ctx context.Context, rt *discoro.Runtime, folder string, words []string
 			}
 			if coro, err := comp.RunAt(c, server, forget.With(discoro.None{})); err == nil {
 				n, _ := discoro.Result[int](c, coro)
-				answered += n // hooks are coroutines of this program: one at a time has the turn
+				answered += n // hooks are coroutines of this program: one has the turn at a time
 			}
 		},
 	})
@@ -147,7 +148,7 @@ func run(ctx context.Context, rt *discoro.Runtime, folder string, words []string
 	return nil
 }
 
-// read reads the Go and text files below folder, that where the program runs when it is empty.
+// read reads the Go and text files below folder, or below the current folder if it is empty.
 func read(folder string) (texts []Text, err error) {
 	if folder == "" {
 		folder = "."

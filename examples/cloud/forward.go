@@ -12,7 +12,7 @@ import (
 	"github.com/discoro/discoro"
 )
 
-// forwarder plays ssh -R, or the router of a cloud: what connects to it is connected to another address.
+// forwarder plays ssh -R, or the router of a cloud: it connects everything to another address.
 type forwarder struct {
 	ln net.Listener
 	to string
@@ -24,8 +24,8 @@ type forwarder struct {
 	open  []net.Conn // both ends of each
 }
 
-// forward starts a forwarder at a host of this machine, and calls start with its port, which is free at 127.0.0.1 too: the
-// forwarder connects there.
+// forward starts a forwarder at a host of this machine, and calls start with its port, which is free
+// at 127.0.0.1 too. The forwarder connects there.
 func forward(host string, start func(port int) error) (*forwarder, error) {
 	for attempt := 1; ; attempt++ {
 		ln, err := net.Listen("tcp", net.JoinHostPort(host, "0"))
@@ -44,11 +44,11 @@ func forward(host string, start func(port int) error) (*forwarder, error) {
 		}
 		if err = errors.Join(err, f.close()); attempt == 10 || !errors.Is(err, syscall.EADDRINUSE) {
 			return nil, err
-		} // else somebody has that port at 127.0.0.1
+		} // else another program has that port at 127.0.0.1
 	}
 }
 
-// accept connects what comes, until the listener is closed.
+// accept connects what dials, until the listener is closed.
 func (f *forwarder) accept() {
 	for {
 		in, err := f.ln.Accept()
@@ -57,7 +57,7 @@ func (f *forwarder) accept() {
 		}
 		out, err := net.Dial("tcp", f.to)
 		if err != nil {
-			_ = in.Close() // whoever dialled tries again
+			_ = in.Close() // the dialler tries again
 			continue
 		}
 		f.mu.Lock()
@@ -75,7 +75,7 @@ func pass(to, from net.Conn) {
 	_, _ = to.Close(), from.Close()
 }
 
-// connections tells how many there were.
+// connections returns the number of connections so far.
 func (f *forwarder) connections() int {
 	f.mu.Lock()
 	defer f.mu.Unlock()

@@ -124,8 +124,8 @@ func compute(ctx context.Context, rt *discoro.Runtime) error {
 	return nil
 }
 
-// play has both machines on this one. Each is on loopback, and reached through a forwarder only, at the same port of another
-// address, which it announces.
+// play runs both machines on this one. Each is on loopback, and is reached through a forwarder only, at
+// the same port of another address, which it announces.
 func play(ctx context.Context) error {
 	const home, cloud = "127.0.0.2", "127.0.0.3" // as the other side knows them
 	cfg := discoro.Config{Addr: "127.0.0.1", Secret: rand.Text()}

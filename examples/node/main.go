@@ -18,7 +18,7 @@ import (
 	"github.com/discoro/discoro"
 )
 
-// Hello greets from the machine that it runs on.
+// Hello greets from the machine where it runs.
 var Hello = discoro.Register("example.hello", func(_ *discoro.Coro, who string) (string, error) {
 	host, err := os.Hostname()
 	return fmt.Sprintf("hello %s, from process %d at %s", who, os.Getpid(), host), err

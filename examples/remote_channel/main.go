@@ -25,7 +25,7 @@ import (
 	"github.com/discoro/discoro/examples/internal/demo"
 )
 
-// News is what goes through the channel; the last one is the one that is marked.
+// News is a message of the channel. The last one is marked.
 type News struct {
 	Number int
 	Text   string
@@ -62,13 +62,13 @@ func main() {
 			case find:
 				return read(ctx, opt, name)
 			}
-			own := fmt.Sprintf("%s-%d", name, os.Getpid()) // not somebody else's
+			own := fmt.Sprintf("%s-%d", name, os.Getpid()) // no other program's
 			return demo.WithSecond(ctx, opt, func() error { return read(ctx, opt, own) }, "-serve", "-name", own)
 		},
 	})
 }
 
-// send is the one program: it sends the news as soon as there are readers.
+// send is one of the two programs: it sends the news as soon as there are readers.
 func send(ctx context.Context, opt *demo.Options, name string) (err error) {
 	rt, err := discoro.NewRuntime(opt.Config())
 	if err != nil {
@@ -82,7 +82,7 @@ func send(ctx context.Context, opt *demo.Options, name string) (err error) {
 	if err := channel.Register(name); err != nil {
 		return err
 	}
-	if _, err := channel.Deliver(ctx, News{Number: 1, Text: "the first"}, readers); err != nil { // waits for so many
+	if _, err := channel.Deliver(ctx, News{Number: 1, Text: "the first"}, readers); err != nil { // waits for so many subscribers
 		return err
 	}
 	for n := 2; n < messages; n++ {

@@ -53,13 +53,13 @@ func main() {
 			case find:
 				return useTally(ctx, opt, name)
 			}
-			own := fmt.Sprintf("%s-%d", name, os.Getpid()) // not somebody else's
+			own := fmt.Sprintf("%s-%d", name, os.Getpid()) // no other program's
 			return demo.WithSecond(ctx, opt, func() error { return useTally(ctx, opt, own) }, "-serve", "-name", own)
 		},
 	})
 }
 
-// serveTally is the one program: it ends when its coroutine does.
+// serveTally is one of the two programs. It ends when its coroutine ends.
 func serveTally(ctx context.Context, opt *demo.Options, name string) error {
 	rt, err := discoro.NewRuntime(opt.Config())
 	if err != nil {
@@ -73,7 +73,7 @@ func serveTally(ctx context.Context, opt *demo.Options, name string) error {
 	return errors.Join(err, rt.Close())
 }
 
-// tally adds up the numbers that come as messages; asked for, it tells the sum.
+// tally adds up the numbers that come as messages, and answers requests with the sum.
 func tally(c *discoro.Coro) (any, error) {
 	sum := 0
 	for {
@@ -84,7 +84,7 @@ func tally(c *discoro.Coro) (any, error) {
 		switch m := msg.(type) {
 		case int:
 			sum += m
-		case *discoro.Request: // somebody waits for a reply
+		case *discoro.Request: // another coroutine waits for a reply
 			if err := m.Reply(sum); err != nil {
 				return nil, err
 			}
@@ -117,7 +117,7 @@ func useTally(ctx context.Context, opt *demo.Options, name string) (err error) {
 			return err
 		}
 	}
-	sum, err := discoro.Ask[int](ctx, coro, "how much?") // behind all the numbers
+	sum, err := discoro.Ask[int](ctx, coro, "how much?") // after all numbers
 	if err != nil {
 		return err
 	}

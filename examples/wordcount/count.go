@@ -16,7 +16,7 @@ import (
 	"github.com/discoro/discoro"
 )
 
-// batch is what a server counts at once: the contents of some files.
+// batch is what a server counts in one run: the contents of some files.
 type batch struct {
 	Texts [][]byte
 	All   bool // return the rare words too
@@ -34,9 +34,9 @@ var countWords = discoro.Register("wordcount.count", func(_ *discoro.Coro, b bat
 	return countBatch(b), nil
 })
 
-// countBatch is the work itself; words are what strings.Fields takes for one. Most words in a text are rare, and would
-// cost more to send and to add up than to count: unless it is asked for all, it leaves out those that make up less than
-// a 20,000th of the batch.
+// countBatch is the work itself. Words are what strings.Fields returns. Most words in a text are rare,
+// and cost more to send and to add up than to count. Unless All is set, countBatch leaves out words
+// that make up less than a 20,000th of the batch.
 func countBatch(b batch) counts {
 	c := counts{Files: len(b.Texts), Freq: map[string]int{}}
 	for _, text := range b.Texts {
@@ -101,7 +101,7 @@ func count(ctx context.Context, rt *discoro.Runtime, folder string, retries int)
 	return nil
 }
 
-// countAll gives the servers every file once.
+// countAll gives each file to a server once.
 func countAll(ctx context.Context, rcs *discoro.RemoteCoroScheduler, files []file, all bool) (sum, error) {
 	total := sum{
 		counts:  counts{Freq: map[string]int{}},
@@ -138,8 +138,8 @@ func (s *sum) add(c counts) {
 	}
 }
 
-// top returns the n most frequent words, and whether that is sure: whether the words that batches left out cannot
-// change anything about it.
+// top returns the n most frequent words, and whether that is certain: the words that batches left out
+// can change nothing about it.
 func (s *sum) top(n int) (words []string, sure bool) {
 	words = mostFrequent(s.Freq, n)
 	least := 0
@@ -200,11 +200,11 @@ func goroot() (string, error) {
 	return strings.TrimSpace(string(out)), nil
 }
 
-// batchSize is how many bytes a server gets at once: enough that sending costs little beside counting, and little
-// enough that all the servers end at about the same time.
+// batchSize is the number of bytes in a batch: enough that sending costs little beside counting, and so
+// few that all servers end at about the same time.
 const batchSize = 4 << 20
 
-// batches reads the files, a batch at a time, as they are asked for.
+// batches reads the files, one batch at a time, as they are asked for.
 func batches(files []file, all bool, failed *error) iter.Seq[batch] {
 	return func(yield func(batch) bool) {
 		for len(files) > 0 {
@@ -242,7 +242,7 @@ func mostFrequent(freq map[string]int, n int) []string {
 	return top
 }
 
-// progress shows on a terminal how far the count is.
+// progress shows on a terminal how far the count has come.
 func progress(files int) func(done, words int) {
 	info, err := os.Stderr.Stat()
 	if err != nil || info.Mode()&os.ModeCharDevice == 0 {

@@ -22,23 +22,25 @@ import (
 type Program struct {
 	Name string
 	Arg  string // what one argument may follow the flags, for the usage; empty: none
-	// Servers is how many servers the example has where no flag says otherwise; 0: one a CPU.
+	// Servers is the number of servers unless a flag says otherwise; 0: one a CPU.
 	Servers int
-	// Timeout is the deadline of the whole program where no flag says otherwise; 0: a minute.
+	// Timeout bounds the whole program unless a flag says otherwise; 0: a minute.
 	Timeout time.Duration
-	// Flags adds flags of the example's own.
+	// Flags adds flags that only the example has.
 	Flags func(fs *flag.FlagSet)
-	// Check finds what else is wrong with the flags.
+	// Check returns an error if the flags are wrong in a way that only the example knows.
 	Check func(opt *Options) error
-	// Work is the client of a private scheduler. Its servers are processes of a node in this program, or are at nodes
-	// elsewhere, as the flags say. All is closed when it returns.
+	// Work is the client of a private scheduler. The flags say whether the servers are processes of a
+	// node in this program, or are at nodes elsewhere. Everything is closed when Work returns.
 	Work func(ctx context.Context, sched *discoro.Scheduler, arg string) error
-	// Run is for examples that need no servers, or see to them: only -listen, -peers, -secret and -timeout are theirs.
+	// Run is for examples that need no servers or start them. They have only the flags -listen, -peers,
+	// -secret and -timeout.
 	Run func(ctx context.Context, opt *Options) error
 }
 
-// Main runs the program and ends the process: 0 when all went well, 2 when the flags were wrong, 130 after Ctrl-C, else 1, with
-// one line that says why. discoro.Init must have been called before.
+// Main runs the program and ends the process. The exit code is 0 when all went well, 2 when the flags
+// were wrong, 130 after Ctrl-C, and 1 otherwise, with one line that says why. The caller has called
+// discoro.Init before.
 func Main(p *Program) {
 	opt, err := p.parse(os.Args[1:])
 	switch {
@@ -61,7 +63,7 @@ func Main(p *Program) {
 	}
 }
 
-// fail tells the first and the last of many errors.
+// fail prints the first and the last of many errors.
 func (p *Program) fail(code int, err error) {
 	lines := strings.Split(err.Error(), "\n")
 	if more := len(lines) - 3; more > 1 {

@@ -13,7 +13,7 @@ import (
 	"github.com/discoro/discoro"
 )
 
-// Options are the flags that all the examples have.
+// Options are the flags that all examples have.
 type Options struct {
 	Peers  []string // host:port
 	Secret string
@@ -29,7 +29,7 @@ type Options struct {
 	timeout time.Duration
 }
 
-// bind declares the program's flags.
+// bind declares the flags of the program.
 func (p *Program) bind(fs *flag.FlagSet) *Options {
 	opt := &Options{}
 	peers, listen := "`HOST:PORT` of those to connect to; more than one with commas", "`HOST:PORT` where others connect; port 0: any"
@@ -54,7 +54,7 @@ func (p *Program) bind(fs *flag.FlagSet) *Options {
 	return opt
 }
 
-// check takes the flags' values apart, and finds those that make no sense, or not together.
+// check parses the values of the flags, and rejects those that make no sense, alone or together.
 func (opt *Options) check(p *Program, fs *flag.FlagSet) error {
 	opt.Arg = fs.Arg(0)
 	if opt.Secret == "" {
@@ -105,7 +105,7 @@ func (opt *Options) checkListen() error {
 	return nil
 }
 
-// Config is that of a runtime as the flags have it.
+// Config returns the configuration of a runtime that the flags ask for.
 func (opt *Options) Config() discoro.Config {
 	return discoro.Config{Addr: opt.host, TCPPort: opt.port, Peers: opt.Peers, Secret: opt.Secret}
 }

@@ -10,8 +10,8 @@ import (
 	"github.com/discoro/discoro"
 )
 
-// WithSecond runs first while this program runs once more, with the same secret and other arguments. It waits for the end of
-// the second one, which is killed when first fails, or ctx ends.
+// WithSecond runs first while this program runs once more, with the same secret and other arguments.
+// It waits for the end of the second process, and kills it when first fails or ctx ends.
 func WithSecond(ctx context.Context, opt *Options, first func() error, args ...string) error {
 	exe, err := os.Executable()
 	if err != nil {
@@ -20,7 +20,7 @@ func WithSecond(ctx context.Context, opt *Options, first func() error, args ...s
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	second := exec.CommandContext(ctx, exe, args...)
-	second.Env = append(os.Environ(), "DISCORO_SECRET="+opt.Secret) // in the arguments everybody could see it
+	second.Env = append(os.Environ(), "DISCORO_SECRET="+opt.Secret) // in the arguments every user could see it
 	second.Stdout, second.Stderr = os.Stdout, os.Stderr
 	if err := second.Start(); err != nil {
 		return err
@@ -33,7 +33,7 @@ func WithSecond(ctx context.Context, opt *Options, first func() error, args ...s
 	return second.Wait()
 }
 
-// Find calls locate until it has found what it looks for, as another program may still be starting.
+// Find calls locate until it succeeds, because another program may still be starting.
 func Find[T any](ctx context.Context, locate func() (T, error)) (T, error) {
 	tick := time.NewTicker(50 * time.Millisecond)
 	defer tick.Stop()

@@ -10,8 +10,8 @@ import (
 	"github.com/discoro/discoro"
 )
 
-// Follow is the body of a coroutine that gets ticks and tells another one of their trend, at once. It ends with End, and
-// returns how many ticks it got.
+// Follow is the body of a coroutine that receives ticks, and sends their trend to another coroutine at
+// once. It ends with End, and returns the number of ticks.
 func Follow(c, tell *discoro.Coro) (int, error) {
 	var trend Trend
 	return receive(c, func(tick Tick) error {
@@ -22,8 +22,9 @@ func Follow(c, tell *discoro.Coro) (int, error) {
 	})
 }
 
-// Keep is the body of a coroutine that writes the ticks it gets into a file in the folder of its server. It ends with End,
-// and returns how many bytes the file has then. It is removed when the computation closes.
+// Keep is the body of a coroutine that writes the ticks that it receives into a file in the folder of
+// its server. It ends with End, and returns the size of the file in bytes. The file is removed when
+// the computation closes.
 func Keep(c *discoro.Coro) (size int64, err error) {
 	file, err := os.Create(filepath.Join(c.Dir(), "prices.csv"))
 	if err != nil {
@@ -42,7 +43,7 @@ func Keep(c *discoro.Coro) (size int64, err error) {
 	return info.Size(), nil
 }
 
-// receive hands on ticks until End, and returns how many there were.
+// receive passes on ticks until End, and returns their number.
 func receive(c *discoro.Coro, each func(Tick) error) (n int, err error) {
 	for {
 		msg, err := c.Receive()

@@ -27,7 +27,7 @@ type Signal struct {
 	Up      bool
 }
 
-// String is a line for people.
+// String returns a line for people.
 func (s Signal) String() string {
 	trend := "falls"
 	if s.Up {
@@ -68,20 +68,20 @@ func Walk(seed uint64) (next func() Tick) {
 }
 
 const (
-	window = 500 // ticks that the moving average is of
+	window = 500 // ticks in the moving average
 	usual  = 4.2 // standard deviations from it: the range of what is usual
-	back   = 1.0 // so near the price has to come before it can leave the range again
+	back   = 1.0 // the price has to come as near as this before it can leave the range again
 )
 
 // Trend follows ticks. Its zero value is ready.
 type Trend struct {
-	last        [window]float64 // the ticks that the averages are of, in a ring
+	last        [window]float64 // the ticks in the averages, in a ring
 	n           int             // ticks so far
 	sum, square float64         // of last
 	outside     bool            // the price has left the range and not come back
 }
 
-// Add takes the next tick, and says so when the price leaves the usual range.
+// Add takes the next tick, and returns a signal when the price leaves the usual range.
 func (t *Trend) Add(tick Tick) (Signal, bool) {
 	oldest := &t.last[t.n%window]
 	t.sum += tick.Price - *oldest

@@ -14,8 +14,8 @@ import (
 	"time"
 )
 
-// Run builds the programs of packages into a folder, sets dir to that, runs the tests, then check if they passed, and ends
-// the process. It is what TestMain does.
+// Run builds the programs of packages into a folder, sets dir to it, and runs the tests. If they passed
+// it runs check. Then it ends the process. TestMain calls it.
 func Run(m *testing.M, dir *string, check func() error, packages ...string) {
 	code, err := buildAndRun(m, dir, packages)
 	if err == nil && code == 0 {
@@ -53,7 +53,7 @@ func (o *Output) Write(b []byte) (int, error) {
 	return o.buf.Write(b)
 }
 
-// String returns all of it.
+// String returns everything that was written.
 func (o *Output) String() string {
 	o.mu.Lock()
 	defer o.mu.Unlock()
@@ -69,8 +69,8 @@ type Program struct {
 	kill *time.Timer
 }
 
-// Start starts a program. One that still runs after 3 minutes is told to show where it is, and to end; at the end of the
-// test none runs.
+// Start starts a program. After 3 minutes it makes a program that still runs print its stacks and end.
+// No program runs on after the test.
 func Start(tb testing.TB, cmd *exec.Cmd) *Program {
 	tb.Helper()
 	p := &Program{Cmd: cmd, tb: tb}
@@ -88,7 +88,7 @@ func Start(tb testing.TB, cmd *exec.Cmd) *Program {
 	return p
 }
 
-// Wait waits for the program's end, and returns its exit code, -1 after a signal.
+// Wait waits for the end of the program, and returns its exit code, or -1 after a signal.
 func (p *Program) Wait() int {
 	_ = p.Cmd.Wait() // the code says more
 	p.kill.Stop()
@@ -114,13 +114,13 @@ func (p *Program) Interrupt() {
 
 var peersFlag = regexp.MustCompile(`-peers (\S+)`)
 
-// Location waits until the program says on standard error where it can be reached.
+// Location waits until the program has written to standard error where it can be reached.
 func (p *Program) Location() string {
 	p.tb.Helper()
 	return p.Says(&p.Err, peersFlag)
 }
 
-// Says waits until the program has written what matches, and returns its group.
+// Says waits until the program has written a match of pattern, and returns the group in it.
 func (p *Program) Says(out *Output, pattern *regexp.Regexp) (group string) {
 	p.tb.Helper()
 	Poll(p.tb, fmt.Sprintf("%v to say %v", p.Cmd.Args, pattern), func() bool {
@@ -133,7 +133,7 @@ func (p *Program) Says(out *Output, pattern *regexp.Regexp) (group string) {
 	return group
 }
 
-// Poll waits for what the system does not tell of.
+// Poll waits for a condition that the system does not report.
 func Poll(tb testing.TB, what string, ok func() bool) {
 	tb.Helper()
 	deadline := time.NewTimer(3 * time.Minute)
