@@ -12,6 +12,7 @@ import (
 
 	"github.com/discoro/discoro/internal/call"
 	"github.com/discoro/discoro/internal/fault"
+	"github.com/discoro/discoro/internal/turn"
 	"github.com/discoro/discoro/wire"
 )
 
@@ -281,17 +282,17 @@ func (c *Coro) Blocking(f func() error) error {
 // computation: it ends with that.
 func (c *Coro) Spawn(name string, body func(c *Coro) (any, error)) *Coro {
 	l := c.inside("Spawn")
-	return l.rt.spawn(name, body, func(child *localCoro) { child.dir, child.serves = l.dir, l.serves })
+	return l.rt.spawn(name, body, func(child *localCoro) { child.serves = l.serves })
 }
 
 // Dir returns the server's folder for the files of the computation that the coroutine belongs to. Elsewhere than at a
 // server it is the runtime's DestPath. It may be called inside Blocking, where files are read and written.
 func (c *Coro) Dir() string {
 	l := c.own("Dir")
-	if l.dir == "" {
+	if l.serves == nil {
 		return l.rt.DestPath()
 	}
-	return l.dir
+	return l.serves.dir
 }
 
 // Logger returns the runtime's logger with the attributes coro, func, server and computation.
@@ -317,7 +318,7 @@ func (c *Coro) own(method string) *localCoro {
 	if c.local == nil {
 		panic("discoro: " + method + " called on " + c.String() + ", which runs at another runtime: it belongs inside the coroutine") //nolint:forbidigo // misuse
 	}
-	if c.local.g.Load() != goroutineID() {
+	if c.local.g.Load() != turn.GoroutineID() {
 		panic("discoro: " + method + " called on " + c.String() + " from outside: only the coroutine's own goroutine may") //nolint:forbidigo // misuse
 	}
 	return c.local

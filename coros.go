@@ -12,6 +12,8 @@ import (
 	"strings"
 	"sync"
 	"time"
+
+	"github.com/discoro/discoro/internal/turn"
 )
 
 // CoroState is what a coroutine does at one moment; see [Runtime.Coros].
@@ -124,9 +126,9 @@ func (l *localCoro) state() CoroState {
 		s.State = k.Why()
 		s.On, _ = k.Of().(*Coro)
 	case kind == inTurn:
-		since = max(since, l.rt.turn.waitsSince())
+		since = max(since, l.rt.turn.WaitsSince())
 	}
-	s.Since = l.rt.turn.clock.base.Add(time.Duration(since))
+	s.Since = l.rt.turn.Time(since)
 	return s
 }
 
@@ -142,22 +144,27 @@ func (l *localCoro) function() string {
 	if l.isJob() {
 		return l.serves.fn
 	}
-	if f := runtime.FuncForPC(l.pc); f != nil {
-		return f.Name()
+	return nameAt(l.pc)
+}
+
+// withTurn returns the coroutine that has the turn, nil when there is none.
+func (rt *Runtime) withTurn() *localCoro {
+	if t := rt.turn.Current(); t != nil {
+		return t.Owner.(*localCoro) //nolint:forcetypeassert // every task is one's
 	}
-	return ""
+	return nil
 }
 
 // countSent counts a message that was sent, when a coroutine with the turn has sent it.
 func (rt *Runtime) countSent() {
-	if c := rt.turn.current.Load(); c != nil && c.isCaller() {
+	if c := rt.withTurn(); c != nil && c.isCaller() {
 		c.sent++
 	}
 }
 
 // mayClose returns an error when a coroutine of the runtime calls, for which closing it would wait.
 func (rt *Runtime) mayClose(what string) error {
-	me := goroutineID()
+	me := turn.GoroutineID()
 	for _, l := range rt.allCoros() {
 		if l.g.Load() == me {
 			return fmt.Errorf("discoro: close %s at %v: called by its coroutine %v, which it would wait for: "+
@@ -278,7 +285,7 @@ func trimStack(stack []byte) string {
 		}
 	}
 	for i := 0; i+1 < len(lines); i += 2 {
-		if strings.HasPrefix(lines[i], packagePath+".(*localCoro).") || strings.HasPrefix(lines[i], packagePath+".Register[") {
+		if strings.HasPrefix(lines[i], packagePath+".runMarked(") || strings.HasPrefix(lines[i], packagePath+".Register[") {
 			lines = lines[:i]
 			break
 		}
@@ -286,4 +293,13 @@ func trimStack(stack []byte) string {
 	return strings.Join(lines, "\n")
 }
 
-const packagePath = "github.com/discoro/discoro"
+// packagePath is how the names of this package's functions begin in a stack.
+var packagePath = strings.TrimSuffix(nameAt(reflect.ValueOf(runMarked).Pointer()), ".runMarked")
+
+// nameAt returns the name of the function whose code is at pc.
+func nameAt(pc uintptr) string {
+	if f := runtime.FuncForPC(pc); f != nil {
+		return f.Name()
+	}
+	return ""
+}

@@ -18,6 +18,7 @@ import (
 	"github.com/discoro/discoro/internal/call"
 	"github.com/discoro/discoro/internal/files"
 	"github.com/discoro/discoro/internal/ratelog"
+	"github.com/discoro/discoro/internal/turn"
 	"github.com/discoro/discoro/wire"
 )
 
@@ -29,7 +30,7 @@ type Runtime struct {
 	loc   Location      // immutable: announced
 	log   *slog.Logger  // immutable
 	ln    net.Listener  // immutable
-	turn  turn          // who may run
+	turn  turn.Turn     // which coroutine runs
 	self  *link         // immutable: to this runtime itself
 	roles uint32        // immutable: what it announces itself as
 	grace time.Duration // immutable: for terminated coroutines
@@ -123,7 +124,7 @@ func newRuntime(c Config, roles uint32) (*Runtime, error) {
 		return nil, errors.Join(err, ln.Close())
 	}
 	rt.beat.begin(s.pulse)
-	rt.turn.clock.base = time.Now()
+	rt.turn.Init()
 	rt.ctx, rt.stop = context.WithCancelCause(context.Background())
 	rt.files = rt.newFolder()
 	rt.self = rt.newLink(rt.id, rt.loc, linkUp)
@@ -206,7 +207,7 @@ func (rt *Runtime) spawn(name string, body func(c *Coro) (any, error), init func
 		l.finish(call.Outcome{Err: fmt.Errorf("discoro: spawn %s: %w", name, errRuntimeClosed)})
 		return &l.Coro
 	}
-	rt.turn.put(l)
+	rt.turn.Put(&l.task)
 	return &l.Coro
 }
 
@@ -277,12 +278,12 @@ func (rt *Runtime) close() error {
 	rt.channels.closeAll()
 	rt.stop(fmt.Errorf("the runtime is closing: %w", ErrClosed))
 	err := errors.Join(rt.ln.Close(), rt.discovery.close())
-	rt.turn.close()
+	rt.turn.Close()
 	rt.startMu.Lock()
 	rt.ended = true
 	rt.startMu.Unlock()
 	rt.wg.Wait()
-	rt.turn.live.Wait()
+	rt.turn.Wait()
 	rt.cfg.awaitKey()
 	return errors.Join(err, rt.removeDest())
 }

@@ -13,24 +13,21 @@ import (
 
 	"github.com/discoro/discoro/internal/call"
 	"github.com/discoro/discoro/internal/fault"
+	"github.com/discoro/discoro/internal/turn"
 )
 
 // localCoro is a coroutine that runs in this runtime: its goroutine, its mailbox, and who wants to know its end. The
 // handle that users see is embedded in it.
 type localCoro struct {
-	Coro // immutable
+	Coro           // immutable
+	task turn.Task // what the turn knows of it; runs Run
 
 	fn       func(c *Coro) (any, error) // owned by the coroutine; nil once it runs
 	pc       uintptr                    // immutable: of fn; 0 for the coroutine that runs a job itself
-	dir      string                     // immutable: the server's folder for the computation
 	serves   *serverJob                 // immutable: the job that it, or who spawned it, runs; nil: none
 	public   uint64                     // guarded by the runtime's mu: what others name it by; 0: none knows it
 	g        atomic.Uintptr             // its goroutine while it runs
-	next     func() (struct{}, bool)    // owned by the runner with the turn
-	yield    func(struct{}) bool        // owned by the coroutine
-	run      *runner                    // guarded by turn.mu: the runner that resumed it
-	back     chan struct{}              // owned by the coroutine; a runner sends when it hands the turn over
-	detached bool                       // guarded by turn.mu: waits on back for the turn
+	yield    func(struct{}) bool        // owned by the coroutine: gives the turn to the runner
 	blocking bool                       // owned by the coroutine: inside Blocking
 	gone     bool                       // guarded by the runtime's mu: not in its tables any more
 	term     atomic.Bool                // was terminated; written under mu
@@ -81,8 +78,9 @@ type watch struct {
 
 // newLocal makes a coroutine that has not been started.
 func (rt *Runtime) newLocal(name string, fn func(c *Coro) (any, error), seq uint64) *localCoro {
-	l := &localCoro{fn: fn, pc: codeOf(fn), waiting: inTurn, since: rt.turn.now()}
+	l := &localCoro{fn: fn, pc: codeOf(fn), waiting: inTurn, since: rt.turn.Now()}
 	l.Coro = Coro{rt: rt, home: rt.id, loc: rt.loc, seq: seq, name: name, local: l}
+	l.task.Owner = l
 	return l
 }
 
@@ -90,10 +88,10 @@ func (rt *Runtime) newLocal(name string, fn func(c *Coro) (any, error), seq uint
 // serves the same job, and runs a function of its own.
 func (l *localCoro) isJob() bool { return l.serves != nil && l.pc == 0 }
 
-// body runs the function; it is what iter.Pull resumes.
-func (l *localCoro) body(yield func(struct{}) bool) {
+// Run runs the function. The turn calls it, in the coroutine's own goroutine.
+func (l *localCoro) Run(yield func(struct{}) bool) {
 	l.yield = yield
-	l.g.Store(goroutineID())
+	l.g.Store(turn.GoroutineID())
 	pprof.SetGoroutineLabels(l.rt.profiles.labels(l))
 	out := call.Outcome{Err: errGoexit}
 	defer func() {
@@ -101,7 +99,7 @@ func (l *localCoro) body(yield func(struct{}) bool) {
 			out = call.Outcome{Err: l.panicked(p)}
 		}
 		l.g.Store(0)
-		l.next, l.yield = nil, nil
+		l.yield = nil
 		l.finish(out)
 	}()
 	l.running()
@@ -197,7 +195,7 @@ func (l *localCoro) put(v any) error {
 	}
 	l.mu.Unlock()
 	if woken {
-		l.rt.turn.put(l)
+		l.rt.turn.Put(&l.task)
 	}
 	return nil
 }
@@ -216,7 +214,7 @@ func (l *localCoro) parkLocked(kind waitKind) uint64 {
 
 // tellLocked books when the coroutine began what it does now, and counts what it received and sent before.
 func (l *localCoro) tellLocked() {
-	l.since = l.rt.turn.now()
+	l.since = l.rt.turn.Now()
 	l.box.tellLocked()
 	l.out += uint64(l.sent)
 	l.sent = 0
@@ -225,7 +223,7 @@ func (l *localCoro) tellLocked() {
 // readyLocked books that the coroutine can run; the caller unlocks and then puts it into the turn's queue.
 func (l *localCoro) readyLocked() {
 	l.waiting = inTurn
-	l.since = l.rt.turn.now()
+	l.since = l.rt.turn.Now()
 }
 
 // yieldTurn gives the turn to the runner, and returns when somebody has woken the coroutine and its turn came.
@@ -238,7 +236,7 @@ func (l *localCoro) yieldTurn() {
 func (l *localCoro) running() {
 	l.mu.Lock()
 	l.waiting = inNothing
-	l.since = l.rt.turn.now()
+	l.since = l.rt.turn.Now()
 	l.call = nil
 	l.mu.Unlock()
 }
@@ -252,7 +250,7 @@ func (l *localCoro) Wake(waitNo uint64) {
 	}
 	l.mu.Unlock()
 	if woken {
-		l.rt.turn.put(l)
+		l.rt.turn.Put(&l.task)
 	}
 }
 
@@ -306,14 +304,14 @@ func (l *localCoro) sleep(d time.Duration) error {
 }
 
 func (l *localCoro) yieldOnce() error {
-	if err := l.termErr(); err != nil || l.rt.turn.idle() {
+	if err := l.termErr(); err != nil || l.rt.turn.Idle() {
 		return err
 	}
 	l.mu.Lock()
 	l.tellLocked()
 	l.waiting = inTurn
 	l.mu.Unlock()
-	l.rt.turn.put(l)
+	l.rt.turn.Put(&l.task)
 	l.yieldTurn()
 	return l.termErr()
 }
@@ -353,7 +351,7 @@ func (l *localCoro) leave() {
 	l.tellLocked()
 	l.mu.Unlock()
 	l.blocking = true
-	l.rt.turn.release(l)
+	l.rt.turn.Release(&l.task)
 }
 
 // reenter takes the turn again after Blocking.
@@ -368,7 +366,7 @@ func (l *localCoro) reenter() {
 	if abandoned {
 		return
 	}
-	l.rt.turn.enter(l)
+	l.rt.turn.Enter(&l.task)
 	l.running()
 }
 
@@ -392,7 +390,7 @@ func (l *localCoro) terminate() {
 		life.cancel(ErrTerminated)
 	}
 	if woken {
-		l.rt.turn.put(l)
+		l.rt.turn.Put(&l.task)
 	}
 }
 
@@ -410,7 +408,7 @@ func (l *localCoro) abandon() {
 	}
 	l.ending = true
 	l.mu.Unlock()
-	l.rt.turn.abandon(l)
+	l.rt.turn.Abandon(&l.task)
 	l.logger().Warn("coroutine abandoned: it was terminated and neither yields nor returns",
 		slog.Duration("grace", l.rt.grace), slog.String("stack", stackOf(l)))
 	l.end(call.Outcome{Err: fault.New(
@@ -422,7 +420,7 @@ func (l *localCoro) abandon() {
 
 // wait waits for the coroutine's end.
 func (l *localCoro) wait(ctx context.Context) (call.Outcome, error) {
-	if l.g.Load() == goroutineID() {
+	if l.g.Load() == turn.GoroutineID() {
 		return call.Outcome{}, fmt.Errorf("discoro: coroutine %v waits for itself: %w", &l.Coro, ErrRejected)
 	}
 	l.mu.Lock()
@@ -487,5 +485,5 @@ func (l *localCoro) unwatch(w *watch) {
 
 // isCaller reports whether the calling goroutine is the coroutine's own and has the turn.
 func (l *localCoro) isCaller() bool {
-	return l.g.Load() == goroutineID() && !l.blocking
+	return l.g.Load() == turn.GoroutineID() && !l.blocking
 }

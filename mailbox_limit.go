@@ -10,6 +10,7 @@ import (
 
 	"github.com/discoro/discoro/internal/call"
 	"github.com/discoro/discoro/internal/fault"
+	"github.com/discoro/discoro/internal/turn"
 )
 
 // mailRoom is what waits for room in a mailbox that Config.MaxMailbox bounds, and what was refused. It is guarded by the
@@ -181,7 +182,7 @@ func (l *localCoro) newWait(msg any, why string) (*roomWait, *call.Call) {
 // tryPut is putOrWait for a sender of the same runtime, which must not be the coroutine itself: it would wait for ever.
 func (l *localCoro) tryPut(w *roomWait) (waits bool, err error) {
 	waits, err = l.putOrWait(w)
-	if waits && l.g.Load() == goroutineID() && l.takeBack(w) {
+	if waits && l.g.Load() == turn.GoroutineID() && l.takeBack(w) {
 		return false, l.errFull(fmt.Errorf("it sends to itself, and cannot receive meanwhile: %w", ErrRejected))
 	}
 	return waits, err

@@ -7,6 +7,7 @@ import (
 
 	"github.com/discoro/discoro/internal/call"
 	"github.com/discoro/discoro/internal/fault"
+	"github.com/discoro/discoro/internal/turn"
 	"github.com/discoro/discoro/wire"
 )
 
@@ -47,7 +48,7 @@ func Ask[R any](ctx context.Context, to *Coro, msg any) (R, error) {
 
 func (c *Coro) ask(ctx context.Context, msg any) (call.Outcome, error) {
 	if c.local != nil {
-		if c.local.g.Load() == goroutineID() {
+		if c.local.g.Load() == turn.GoroutineID() {
 			return call.Outcome{}, fmt.Errorf("a coroutine cannot reply while it asks itself: %w", ErrRejected)
 		}
 		k := call.New(waitAsk, c)

@@ -93,6 +93,7 @@ func (e clientSettled) handle(l *serverLoop) {
 type serverJob struct {
 	fn   string // immutable
 	comp string // immutable: for logs
+	dir  string // immutable: the folder for the computation's files
 	turn uint64 // immutable: nothing else of this turn starts meanwhile; 0: whatever does
 }
 
@@ -129,8 +130,7 @@ func (l *serverLoop) launch(c *servedComp, f *wire.Start) bool {
 		c.turns[f.Lane] = nil // nothing waits yet
 	}
 	l.rt.spawn(fn.name, body, func(co *localCoro) {
-		co.serves, co.pc = &serverJob{fn: fn.name, comp: c.name, turn: f.Lane}, 0
-		co.dir = c.dir
+		co.serves, co.pc = &serverJob{fn: fn.name, comp: c.name, dir: c.dir, turn: f.Lane}, 0
 		c.running[f.Job] = co
 		c.client.tell(&wire.Started{Token: c.token, Job: f.Job, Coro: l.rt.handleValue(&co.Coro), Server: l.rt.peer(), At: time.Now().UnixNano()})
 		co.onEnd(func() { l.jobEnded(c, f.Job, co) })

@@ -47,7 +47,7 @@ func (rt *Runtime) coroutineOf(ctx context.Context) *localCoro {
 	if c, ok := ctx.Value(coroKey{}).(*localCoro); ok && c.isCaller() {
 		return c
 	}
-	if c := rt.turn.current.Load(); c != nil && c.isCaller() {
+	if c := rt.withTurn(); c != nil && c.isCaller() {
 		return c
 	}
 	return nil

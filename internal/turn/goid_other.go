@@ -1,6 +1,6 @@
 //go:build !amd64 && !arm64
 
-package discoro
+package turn
 
 import (
 	"bytes"
@@ -8,9 +8,10 @@ import (
 	"strconv"
 )
 
-// goroutineID identifies the calling goroutine; see goid_asm.go. Where there is no assembly for the processor the
-// number is read from the head of the stack trace, which costs about a microsecond.
-func goroutineID() uintptr {
+// GoroutineID identifies the calling goroutine among those that live; see goid_asm.go. For processors
+// without assembly here, the ID is read from the head of the stack trace, which takes about a
+// microsecond.
+func GoroutineID() uintptr {
 	var buf [64]byte
 	line := bytes.TrimPrefix(buf[:runtime.Stack(buf[:], false)], []byte("goroutine "))
 	digits, _, _ := bytes.Cut(line, []byte(" "))
