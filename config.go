@@ -22,90 +22,103 @@ import (
 
 // Defaults of Config and of the roles' configurations.
 const (
-	// DefaultMsgTimeout bounds control messages and waits for room in a link's queue.
+	// DefaultMsgTimeout limits control messages, and waits for room in a link's queue.
 	DefaultMsgTimeout = 10 * time.Second
-	// DefaultMaxMessage bounds the encoded size of one message, argument or result, in bytes.
+	// DefaultMaxMessage limits the encoded size of one message, argument or result, in bytes.
 	DefaultMaxMessage = 64 << 20
-	// MinPulseInterval is the least that a computation may ask for unless a node allows less.
+	// MinPulseInterval is the shortest interval that a computation may ask for, unless a node allows
+	// a shorter one.
 	MinPulseInterval = 10 * time.Second
-	// MaxPulseInterval is the most that a computation may ask for unless a node allows more.
+	// MaxPulseInterval is the longest interval that a computation may ask for, unless a node allows
+	// a longer one.
 	MaxPulseInterval = 100 * time.Second
-	// DefaultZombiePeriod is how long a computation of a client elsewhere may be idle at a scheduler.
+	// DefaultZombiePeriod is how long a computation of another runtime may be idle at a scheduler.
 	DefaultZombiePeriod = 10 * MaxPulseInterval
 )
 
 const (
 	defaultGrace = 5 * time.Second // for a terminated coroutine to end
-	goodSecret   = 16              // characters of a secret, at least
+	goodSecret   = 16              // characters that a secret should have
 	maxName      = 256             // bytes of a runtime's or coroutine's registered name
 	maxMailbox   = 1 << 30         // messages
 )
 
-// Config says how a [Runtime] is reached and how it protects its links. The zero Config is a runtime that this machine
-// alone can reach. Each role's configuration embeds one. The tags are the names of the options of [NodeMain] and
-// [SchedulerMain].
+// Config says how others reach a [Runtime] and how its links are protected. The zero Config is a
+// runtime that only this machine can reach. The configuration of each role embeds a Config. The tags
+// are the names of the options of [NodeMain] and [SchedulerMain].
 type Config struct {
-	// Name is what others see; the host's name when empty.
+	// Name is what others see. Empty: the host's name.
 	Name string `json:"name"`
-	// Addr is the host name or IP address to listen on and to announce. Empty: loopback, unless Secret, certificates or
-	// Insecure are set; then all addresses, announcing the host's own.
+	// Addr is the host name or IP address to listen on and to announce. Empty: loopback, unless Secret,
+	// certificates or Insecure are set; then all addresses, and the host's own address is announced.
 	Addr string `json:"ip_addr"`
-	// ExtAddr is announced in place of Addr, for peers that reach this runtime through NAT, a cloud's public address or
-	// a forwarded port.
+	// ExtAddr is announced instead of Addr, for peers that reach this runtime through NAT, a cloud's
+	// public address or a forwarded port.
 	ExtAddr string `json:"ext_ip_addr"`
-	// TCPPort to listen on; 0: any free port.
+	// TCPPort is the port to listen on. 0: any free port.
 	TCPPort int `json:"tcp_port"`
-	// UDPPort is where runtimes ask for each other on the local network, the same everywhere: 0 is DefaultUDPPort, less
-	// than 0 turns discovery off. A runtime that listens on loopback asks, and answers, this machine only. When the port
-	// cannot be listened on, others do not discover this runtime, and the log tells; one that is given here is an error.
+	// UDPPort is the port by which runtimes find each other on the local network. It must be the same
+	// everywhere. 0: DefaultUDPPort; less than 0: no discovery. A runtime that listens on loopback asks
+	// this machine only, and answers this machine only. A port set here that cannot be listened on is an
+	// error. When that happens to the default port, the runtime logs it and others cannot discover it.
 	UDPPort int `json:"udp_port"`
-	// Secret protects every link: both sides must have the same, links are encrypted and each side proves to the other
-	// that it knows it. At least 16 characters are advised. It is never logged.
+	// Secret protects every link. Both sides must have the same secret: each proves to the other that it
+	// knows it, and links are encrypted. It should have 16 characters or more. It is never logged.
 	Secret string `json:"secret"`
-	// CertFile, KeyFile and CAFile (PEM) protect links by mutual TLS: each side has a certificate signed by the CA. The
-	// key may be in CertFile.
+	// CertFile, KeyFile and CAFile (PEM) protect links by mutual TLS: each side has a certificate signed
+	// by the CA. CertFile may contain the key.
 	CertFile string `json:"certfile"`
 	KeyFile  string `json:"keyfile"`
 	CAFile   string `json:"cafile"`
-	// TLS is mutual TLS by a configuration made in the program; it needs a certificate, and ClientCAs and RootCAs.
+	// TLS configures mutual TLS in the program instead. It needs a certificate, ClientCAs and RootCAs.
 	TLS *tls.Config `json:"-"`
-	// Insecure allows a runtime with neither a secret nor certificates to be reached from other machines: whoever
-	// reaches its port can run its functions.
+	// Insecure allows other machines to reach a runtime that has neither a secret nor certificates.
+	// Anyone who reaches its port can then run its functions.
 	Insecure bool `json:"insecure"`
-	// DestPath is the folder below which received files and servers' folders go. Empty: a private folder below
-	// os.TempDir(), which is removed at Close. A receiver that is killed leaves files there that are not whole, ".discoro-" and digits;
-	// the next runtime with this DestPath removes them when they are an hour old.
+	// DestPath is the folder for received files and for servers' folders. Empty: a private folder below
+	// os.TempDir(), which Close removes. A receiver that is killed leaves incomplete files there, named
+	// ".discoro-" and digits. The next runtime with the same DestPath removes those that are an hour old.
 	DestPath string `json:"dest_path"`
-	// MaxFileSize bounds the size of each received file, in bytes; 0: no limit. A larger one is refused, with [ErrTooLarge], before
-	// any of it is sent. How many files come is not bounded, and functions may write to the same folder: what all of them may take
-	// is for a disk or a quota of DestPath's own to say.
+	// MaxFileSize limits the size of each received file, in bytes. 0: no limit. A larger file is refused
+	// with [ErrTooLarge] before any of it is sent. The number of files is not limited, and functions may
+	// write to the same folder: to limit their sum, put DestPath on a disk or a quota of its own.
 	MaxFileSize int64 `json:"max_file_size"`
-	// MaxMessage bounds the encoded size of one message, argument or result, in bytes; 0: DefaultMaxMessage. It should be alike on all
-	// sides: a link over which more comes than its receiver takes ends, and says so to both.
+	// MaxMessage limits the encoded size of one message, argument or result, in bytes. 0:
+	// DefaultMaxMessage. Set it alike on all sides: a link ends when more arrives than its receiver
+	// accepts, and both sides get an error that says so.
 	MaxMessage int `json:"max_message"`
-	// MaxMailbox bounds how many messages wait in the mailbox of each coroutine of the runtime; 0: no limit. At a full
-	// mailbox [Coro.Send] from the same runtime waits for room as it does for a full link, [Coro.Deliver] and [Ask] wait until
-	// their context ends, wherever they come from, and a Send from another runtime, which nobody waits for, is refused:
-	// counted in [CoroState], and logged, one line a coroutine and 10 s. [Exit], [Status] and [PeerStatus] messages from the same
-	// runtime, every Exit from elsewhere, and what a [Channel] brings are always taken; a coroutine that is subscribed to a
-	// channel of another runtime takes every Send from elsewhere. Status and PeerStatus messages from elsewhere wait for room.
+	// MaxMailbox limits how many messages wait in the mailbox of each coroutine of the runtime. 0: no
+	// limit. While a mailbox is full:
+	//
+	//   - [Coro.Send] from the same runtime waits for room, as it does for a full link;
+	//   - [Coro.Deliver] and [Ask], from anywhere, wait for room until their context ends;
+	//   - a Send from another runtime is refused, as nobody waits for it: it is counted in [CoroState]
+	//     and logged, at most one line for each coroutine in 10 s;
+	//   - [Status] and [PeerStatus] messages from another runtime wait for room.
+	//
+	// A full mailbox still accepts [Exit], Status and PeerStatus messages from the same runtime, every
+	// Exit from another runtime, and messages of a [Channel]. A coroutine that is subscribed to a channel
+	// of another runtime accepts every Send from other runtimes.
 	MaxMailbox int `json:"max_mailbox"`
-	// MsgTimeout bounds control messages, and a Send's wait for room in a link's queue or a mailbox; 0: DefaultMsgTimeout.
+	// MsgTimeout limits control messages, and how long a Send waits for room in a link's queue or a
+	// mailbox. 0: DefaultMsgTimeout.
 	MsgTimeout time.Duration `json:"msg_timeout"`
-	// Peers are kept connected: dialled at the start and redialled, ever more rarely up to twice a minute, whenever the
-	// link is down. "host:port"; a DNS name stands for all its addresses and is looked up anew at each dial.
+	// Peers are the addresses, "host:port", of runtimes to stay connected to. They are dialled at the
+	// start, and again whenever the link is down, at growing intervals of up to half a minute. A DNS name
+	// stands for all its addresses and is looked up anew at each dial.
 	Peers []string `json:"peer"`
-	// DiscoverPeers looks for peers on the local network at the start, once, as [Runtime.Discover] does, without waiting
-	// for it. Answering others needs no option. With a secret nobody else can read, or make, the questions and answers;
-	// without, whoever is on the local network can tell that a runtime is here, and at which port.
+	// DiscoverPeers looks for peers on the local network once, at the start, as [Runtime.Discover] does,
+	// without waiting for the result. Answering others needs no option. With a secret nobody else can
+	// read or forge the questions and answers. Without one, anyone on the local network can find out that
+	// a runtime is here, and at which port.
 	DiscoverPeers bool `json:"discover_peers"`
-	// Logger takes what the runtime has to say; nil: slog.Default(). Its handler must not call into discoro.
+	// Logger receives the log of the runtime. Nil: slog.Default(). Its handler must not call discoro.
 	Logger *slog.Logger `json:"-"`
 
 	tuning
 }
 
-// tuning is what only this package sets, and tests through package seam.
+// tuning is what only this package sets, and tests by package seam.
 type tuning struct {
 	host      seam.Host        // in a test's network; nil: on the real network
 	deaf      bool             // does not answer on the local network: a server, which is found through its node
@@ -144,7 +157,7 @@ func init() {
 	}
 }
 
-// one returns the configuration of a constructor's optional parameter.
+// one returns the optional configuration of a constructor.
 func one[T any](cfg []T) (T, error) {
 	var c T
 	switch len(cfg) {
@@ -156,18 +169,18 @@ func one[T any](cfg []T) (T, error) {
 	return c, fmt.Errorf("discoro: %d %T given, at most one is allowed", len(cfg), c)
 }
 
-// settled is a Config with every default filled in and everything checked.
+// settled is a Config that has been checked and has its defaults filled in.
 type settled struct {
 	Config
 
-	listen    string           // address to listen on; empty: all
-	host      string           // announced
-	reachable bool             // other machines may reach it
+	listen    string           // address to listen on; empty: all addresses
+	announced string           // host of the runtime's Location
+	reachable bool             // other machines may reach the runtime
 	protect   *wire.Protection // nil: plain links
-	peers     []Location
+	peers     []Location       // of Peers
 }
 
-// settle checks cfg and fills in defaults; it is the one place where a Config is checked.
+// settle checks cfg and fills in the defaults. This is the only place where a Config is checked.
 func (cfg Config) settle() (settled, error) {
 	s := settled{Config: cfg}
 	s.Name = cmp.Or(s.Name, defaultName())
@@ -187,40 +200,14 @@ func (cfg Config) settle() (settled, error) {
 	if err := s.settleAddr(s.Secret != "" || certs != nil || s.Insecure); err != nil {
 		return settled{}, err
 	}
-	// Last: it starts to compute the secret's key.
+	// This comes last, as it starts a goroutine that computes the secret's key.
 	if s.protect, err = wire.NewProtection(wire.Secret(s.Secret), certs); err != nil {
 		return settled{}, fault.Because(err, "Config")
 	}
 	return s, nil
 }
 
-// defaultName is the host's.
-func defaultName() string {
-	name, _ := os.Hostname()
-	return cmp.Or(name, "discoro")
-}
-
-// badField is the error of one field.
-func badField(field, format string, args ...any) error {
-	return &fieldError{"Config", field, fmt.Errorf(format, args...)}
-}
-
-// fieldError is an error of one field of a configuration.
-type fieldError struct {
-	of, field string // the type and its field
-	err       error  // what is wrong
-}
-
-// Error names the field.
-func (e *fieldError) Error() string { return fmt.Sprintf("discoro: %s.%s: %v", e.of, e.field, e.err) }
-
-// Field returns the name of the field, from which cli.Usage finds the option that sets it.
-func (e *fieldError) Field() string { return e.field }
-
-// Unwrap returns what is wrong.
-func (e *fieldError) Unwrap() error { return e.err }
-
-// checkFields checks what can be checked of each field alone.
+// checkFields checks each field on its own.
 func (s *settled) checkFields() error {
 	switch {
 	case len(s.Name) > maxName || !isPlainText(s.Name):
@@ -242,7 +229,8 @@ func (s *settled) checkFields() error {
 	}
 	for _, f := range []struct{ field, host string }{{"Addr", s.Addr}, {"ExtAddr", s.ExtAddr}} {
 		if f.host != "" && !isHost(f.host) {
-			return badField(f.field, "%q is not a host name or IP address; the port goes into TCPPort, an IPv6 address is written without brackets", f.host)
+			return badField(f.field, "%q is not a host name or IP address; "+
+				"the port goes into TCPPort, an IPv6 address is written without brackets", f.host)
 		}
 	}
 	for _, p := range s.Peers {
@@ -255,12 +243,7 @@ func (s *settled) checkFields() error {
 	return nil
 }
 
-// isPlainText reports whether s can go into a log line as it is.
-func isPlainText(s string) bool {
-	return utf8.ValidString(s) && strings.IndexFunc(s, func(r rune) bool { return !unicode.IsPrint(r) }) < 0
-}
-
-// certificates returns the configuration of mutual TLS, nil where there is none.
+// certificates returns the configuration of mutual TLS, nil when no certificates are set.
 func (s *settled) certificates() (*tls.Config, error) {
 	if s.CertFile == "" && s.KeyFile == "" && s.CAFile == "" {
 		return s.TLS, nil
@@ -275,12 +258,13 @@ func (s *settled) certificates() (*tls.Config, error) {
 	return cfg, nil
 }
 
-// settleAddr chooses where to listen: closed by default.
+// settleAddr chooses the addresses to listen on and to announce. open: the runtime is protected, or
+// allowed to be insecure. Otherwise only loopback will do.
 func (s *settled) settleAddr(open bool) error {
 	s.listen = s.Addr
-	if s.inMemory() { // nobody outside reaches it
-		s.listen = cmp.Or(s.Addr, s.tuning.host.Name())
-		s.host = cmp.Or(s.ExtAddr, s.listen)
+	if s.inMemory() { // nothing outside this process reaches it
+		s.listen = cmp.Or(s.Addr, s.host.Name())
+		s.announced = cmp.Or(s.ExtAddr, s.listen)
 		return nil
 	}
 	if s.Addr == "" && !open {
@@ -289,26 +273,19 @@ func (s *settled) settleAddr(open bool) error {
 	if !open && !isLoopback(s.listen) {
 		return s.errOpen()
 	}
-	s.host = s.ExtAddr
-	if s.host == "" {
-		s.host = s.listen
-	}
-	if ip := net.ParseIP(s.host); s.host == "" || ip != nil && ip.IsUnspecified() {
-		s.host = ownAddress()
+	s.announced = cmp.Or(s.ExtAddr, s.listen)
+	if ip := net.ParseIP(s.announced); s.announced == "" || ip != nil && ip.IsUnspecified() {
+		s.announced = ownAddress()
 	}
 	s.reachable = open
 	return nil
 }
 
-func (s *settled) errOpen() error {
-	return badField("Addr", "%q can be reached from other machines, which without protection lets anybody run functions here: "+
-		"set Secret (or certificates), or Insecure to allow it", s.Addr)
-}
-
-// open listens, and returns the port as well. What the address turns out to be counts, not what its name said before.
+// open listens and returns the listener and its port. It refuses an address that other machines
+// reach once more, as a name may have another address by now.
 func (s *settled) open() (net.Listener, int, error) {
 	if s.inMemory() {
-		ln, port, err := s.tuning.host.Listen(s.listen, s.host, s.TCPPort)
+		ln, port, err := s.host.Listen(s.listen, s.announced, s.TCPPort)
 		if err != nil {
 			return nil, 0, fault.Because(err, "listen")
 		}
@@ -324,18 +301,56 @@ func (s *settled) open() (net.Listener, int, error) {
 		err = fmt.Errorf("discoro: listen: %v is no TCP address", ln.Addr())
 	case !s.reachable && !addr.IP.IsLoopback():
 		err = s.errOpen()
-	case s.tuning.host != nil:
-		return s.tuning.host.Own(ln, s.listen, s.host, addr.Port), addr.Port, nil
+	case s.host != nil:
+		return s.host.Own(ln, s.listen, s.announced, addr.Port), addr.Port, nil
 	default:
 		return ln, addr.Port, nil
 	}
 	return nil, 0, errors.Join(err, ln.Close())
 }
 
-// awaitKey waits until the secret's key has been computed, so that no goroutine is left behind: a second at most.
+// errOpen is the error of an address that other machines reach, without protection.
+func (s *settled) errOpen() error {
+	return badField("Addr", "%q can be reached from other machines, which without protection lets anybody "+
+		"run functions here: set Secret (or certificates), or Insecure to allow it", s.Addr)
+}
+
+// awaitKey waits, for at most a second, until the secret's key has been computed. No goroutine is
+// left then.
 func (s *settled) awaitKey() { _ = s.protect.Ready(context.Background()) }
 
-// isLoopback reports whether host can be reached from this machine only.
+// badField returns the error of one field of a Config.
+func badField(field, format string, args ...any) error {
+	return &fieldError{"Config", field, fmt.Errorf(format, args...)}
+}
+
+// fieldError is an error of one field of a configuration.
+type fieldError struct {
+	of, field string // the type and its field
+	err       error  // what is wrong
+}
+
+// Error names the field.
+func (e *fieldError) Error() string { return fmt.Sprintf("discoro: %s.%s: %v", e.of, e.field, e.err) }
+
+// Field returns the name of the field, from which cli.Usage finds the option that sets it.
+func (e *fieldError) Field() string { return e.field }
+
+// Unwrap returns what is wrong.
+func (e *fieldError) Unwrap() error { return e.err }
+
+// defaultName returns the host's name.
+func defaultName() string {
+	name, _ := os.Hostname()
+	return cmp.Or(name, "discoro")
+}
+
+// isPlainText reports whether s is printable text, which can go into a log line unchanged.
+func isPlainText(s string) bool {
+	return utf8.ValidString(s) && strings.IndexFunc(s, func(r rune) bool { return !unicode.IsPrint(r) }) < 0
+}
+
+// isLoopback reports whether a host can be reached from this machine only.
 func isLoopback(host string) bool {
 	if ip := net.ParseIP(host); ip != nil {
 		return ip.IsLoopback()
@@ -352,7 +367,8 @@ func isLoopback(host string) bool {
 	return true
 }
 
-// ownAddress returns an address of this host that others can use, loopback when it has none.
+// ownAddress returns an address of this host that other machines can use, or loopback when there is
+// none. It prefers IPv4.
 func ownAddress() string {
 	addrs, err := net.InterfaceAddrs()
 	if err != nil {

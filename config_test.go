@@ -24,8 +24,8 @@ func TestConfigDefaults(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if s.listen != "127.0.0.1" || s.host != "127.0.0.1" || s.reachable || s.protect != nil {
-		t.Errorf("listens at %q, announces %q, reachable %v", s.listen, s.host, s.reachable)
+	if s.listen != "127.0.0.1" || s.announced != "127.0.0.1" || s.reachable || s.protect != nil {
+		t.Errorf("listens at %q, announces %q, reachable %v", s.listen, s.announced, s.reachable)
 	}
 	if host, err := os.Hostname(); err != nil || s.Name != host {
 		t.Errorf("its name is %q, the host's %q, %v", s.Name, host, err)

@@ -248,7 +248,7 @@ func (a *dialAttempt) once(ctx context.Context) error {
 
 // dialRaw connects to a location.
 func (rt *Runtime) dialRaw(ctx context.Context, to Location) (net.Conn, error) {
-	if h := rt.cfg.tuning.host; h != nil {
+	if h := rt.cfg.host; h != nil {
 		return h.Dial(ctx, rt.loc.String(), to.String())
 	}
 	var d net.Dialer

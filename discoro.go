@@ -109,7 +109,7 @@ func newRuntime(c Config, roles uint32) (*Runtime, error) {
 		return nil, err
 	}
 	rt := &Runtime{
-		cfg: s, id: wire.NewID(), loc: Location{Addr: s.host, Port: port}, log: s.Logger, ln: ln, roles: roles,
+		cfg: s, id: wire.NewID(), loc: Location{Addr: s.announced, Port: port}, log: s.Logger, ln: ln, roles: roles,
 		grace: defaultGrace, build: buildInfo(),
 		coros: map[uint64]*localCoro{}, public: map[uint64]*localCoro{}, keys: newKeys(),
 		names: map[string]*localCoro{}, handles: map[handleKey]weak.Pointer[Coro]{},

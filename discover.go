@@ -47,7 +47,7 @@ type discovery struct {
 func openDiscovery(rt *Runtime) (*discovery, error) {
 	if rt.cfg.inMemory() && rt.cfg.UDPPort >= 0 {
 		if !rt.cfg.deaf {
-			rt.cfg.tuning.host.Announce(rt.loc.String(), rt)
+			rt.cfg.host.Announce(rt.loc.String(), rt)
 		}
 		return &discovery{rt: rt}, nil
 	}
@@ -265,7 +265,7 @@ func (d *discovery) search(ctx context.Context, name string, pauses []time.Durat
 func (d *discovery) searchMemory(ctx context.Context, name string, visit func(context.Context, wire.ID, Location)) {
 	vctx, cancel := context.WithTimeoutCause(ctx, d.rt.cfg.MsgTimeout+time.Second, ErrTimeout)
 	defer cancel()
-	for _, near := range d.rt.cfg.tuning.host.Near() {
+	for _, near := range d.rt.cfg.host.Near() {
 		o := near.(*Runtime)
 		if o == d.rt || o.cfg.UDPPort != d.rt.cfg.UDPPort || o.cfg.Secret != d.rt.cfg.Secret {
 			continue

@@ -4,7 +4,11 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
+	"net"
 	"runtime"
+	"slices"
+	"strconv"
+	"strings"
 	"time"
 
 	"github.com/discoro/discoro/internal/hours"
@@ -13,49 +17,56 @@ import (
 // NodeConfig configures a [Node].
 type NodeConfig struct {
 	Config
-	// Servers is how many servers the node has: that many when positive; one a CPU when 0; one a CPU but for that many
-	// when negative. CPUs are what GOMAXPROCS says: those that this process may run on, and on Linux no more than its control
-	// group's quota, of which it makes two at least.
+	// Servers is the number of servers. 0: one for each CPU; less than 0: one for each CPU, less that
+	// many. The number of CPUs is GOMAXPROCS: those that this process may use, and on Linux no more than
+	// the quota of its control group, but at least two.
 	Servers int `json:"c"`
-	// Processes makes each server a process of its own: this program, executed anew. Its main must then call [Init]
-	// first. Without it the servers are runtimes in this process.
+	// Processes makes each server a process of its own: this program, executed again. Its main must then
+	// call [Init] first. Otherwise the servers are runtimes in this process.
 	Processes bool `json:"-"`
-	// TCPPorts are the ports that the servers listen on, in order: "3799", or "2345-2347", which is three. When there are more
-	// servers, they go on beyond the highest, leaving out TCPPort. A server that is replaced keeps its port. One whose
-	// port is taken does not start, is tried again, and the log says so. Empty: any free ports.
+	// TCPPorts are the ports that the servers listen on, in order: "3799", or "2345-2347" for three of
+	// them. Further servers use the ports after the highest one, except TCPPort. A server that replaces
+	// another one has the same port. A server whose port is taken does not start; the node logs that and
+	// tries again. Empty: any free ports.
 	TCPPorts []string `json:"tcp_ports"`
-	// MinPulseInterval and MaxPulseInterval are the least and the most that a computation's PulseInterval may be here;
-	// 0: the constants [MinPulseInterval] and [MaxPulseInterval].
+	// MinPulseInterval and MaxPulseInterval limit the PulseInterval of computations that this node
+	// serves. 0: the constants [MinPulseInterval] and [MaxPulseInterval].
 	MinPulseInterval time.Duration `json:"min_pulse_interval"`
 	MaxPulseInterval time.Duration `json:"max_pulse_interval"`
-	// ZombiePeriod is how long a computation may run nothing here, and send no file, before the node closes it, so that another may use
-	// the node; 0: for ever. The servers close as they do in [Node.Drain]: a client that does not answer holds them as long as there.
+	// ZombiePeriod is how long a computation may run nothing here and send no file before the node closes
+	// it, so that another one can use the node. 0: for ever. The servers close as they do in
+	// [Node.Drain], where a client that does not answer keeps them for some time.
 	ZombiePeriod time.Duration `json:"zombie_period"`
-	// Serve is how many computations the node serves before it drains and closes: [Node.Wait] then returns. 0 or less:
-	// no limit.
+	// Serve is how many computations the node serves before it drains and closes, after which [Node.Wait]
+	// returns. 0 or less: no limit.
 	Serve int `json:"serve"`
-	// ServiceStart, ServiceStop and ServiceEnd are times of day, "HH:MM", local time, between which the node serves. New
-	// computations are taken from start to stop; at the end the one that is served is closed, and what it runs
-	// here terminated; a client that does not answer holds the servers as long as in [Node.Drain]. Start defaults to when the node starts; stop or end must be given with it, and each stands for
-	// the other. A time before start is one of the next day. All empty: always.
+	// ServiceStart, ServiceStop and ServiceEnd are the hours of service: times of day, "HH:MM", in local
+	// time. The node accepts new computations from start to stop. At the end it closes the computation
+	// that it serves, and terminates what runs here; a client that does not answer keeps the servers as
+	// long as in [Node.Drain]. The default of start is the time at which the node starts. Stop or end
+	// must be set with it, and each is the default of the other. A time before start is one of the next
+	// day. All empty: always.
 	ServiceStart string `json:"service_start"`
 	ServiceStop  string `json:"service_stop"`
 	ServiceEnd   string `json:"service_end"`
-	// Phoenix makes [NodeMain] and [RunNode] end a node of the same name that the same user runs on this machine, and take
-	// its place, where they would refuse to start. [NewNode] takes no notice of it: many nodes of a name may live in a process.
+	// Phoenix makes [NodeMain] and [RunNode] end a node of the same name that the same user runs on this
+	// machine, and take its place. Without it they would not start beside that node. [NewNode] ignores
+	// Phoenix: one process may have many nodes of one name.
 	Phoenix bool `json:"phoenix"`
 }
 
-// settledNode is a NodeConfig with every default filled in and everything but Config checked.
+// settledNode is a NodeConfig with its defaults filled in. All of it has been checked, except its
+// Config.
 type settledNode struct {
 	NodeConfig
 
-	count int         // of servers
-	ports []int       // one a server; 0: any
-	hours hours.Hours // of service
+	count int   // number of servers
+	ports []int // one for each server; 0: any free port
+	hours hours.Hours
 }
 
-// settle checks cfg and fills in defaults; it is the one place where a NodeConfig is checked, but for its Config.
+// settle checks cfg and fills in the defaults. This is the only place where a NodeConfig is checked,
+// except its Config.
 func (cfg NodeConfig) settle() (settledNode, error) {
 	s := settledNode{NodeConfig: cfg}
 	if s.now == nil {
@@ -79,9 +90,10 @@ func (cfg NodeConfig) settle() (settledNode, error) {
 		return s, errNoInit
 	}
 	if cfg.Processes && cfg.TLS != nil {
-		return s, errors.New("discoro: NodeConfig: TLS cannot be given to server processes; use CertFile, KeyFile and CAFile, or no Processes")
+		return s, errors.New("discoro: NodeConfig: TLS cannot be given to server processes; " +
+			"use CertFile, KeyFile and CAFile, or no Processes")
 	}
-	if cfg.Processes && cfg.tuning.host != nil {
+	if cfg.Processes && cfg.host != nil {
 		return s, errors.New("discoro: NodeConfig: server processes cannot be in a network of a test: leave out Processes")
 	}
 	return s, nil
@@ -100,11 +112,11 @@ func (cfg NodeConfig) check() error {
 	return err
 }
 
-// errNoInit is what comes of server processes without Init.
+// errNoInit is the error of server processes in a program that has not called Init.
 var errNoInit = errors.New("discoro: NodeConfig.Processes: main must call discoro.Init first, " +
 	"for server processes to become servers; without it each would start a node of its own")
 
-// badNode is the error of one field.
+// badNode returns the error of one field of a NodeConfig.
 func badNode(field, format string, args ...any) error {
 	return &fieldError{"NodeConfig", field, fmt.Errorf(format, args...)}
 }
@@ -127,10 +139,10 @@ func (s *settledNode) settlePulses() error {
 	return nil
 }
 
-// maxServers bounds what a slip of the hand can start.
+// maxServers limits what a typing error can start.
 const maxServers = 10_000
 
-// serverCount says how many servers a node has.
+// serverCount returns the number of servers for NodeConfig.Servers.
 func serverCount(n int) (int, error) {
 	cpus := runtime.GOMAXPROCS(0)
 	switch {
@@ -142,4 +154,78 @@ func serverCount(n int) (int, error) {
 		return cpus + n, nil
 	}
 	return 0, badNode("Servers", "%d leaves none of the %d CPUs", n, cpus)
+}
+
+// maxPort is the highest TCP port.
+const maxPort = 65535
+
+// serverPorts returns the port of each of count servers: those of list in order, then those after the
+// highest of them, except own, the node's port. With an empty list each is 0: any free port.
+func serverPorts(list []string, count, own int) ([]int, error) {
+	if len(list) == 0 {
+		return make([]int, count), nil
+	}
+	var ports []int
+	for _, text := range list {
+		low, high, err := parsePorts(text)
+		if err != nil {
+			return nil, err
+		}
+		for p := low; p <= high; p++ {
+			switch {
+			case p == own:
+				return nil, fmt.Errorf("%d is the node's own TCPPort", p)
+			case slices.Contains(ports, p):
+				return nil, fmt.Errorf("%d is there twice", p)
+			}
+			ports = append(ports, p)
+		}
+	}
+	for p := slices.Max(ports) + 1; len(ports) < count; p++ {
+		if p > maxPort {
+			return nil, fmt.Errorf("%q are too few for %d servers, and there are none beyond %d", list, count, maxPort)
+		}
+		if p != own {
+			ports = append(ports, p)
+		}
+	}
+	return ports[:count], nil
+}
+
+// parsePorts parses "N" or "LOW-HIGH".
+func parsePorts(text string) (low, high int, err error) {
+	first, last, isRange := strings.Cut(strings.TrimSpace(text), "-")
+	if !isRange {
+		last = first
+	}
+	low, errLow := parsePort(first)
+	high, errHigh := parsePort(last)
+	if err := errors.Join(errLow, errHigh); err != nil || low > high {
+		return 0, 0, fmt.Errorf("%.40q is neither a port nor a range of ports: want N or LOW-HIGH, from 1 to %d",
+			text, maxPort)
+	}
+	return low, high, nil
+}
+
+func parsePort(text string) (int, error) {
+	n, err := strconv.ParseUint(strings.TrimSpace(text), 10, 16)
+	if err == nil && n == 0 {
+		err = strconv.ErrRange
+	}
+	return int(n), err
+}
+
+// portFree returns an error when a server cannot listen on its port. The node asks before it starts
+// the server, as a server process could not report that. node is the address that the node listens
+// at, which spares looking up its name.
+func portFree(node net.Addr, port int) error {
+	host, _, err := net.SplitHostPort(node.String())
+	if port == 0 || err != nil {
+		return err
+	}
+	ln, err := net.Listen("tcp", net.JoinHostPort(host, strconv.Itoa(port)))
+	if err != nil {
+		return fmt.Errorf("port %d of TCPPorts cannot be listened on: %w", port, err)
+	}
+	return ln.Close()
 }
