@@ -192,7 +192,7 @@ func TestChannelHostile(t *testing.T) {
 	h.send(&wire.Publish{Channel: own.key, Body: []byte{0xf6}})
 	next(t, got)
 	rt.mu.Lock()
-	links := len(rt.links)
+	links := len(rt.net.links)
 	rt.mu.Unlock()
 	if links > maxDialling+1 {
 		t.Errorf("%d links", links)

@@ -296,7 +296,7 @@ func (rt *Runtime) serveEnroll(l *link, f *wire.Enroll) {
 		return
 	}
 	ch := rt.liveChannel(f.Channel)
-	if to := rt.linkIf(ch.home); to == nil || to.stateNow() != linkUp && !to.isSelf() {
+	if to := rt.net.linkIf(ch.home); to == nil || to.stateNow() != linkUp && !to.isSelf() {
 		done, ok := rt.channels.dial()
 		if !ok {
 			rt.log.Debug("too many subscriptions wait for links", slog.String("peer", l.location().String()))

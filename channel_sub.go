@@ -164,7 +164,7 @@ func (s *subscriber) try(p *publication, turn *call.Call) (full *call.Call, err 
 		}
 		p.result(out.Err == nil, nil)
 	})
-	id, err := l.book(answer)
+	id, err := l.numberCall(answer)
 	if err != nil {
 		return nil, err
 	}
@@ -208,28 +208,4 @@ func (s *subscriber) end(err error) {
 	for _, q := range waiting {
 		q.p.result(false, err)
 	}
-}
-
-// offerFrame is post for what can wait; see offer.
-func (l *link) offerFrame(f wire.Frame, turn *call.Call) (wait *call.Call, err error) {
-	buf := frameBuffers.Get().(*[]byte)
-	defer putBuffer(buf)
-	head, body, err := wire.AppendHead((*buf)[:0], f)
-	*buf = head
-	if err != nil {
-		return nil, err
-	}
-	return l.offer(keyOf(f), head, body, turn)
-}
-
-// book numbers a call whose answer goes to k.
-func (l *link) book(k call.Answerer) (uint64, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if l.state == linkDown {
-		return 0, l.err
-	}
-	l.nextCall++
-	l.calls[l.nextCall] = k
-	return l.nextCall, nil
 }

@@ -302,7 +302,7 @@ func (rt *Runtime) putDropped(l *link, f *wire.Dropped) {
 		return
 	}
 	if rt.channels.leave(l, memberKey{f.Channel, f.Coro}, nil) && err != nil && !errors.Is(err, ErrClosed) {
-		rt.log.Warn("a coroutine was unsubscribed from a channel", slog.String("coro", rt.nameOf(rt.self, f.Coro)),
+		rt.log.Warn("a coroutine was unsubscribed from a channel", slog.String("coro", rt.nameOf(rt.net.self, f.Coro)),
 			slog.String("channel", rt.channels.nameOf(handleKey{l.id, f.Channel})),
 			slog.String("peer", l.location().String()), slog.Any("err", err))
 	}

@@ -109,7 +109,7 @@ func NewComputation(rt *Runtime, cfg ...ComputationConfig) (*Computation, error)
 		p.timeout = rt.cfg.MsgTimeout
 	}
 	if p.cfg.PulseInterval == 0 {
-		p.cfg.PulseInterval = 2 * rt.beat.usual
+		p.cfg.PulseInterval = 2 * rt.net.beat.usual
 	}
 	rand.Read(p.token[:])
 	return p, nil
@@ -367,7 +367,7 @@ func (p *Computation) endWith(why error, last Status) {
 	p.state, p.why = compOver, why
 	p.mu.Unlock()
 	if beats {
-		p.rt.beat.change(p.cfg.PulseInterval, 0)
+		p.rt.net.beat.change(p.cfg.PulseInterval, 0)
 	}
 	if asked {
 		why = fault.New(why.Error(), ErrTerminated, why)

@@ -28,7 +28,7 @@ func (p *Computation) findScheduler(ctx context.Context, at []Location) (*link, 
 		return l, nil
 	}
 	if p.rt.roles&roleScheduler != 0 {
-		return p.rt.self, nil
+		return p.rt.net.self, nil
 	}
 	if l := p.rt.linkedScheduler(); l != nil {
 		return l, nil
@@ -68,7 +68,7 @@ func (rt *Runtime) lookForScheduler(ctx context.Context) error {
 			}
 		}
 		for _, peer := range rt.cfg.peers {
-			try(func() { _, _ = rt.dialAll(dctx, peer, found) })
+			try(func() { _, _ = rt.net.dialAll(dctx, peer, found) })
 		}
 		if rt.cfg.DiscoverPeers {
 			try(func() { _ = rt.Discover(dctx) })
@@ -84,7 +84,7 @@ func (rt *Runtime) lookForScheduler(ctx context.Context) error {
 
 // linkedScheduler returns a link to a scheduler that is up.
 func (rt *Runtime) linkedScheduler() *link {
-	for _, l := range rt.allLinks() {
+	for _, l := range rt.net.all() {
 		if peer, up := l.isUp(); up && peer.Roles&roleScheduler != 0 {
 			return l
 		}
@@ -175,7 +175,7 @@ func (p *Computation) begin() {
 	}
 	p.mu.Unlock()
 	if begins {
-		p.rt.beat.change(0, p.cfg.PulseInterval)
+		p.rt.net.beat.change(0, p.cfg.PulseInterval)
 		p.begun.Set(call.Outcome{})
 	}
 }

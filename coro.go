@@ -68,7 +68,7 @@ func (c *Coro) Send(msg any) error {
 	var err error
 	switch {
 	case c.local == nil:
-		err = c.rt.linkOf(c).sendMessage(c, msg)
+		err = c.rt.sendAway(c, msg)
 	case c.rt.cfg.MaxMailbox == 0:
 		err = c.local.put(msg)
 	default:

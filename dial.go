@@ -6,104 +6,17 @@ import (
 	"fmt"
 	"io"
 	"math/rand/v2"
-	"net"
 	"syscall"
 	"time"
 
-	"github.com/discoro/discoro/internal/call"
 	"github.com/discoro/discoro/internal/fault"
 	"github.com/discoro/discoro/internal/transport"
 	"github.com/discoro/discoro/wire"
 )
 
-// linkTo returns the link to another runtime, dialling when there is none. It never blocks.
-func (rt *Runtime) linkTo(id wire.ID, loc Location) *link {
-	if id == rt.id {
-		return rt.self
-	}
-	if id.IsZero() { // a handle that was made up: nobody has that identity, and anybody would do for a dial
-		return rt.deadLink(id, loc, fmt.Errorf("no runtime has the identity zero: %w", ErrNotFound))
-	}
-	l, fresh := rt.linkFor(id, loc)
-	switch {
-	case l == nil:
-		return rt.deadLink(id, loc, errRuntimeClosed)
-	case fresh && !rt.start(func() { rt.dialLink(l, loc) }):
-		l.endDial(ErrClosed)
-	}
-	return l
-}
-
-// deadLink returns a link that is down and in no table.
-func (rt *Runtime) deadLink(id wire.ID, loc Location, cause error) *link {
-	l := rt.newLink(id, loc, linkDown)
-	l.err = errDown(loc, cause)
-	close(l.ready)
-	close(l.ended)
-	close(l.told)
-	return l
-}
-
-// linkIf returns the link to another runtime if there is one.
-func (rt *Runtime) linkIf(id wire.ID) *link {
-	if id == rt.id {
-		return rt.self
-	}
-	rt.mu.Lock()
-	defer rt.mu.Unlock()
-	return rt.links[id]
-}
-
-// linkOf returns the link to the runtime that c runs in.
-func (rt *Runtime) linkOf(c *Coro) *link {
-	if rt != c.rt { // a handle of another runtime in this process
-		return rt.linkTo(c.home, c.loc)
-	}
-	if l := c.link.Load(); l != nil {
-		select {
-		case <-l.ended:
-		default:
-			return l
-		}
-	}
-	l := rt.linkTo(c.home, c.loc)
-	c.link.Store(l)
-	return l
-}
-
-// linkAt returns the link to whatever runtime is at loc. It blocks until that has been dialled, or ctx ends.
-func (rt *Runtime) linkAt(ctx context.Context, loc Location) (*link, error) {
-	if loc == rt.loc {
-		return rt.self, nil
-	}
-	if loc.Addr == "" || loc.Port == 0 {
-		return nil, fault.New(fmt.Sprintf("connect to %q: it is not the location of a runtime", loc), ErrDisconnected)
-	}
-	for _, l := range rt.allLinks() {
-		if l.leadsTo(loc) {
-			return l, nil
-		}
-	}
-	var l *link
-	var err error
-	dctx, stop := context.WithCancel(rt.ctx)
-	defer stop()
-	k := call.New(waitConnect, nil)
-	if !rt.start(func() {
-		l, err = rt.dial(dctx, loc, nil)
-		k.Finish(call.Outcome{})
-	}) {
-		return nil, fmt.Errorf("connect to %v: %w", loc, errRuntimeClosed)
-	}
-	if _, err := rt.wait(ctx, k); err != nil {
-		return nil, fmt.Errorf("connect to %v: %w", loc, err)
-	}
-	return l, err
-}
-
 // dialLink makes l come up, or fail. linkFor has booked it.
-func (rt *Runtime) dialLink(l *link, loc Location) {
-	_, err := rt.dial(rt.ctx, loc, l)
+func (n *linkNet) dialLink(l *link, loc Location) {
+	_, err := n.dial(n.ctx, loc, l)
 	l.endDial(err)
 }
 
@@ -117,11 +30,11 @@ const (
 
 // dial connects to the runtime at loc, which must be that of the link want unless that is nil, and returns the link to it,
 // which is up. It tries at most Config.MsgTimeout.
-func (rt *Runtime) dial(ctx context.Context, loc Location, want *link) (*link, error) {
-	a := &dialAttempt{rt: rt, loc: loc, want: want}
-	err := rt.cfg.protect.Ready(ctx) // may take longer than a dial
+func (n *linkNet) dial(ctx context.Context, loc Location, want *link) (*link, error) {
+	a := &dialAttempt{net: n, loc: loc, want: want}
+	err := n.cfg.protect.Ready(ctx) // may take longer than a dial
 	if err == nil {
-		ctx, cancel := context.WithTimeoutCause(ctx, rt.cfg.MsgTimeout, ErrTimeout)
+		ctx, cancel := context.WithTimeoutCause(ctx, n.cfg.msgTimeout, ErrTimeout)
 		defer cancel()
 		err = a.run(ctx)
 	}
@@ -133,7 +46,7 @@ func (rt *Runtime) dial(ctx context.Context, loc Location, want *link) (*link, e
 	if r := refusedAs(err); r != nil {
 		is = append(is, r)
 	}
-	if rt.ctx.Err() != nil {
+	if n.ctx.Err() != nil {
 		is = append(is, ErrClosed)
 	}
 	err = fault.New(fmt.Sprintf("connect to %v: %v", loc, err), is...)
@@ -143,7 +56,7 @@ func (rt *Runtime) dial(ctx context.Context, loc Location, want *link) (*link, e
 
 // dialAttempt is one dial, which may take several connections.
 type dialAttempt struct {
-	rt    *Runtime // immutable
+	net   *linkNet // immutable
 	loc   Location // immutable
 	want  *link    // immutable: nil is any runtime
 	link  *link    // to the runtime that was found at loc
@@ -219,13 +132,12 @@ func isHangUp(err error) bool {
 
 // once tries one connection.
 func (a *dialAttempt) once(ctx context.Context) error {
-	rt := a.rt
-	raw, err := rt.dialRaw(ctx, a.loc)
+	raw, err := a.net.cfg.dial(ctx, a.loc)
 	if err != nil {
 		return err
 	}
 	var c *claim
-	conn, peer, err := wire.Dial(ctx, raw, rt.cfg.protect, rt.hello(), func(peer wire.Hello) (refusal *wire.Refusal) {
+	conn, peer, err := wire.Dial(ctx, raw, a.net.cfg.protect, a.net.hello(), func(peer wire.Hello) (refusal *wire.Refusal) {
 		c, refusal = a.claim(peer)
 		return refusal
 	})
@@ -244,15 +156,6 @@ func (a *dialAttempt) once(ctx context.Context) error {
 		return duplicate() // the other side's connection was faster, or the link has ended
 	}
 	return nil
-}
-
-// dialRaw connects to a location.
-func (rt *Runtime) dialRaw(ctx context.Context, to Location) (net.Conn, error) {
-	if h := rt.cfg.host; h != nil {
-		return h.Dial(ctx, rt.loc.String(), to.String())
-	}
-	var d net.Dialer
-	return d.DialContext(ctx, "tcp", to.String())
 }
 
 // claim finds the link that the connection is for, and claims that.
@@ -275,7 +178,7 @@ func (a *dialAttempt) join(id wire.ID) bool {
 	}
 	a.leave(errors.New("another dial took over"))
 	for {
-		l, fresh := a.rt.linkFor(id, a.loc)
+		l, fresh := a.net.linkFor(id, a.loc)
 		if l == nil {
 			a.link = nil
 			return false

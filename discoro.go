@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"log/slog"
 	"math/rand/v2"
-	"net"
 	"os"
 	"path/filepath"
 	"runtime/pprof"
@@ -29,13 +28,11 @@ type Runtime struct {
 	id    wire.ID       // immutable: of this start
 	loc   Location      // immutable: announced
 	log   *slog.Logger  // immutable
-	ln    net.Listener  // immutable
 	turn  turn.Turn     // which coroutine runs
-	self  *link         // immutable: to this runtime itself
+	net   *linkNet      // immutable: links to other runtimes, and to this one itself
 	roles uint32        // immutable: what it announces itself as
 	grace time.Duration // immutable: for terminated coroutines
 	build string        // immutable
-	beat  heartbeat     // signs of life on links
 
 	stop    context.CancelCauseFunc // immutable: ends ctx
 	ctx     context.Context         // immutable: done when Close begins to end goroutines
@@ -45,13 +42,10 @@ type Runtime struct {
 
 	lastSeq atomic.Uint64                   // the last coroutine's number
 	lastJob atomic.Uint64                   // the last job's number
-	epoch   atomic.Uint64                   // counts greetings: which of two came later
-	traffic traffic                         // what went over the links
 	stuckTo atomic.Pointer[func(fn string)] // a server's, to be called with each function that will not end
 
 	profiles    profiles      // labels of coroutines' goroutines
 	ends        ends          // of coroutines that others may ask for
-	greetings   greetings     // connections that are not links yet
 	warnings    ratelog.Log   // about peers and strangers: one line each and 10 s
 	strayFrames ratelog.Log   // about frames for coroutines that do not exist, by peer
 	watches     peerWatches   // who is told of other runtimes
@@ -67,8 +61,6 @@ type Runtime struct {
 	empty   chan struct{}         // made by Close; closed when coros is empty
 	names   map[string]*localCoro
 	handles map[handleKey]weak.Pointer[Coro]
-	links   map[wire.ID]*link
-	lost    chan struct{} // closed, and made anew, when a link has ended
 	jobs    map[uint64]*job
 	comps   map[wire.Token]*Computation // of this client
 	loops   roleLoops
@@ -109,33 +101,32 @@ func newRuntime(c Config, roles uint32) (*Runtime, error) {
 		return nil, err
 	}
 	rt := &Runtime{
-		cfg: s, id: wire.NewID(), loc: Location{Addr: s.announced, Port: port}, log: s.Logger, ln: ln, roles: roles,
+		cfg: s, id: wire.NewID(), loc: Location{Addr: s.announced, Port: port}, log: s.Logger, roles: roles,
 		grace: defaultGrace, build: buildInfo(),
 		coros: map[uint64]*localCoro{}, public: map[uint64]*localCoro{}, keys: newKeys(),
 		names: map[string]*localCoro{}, handles: map[handleKey]weak.Pointer[Coro]{},
-		links: map[wire.ID]*link{}, jobs: map[uint64]*job{}, comps: map[wire.Token]*Computation{},
-		closed: make(chan struct{}), lost: make(chan struct{}),
+		jobs: map[uint64]*job{}, comps: map[wire.Token]*Computation{},
+		closed: make(chan struct{}),
 	}
 	if 0 < len(s.Secret) && len(s.Secret) < goodSecret && roles != roleServer { // a node has said so for its servers
 		rt.log.Warn("the secret is short and can be guessed: make it longer", slog.Int("characters", len(s.Secret)), slog.Int("advised", goodSecret))
 	}
-	if rt.discovery, err = openDiscovery(rt); err != nil {
-		s.awaitKey()
-		return nil, errors.Join(err, ln.Close())
-	}
-	rt.beat.begin(s.pulse)
-	rt.turn.Init()
 	rt.ctx, rt.stop = context.WithCancelCause(context.Background())
+	rt.net = newNet(rt.ctx, rt.linkConfig(ln), (*linkHost)(rt))
+	if rt.discovery, err = openDiscovery(rt); err != nil {
+		rt.stop(err)
+		s.awaitKey()
+		return nil, errors.Join(err, rt.net.close())
+	}
+	rt.turn.Init()
 	rt.files = rt.newFolder()
-	rt.self = rt.newLink(rt.id, rt.loc, linkUp)
-	rt.start(rt.accept)
-	rt.start(rt.pulses)
+	rt.net.begin()
 	rt.discovery.begin()
 	if s.DestPath != "" && roles&roleServer == 0 { // a server's folder is new
 		rt.start(func() { files.Sweep(rt.ctx, s.DestPath, rt.log) })
 	}
 	for _, p := range s.peers {
-		rt.start(func() { rt.keepPeer(p, nil) })
+		rt.start(func() { rt.net.keepPeer(p, nil) })
 	}
 	return rt, nil
 }
@@ -268,16 +259,19 @@ func (rt *Runtime) close() error {
 		rt.empty = empty
 	}
 	rt.mu.Unlock()
+	rt.net.refuse()
 	defer close(rt.closed)
 
 	for _, l := range rt.allCoros() {
 		l.terminate()
 	}
 	<-empty // abandoned ones count as ended, so this is bounded
-	rt.closeLinks()
+	ctx, cancel := context.WithTimeout(context.Background(), min(2*time.Second, rt.cfg.MsgTimeout))
+	rt.net.bye(ctx, rt.String()+" closes")
+	cancel()
 	rt.channels.closeAll()
 	rt.stop(fmt.Errorf("the runtime is closing: %w", ErrClosed))
-	err := errors.Join(rt.ln.Close(), rt.discovery.close())
+	err := errors.Join(rt.net.close(), rt.discovery.close())
 	rt.turn.Close()
 	rt.startMu.Lock()
 	rt.ended = true
@@ -286,23 +280,6 @@ func (rt *Runtime) close() error {
 	rt.turn.Wait()
 	rt.cfg.awaitKey()
 	return errors.Join(err, rt.removeDest())
-}
-
-func (rt *Runtime) closeLinks() {
-	ctx, cancel := context.WithTimeout(context.Background(), min(2*time.Second, rt.cfg.MsgTimeout))
-	defer cancel()
-	var wg sync.WaitGroup
-	for _, l := range rt.allLinks() {
-		wg.Go(func() { l.bye(ctx, rt.String()+" closes") })
-	}
-	wg.Wait()
-}
-
-// sever ends all links at once, without a word to the peers.
-func (rt *Runtime) sever(cause error) {
-	for _, l := range rt.allLinks() {
-		l.fail(cause)
-	}
 }
 
 func (rt *Runtime) removeDest() error {
@@ -337,14 +314,4 @@ func (rt *Runtime) stuck(l *localCoro) {
 	if report := rt.stuckTo.Load(); report != nil {
 		(*report)(l.name)
 	}
-}
-
-func (rt *Runtime) allLinks() []*link {
-	rt.mu.Lock()
-	defer rt.mu.Unlock()
-	links := make([]*link, 0, len(rt.links))
-	for _, l := range rt.links {
-		links = append(links, l)
-	}
-	return links
 }

@@ -30,7 +30,7 @@ func udpPort(t *testing.T) int {
 
 // knows reports whether a has a link to b.
 func knows(a, b *Runtime) bool {
-	l := a.linkIf(b.id)
+	l := a.net.linkIf(b.id)
 	return l != nil && l.stateNow() == linkUp
 }
 

@@ -115,7 +115,7 @@ func (rt *Runtime) stray(l *link, f wire.Frame, key uint64) {
 	}
 	if more, due := rt.strayFrames.Due(string(l.id[:]), time.Now()); due {
 		rt.log.Debug("a frame came for a coroutine that has ended, or never was", slog.Int("kind", int(f.Kind())),
-			slog.String("coro", rt.nameOf(rt.self, key)), slog.String("peer", l.location().String()), slog.Int("more", more))
+			slog.String("coro", rt.nameOf(rt.net.self, key)), slog.String("peer", l.location().String()), slog.Int("more", more))
 	}
 }
 

@@ -34,7 +34,7 @@ func TestSilenceOfFivePulses(t *testing.T) {
 			t.Errorf("it ended with %v", err)
 		}
 		n.Heal()
-		eventually(t, "there is a link again", func() bool { l := a.linkIf(b.id); return l != nil && l.stateNow() == linkUp })
+		eventually(t, "there is a link again", func() bool { l := a.net.linkIf(b.id); return l != nil && l.stateNow() == linkUp })
 	})
 }
 
@@ -89,7 +89,7 @@ func TestRedials(t *testing.T) {
 		}
 		b := testRuntime(t, Config{Name: "b", tuning: tuning{host: n.Host("b")}, TCPPort: 7})
 		came := time.Now()
-		for a.linkIf(b.id) == nil {
+		for a.net.linkIf(b.id) == nil {
 			<-time.After(100 * time.Millisecond)
 		}
 		if took := time.Since(came); took > mostPeerPause*3/2+time.Second {
@@ -100,7 +100,7 @@ func TestRedials(t *testing.T) {
 		n.Host("b").Break()
 		broke := time.Now()
 		_ = waitLong(l)
-		eventually(t, "there is a link again", func() bool { l := a.linkIf(b.id); return l != nil && l.stateNow() == linkUp })
+		eventually(t, "there is a link again", func() bool { l := a.net.linkIf(b.id); return l != nil && l.stateNow() == linkUp })
 		if took := time.Since(broke); took > time.Second { // it held for a while: from the start
 			t.Errorf("it was found again after %v", took)
 		}
@@ -248,7 +248,7 @@ func TestCloseExplains(t *testing.T) {
 func TestNodeHearsNoGhosts(t *testing.T) {
 	inMemory(t, 1, SchedulerConfig{}, NodeConfig{}, func(c *memCluster) {
 		loop := c.nodes[0].loop
-		dead := loop.rt.deadLink(wire.NewID(), Location{"gone", 1}, errors.New("cut"))
+		dead := loop.rt.net.deadLink(wire.NewID(), Location{"gone", 1}, errors.New("cut"))
 		loop.put(linkEvent{link: dead, frame: &wire.Reserve{Token: wire.Token{1}}})
 		loop.put(linkEvent{link: dead, frame: &wire.ServerUp{Index: -1}})
 		synctest.Wait()

@@ -142,11 +142,14 @@ func (rt *Runtime) doFileOver(ctx context.Context, l *link, op *files.Op, token 
 		done(rt.files.Do(ctx, op))
 		return
 	}
-	op.At(ctx, filePeer{l}, done)
+	op.At(ctx, filePeer{rt, l}, done)
 }
 
 // filePeer is the other end of a link, as package files needs it.
-type filePeer struct{ l *link }
+type filePeer struct {
+	rt *Runtime
+	l  *link
+}
 
 func (p filePeer) OpenStream(ctx context.Context) (files.Stream, error) {
 	s, err := p.l.openStream(ctx)
@@ -156,7 +159,7 @@ func (p filePeer) OpenStream(ctx context.Context) (files.Stream, error) {
 	return s, nil
 }
 
-func (p filePeer) Start(f func()) bool          { return p.l.rt.start(f) }
+func (p filePeer) Start(f func()) bool          { return p.rt.start(f) }
 func (p filePeer) Decode(f *wire.Failure) error { return values.Error(f) }
 
 // newFolder returns where received files go. A server has no folder for them but its computation's.

@@ -94,80 +94,72 @@ func addressOf(a net.Addr) netip.Addr {
 }
 
 // accept owns the listener. It ends when that is closed.
-func (rt *Runtime) accept() {
-	if rt.cfg.protect.Ready(rt.ctx) != nil {
+func (n *linkNet) accept() {
+	if n.cfg.protect.Ready(n.ctx) != nil {
 		return
 	}
 	for {
-		raw, err := rt.ln.Accept()
+		raw, err := n.cfg.listener.Accept()
 		if err != nil {
-			if rt.ctx.Err() != nil || errors.Is(err, net.ErrClosed) {
+			if n.ctx.Err() != nil || errors.Is(err, net.ErrClosed) {
 				return
 			}
-			rt.warnings.Warn(rt.log, "accept", "cannot accept connections; trying again", slog.Any("err", err))
-			if rt.pause(100*time.Millisecond) != nil { // out of file descriptors, for one
+			n.cfg.warnings.Warn(n.cfg.log, "accept", "cannot accept connections; trying again", slog.Any("err", err))
+			if n.pause(100*time.Millisecond) != nil { // out of file descriptors, for one
 				return
 			}
 			continue
 		}
-		rt.greetNext(raw)
+		n.greetNext(raw)
 	}
 }
 
 // greetNext greets a connection, if there is room for it.
-func (rt *Runtime) greetNext(raw net.Conn) {
-	g, evicted := rt.greetings.add(raw, time.Now())
+func (n *linkNet) greetNext(raw net.Conn) {
+	g, evicted := n.greetings.add(raw, time.Now())
 	if evicted != nil {
 		_ = evicted.raw.Close() // its greeting fails, and tells
 	}
 	if g == nil {
 		_ = raw.Close()
-		rt.tellRefused(raw, errors.New("too many connections have not proven themselves"))
+		n.tellRefused(raw, errors.New("too many connections have not proven themselves"))
 		return
 	}
-	if !rt.start(func() { rt.greet(g) }) {
+	if !n.host.start(func() { n.greet(g) }) {
 		_ = raw.Close()
 	}
 }
 
-// pause waits for d, or until the runtime ends.
-func (rt *Runtime) pause(d time.Duration) error {
-	if !waitFor(rt.ctx, d, nil) {
-		return rt.ctx.Err()
-	}
-	return nil
-}
-
 // greet finds out who has dialled, and makes it a link.
-func (rt *Runtime) greet(g *greeting) {
-	defer rt.greetings.remove(g)
+func (n *linkNet) greet(g *greeting) {
+	defer n.greetings.remove(g)
 	var l *link
 	var c *claim
-	conn, peer, err := wire.Accept(rt.ctx, g.raw, rt.cfg.protect, rt.hello, func(peer wire.Hello) (refusal *wire.Refusal) {
-		l, c, refusal = rt.admit(peer)
-		rt.greetings.remove(g) // it has proven itself, and makes room for nobody
+	conn, peer, err := wire.Accept(n.ctx, g.raw, n.cfg.protect, n.hello, func(peer wire.Hello) (refusal *wire.Refusal) {
+		l, c, refusal = n.admit(peer)
+		n.greetings.remove(g) // it has proven itself, and makes room for nobody
 		return refusal
 	})
 	var t *transport.Conn
 	if err == nil {
-		t, err = transport.New(rt.ctx, conn, false)
+		t, err = transport.New(n.ctx, conn, false)
 	}
 	if err != nil {
 		if c != nil {
 			l.release(c, err) // a proven peer went meanwhile: nothing to be warned of
-			rt.log.Debug("a peer went while its link was made", slog.Any("err", err))
+			n.cfg.log.Debug("a peer went while its link was made", slog.Any("err", err))
 			return
 		}
-		rt.tellRefused(g.raw, err)
+		n.tellRefused(g.raw, err)
 		return
 	}
 	l.up(c, t, peer)
 }
 
 // admit decides on a proven peer that has dialled.
-func (rt *Runtime) admit(peer wire.Hello) (*link, *claim, *wire.Refusal) {
+func (n *linkNet) admit(peer wire.Hello) (*link, *claim, *wire.Refusal) {
 	for {
-		l, fresh := rt.linkFor(peer.ID, Location{Addr: peer.Host, Port: peer.Port})
+		l, fresh := n.linkFor(peer.ID, Location{Addr: peer.Host, Port: peer.Port})
 		if l == nil {
 			return nil, nil, &wire.Refusal{Code: wire.RefuseClosed, Text: "the listener is closing"}
 		}
@@ -183,19 +175,11 @@ func (rt *Runtime) admit(peer wire.Hello) (*link, *claim, *wire.Refusal) {
 }
 
 // tellRefused tells of a connection that did not become a link, unless it is nobody's mistake.
-func (rt *Runtime) tellRefused(raw net.Conn, err error) {
+func (n *linkNet) tellRefused(raw net.Conn, err error) {
 	var refusal *wire.Refusal
-	if errors.As(err, &refusal) && (refusal.Code == wire.RefuseDuplicate || refusal.Code == wire.RefuseClosed) || rt.ctx.Err() != nil {
+	if errors.As(err, &refusal) && (refusal.Code == wire.RefuseDuplicate || refusal.Code == wire.RefuseClosed) || n.ctx.Err() != nil {
 		return
 	}
-	rt.warnings.Warn(rt.log, addressOf(raw.RemoteAddr()).String(), "refused a connection",
+	n.cfg.warnings.Warn(n.cfg.log, addressOf(raw.RemoteAddr()).String(), "refused a connection",
 		slog.String("peer", raw.RemoteAddr().String()), slog.Any("err", err))
-}
-
-// hello is what the runtime says of itself in a greeting.
-func (rt *Runtime) hello() wire.Hello {
-	return wire.Hello{
-		ID: rt.id, Name: rt.cfg.Name, Host: rt.loc.Addr, Port: rt.loc.Port, Build: rt.build,
-		Registry: registry.hash(), Epoch: rt.epoch.Add(1), Roles: rt.roles, Pulse: rt.beat.usual,
-	}
 }

@@ -173,7 +173,7 @@ func TestConnectErrors(t *testing.T) {
 			case err != nil && (!strings.HasPrefix(err.Error(), "discoro: ") || strings.Count(err.Error(), ": discoro: ") > 0):
 				t.Errorf("%v says whose it is more than once, or not at all", err)
 			}
-			if links := rt.allLinks(); err != nil && len(links) != 0 {
+			if links := rt.net.all(); err != nil && len(links) != 0 {
 				t.Errorf("%d links are left", len(links))
 			}
 		})
@@ -306,9 +306,9 @@ func silentConnections(t *testing.T, secret string) {
 			})
 		})
 	}
-	rt.greetings.mu.Lock()
-	held := len(rt.greetings.list)
-	rt.greetings.mu.Unlock()
+	rt.net.greetings.mu.Lock()
+	held := len(rt.net.greetings.list)
+	rt.net.greetings.mu.Unlock()
 	if held > maxGreetings {
 		t.Errorf("%d are held", held)
 	}
@@ -322,9 +322,9 @@ func silentConnections(t *testing.T, secret string) {
 		t.Errorf("%d lines in the log", n)
 	}
 	eventually(t, "they are forgotten", func() bool {
-		rt.greetings.mu.Lock()
-		defer rt.greetings.mu.Unlock()
-		return len(rt.greetings.list) == 0 && len(rt.greetings.count) == 0
+		rt.net.greetings.mu.Lock()
+		defer rt.net.greetings.mu.Unlock()
+		return len(rt.net.greetings.list) == 0 && len(rt.net.greetings.count) == 0
 	})
 }
 
@@ -334,12 +334,12 @@ func TestProvenMakesNoRoom(t *testing.T) {
 	t.Parallel()
 	rt := testRuntime(t, Config{})
 	h := newHostile(t, rt, true)
-	eventually(t, "the link is being made", func() bool { return rt.linkIf(h.id) != nil })
-	l := rt.linkIf(h.id)
+	eventually(t, "the link is being made", func() bool { return rt.net.linkIf(h.id) != nil })
+	l := rt.net.linkIf(h.id)
 	eventually(t, "it is no stranger", func() bool {
-		rt.greetings.mu.Lock()
-		defer rt.greetings.mu.Unlock()
-		return len(rt.greetings.list) == 0
+		rt.net.greetings.mu.Lock()
+		defer rt.net.greetings.mu.Unlock()
+		return len(rt.net.greetings.list) == 0
 	})
 	if err := l.cause(); err != nil {
 		t.Errorf("its link has ended: %v", err)

@@ -49,7 +49,7 @@ func TestClientThatSpeaksForOthers(t *testing.T) {
 				inMemory(t, 1, SchedulerConfig{}, NodeConfig{}, func(c *memCluster) {
 					client := c.client("c")
 					p := c.schedule(client, 2, ComputationConfig{})
-					for _, l := range client.allLinks() {
+					for _, l := range client.net.all() {
 						for _, f := range foreignFrames(p)[name] {
 							l.tell(f)
 						}

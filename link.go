@@ -12,7 +12,6 @@ import (
 	"unicode"
 
 	"github.com/discoro/discoro/internal/call"
-	"github.com/discoro/discoro/internal/fault"
 	"github.com/discoro/discoro/internal/transport"
 	"github.com/discoro/discoro/wire"
 )
@@ -21,34 +20,34 @@ import (
 // connection ends; a new connection is a new link. Frames are queued, encoded, from the start; the dial goes on
 // meanwhile. The link to oneself hands frames over without encoding them.
 type link struct {
-	rt      *Runtime      // immutable
-	id      wire.ID       // immutable: the other runtime
-	prev    *link         // immutable: the link to the same runtime before this one, if that has only just ended
-	more    chan struct{} // capacity 1: there is something to write
-	ready   chan struct{} // closed by up, or by fail before that
-	ended   chan struct{} // closed by fail
-	told    chan struct{} // closed when the roles have been told of the end
-	streams linkStreams   // that this side has opened
+	net      *linkNet        // immutable
+	id       wire.ID         // immutable: the other runtime
+	prev     *link           // immutable: the link to the same runtime before this one, if that has only just ended
+	more     chan struct{}   // capacity 1: there is something to write
+	ready    chan struct{}   // closed by up, or by fail before that
+	ended    chan struct{}   // closed by fail
+	told     chan struct{}   // closed by linkNet.wentDown when the host knows of the end
+	streams  linkStreams     // that this side has opened
+	t        *transport.Conn // immutable once up
+	messages []ownMessage    // owned by the reader: to be used
 
 	mu        sync.Mutex // guards following; leaf
 	state     linkState
-	claim     *claim          // the connection that is being greeted; nil but in linkGreeting
-	dials     int             // dials under way that may make it come up
-	newer     uint64          // a later greeting of the peer, seen while the link is up
-	came      bool            // the roles have been told that it is up
-	loc       Location        // of the other runtime, as announced; where to dial before that is known
-	dialled   Location        // where this side reached it, when it did
-	peer      wire.Hello      // what the other runtime said of itself
-	t         *transport.Conn // when up
-	queue     linkQueue       // frames to be written
-	spare     []chunk         // empty, for queue
-	room      roomCalls       // senders that wait for room in queue
+	claim     *claim     // the connection that is being greeted; nil except in linkGreeting
+	dials     int        // dials under way that may make it come up
+	newer     uint64     // a later greeting of the peer, seen while the link is up
+	came      bool       // the host knows that it is up
+	loc       Location   // of the other runtime, as announced; where to dial before that is known
+	dialled   Location   // where this side reached it, when it did
+	peer      wire.Hello // what the other runtime said of itself
+	queue     linkQueue  // frames to be written
+	spare     []chunk    // empty, for queue
+	room      roomCalls  // senders that wait for room in queue
 	calls     map[uint64]call.Answerer
 	nextCall  uint64
 	served    map[uint64]func() // calls of the other side that wait here, and how to stop waiting
 	lastSent  time.Time
 	announced time.Duration // how often the peer was told that this side pulses
-	messages  []ownMessage  // owned by the reader: to be used
 	suspect   bool          // it has been silent for too long, at the last look
 	heard     time.Time     // when it was heard last, or later by as long as this process has stood still since
 	err       error         // why it ended
@@ -70,19 +69,8 @@ const (
 	minFrame = 1 << 20
 )
 
-// maxFrame returns how large a frame from a peer may be.
-func (rt *Runtime) maxFrame() int { return max(rt.cfg.MaxMessage, minFrame) + wire.FrameOverhead }
-
-func (rt *Runtime) newLink(id wire.ID, loc Location, state linkState) *link {
-	return &link{
-		rt: rt, id: id, loc: loc, state: state,
-		more: make(chan struct{}, 1), ready: make(chan struct{}), ended: make(chan struct{}), told: make(chan struct{}),
-		calls: map[uint64]call.Answerer{}, served: map[uint64]func(){}, streams: newLinkStreams(),
-	}
-}
-
 // isSelf reports whether l is the runtime's link to itself.
-func (l *link) isSelf() bool { return l.id == l.rt.id }
+func (l *link) isSelf() bool { return l.id == l.net.cfg.id }
 
 // post sends a frame of discoro's own. It never blocks.
 func (l *link) post(f wire.Frame) error { return l.postAs(keyOf(f), f) }
@@ -90,7 +78,7 @@ func (l *link) post(f wire.Frame) error { return l.postAs(keyOf(f), f) }
 // postAs is post of a frame that keeps its order with those of key.
 func (l *link) postAs(key laneKey, f wire.Frame) error {
 	if l.isSelf() {
-		return l.rt.dispatch(l, f)
+		return l.net.host.frame(l, f)
 	}
 	buf := frameBuffers.Get().(*[]byte)
 	defer putBuffer(buf)
@@ -105,14 +93,14 @@ func (l *link) postAs(key laneKey, f wire.Frame) error {
 // tell is post for frames whose loss shows in the link's end.
 func (l *link) tell(f wire.Frame) {
 	if err := l.post(f); err != nil && !errors.Is(err, ErrDisconnected) {
-		l.rt.log.Error("cannot encode a frame", slog.Any("err", err))
+		l.net.cfg.log.Error("cannot encode a frame", slog.Any("err", err))
 	}
 }
 
 // enqueue adds an encoded frame to what the writer will write. A peer that lets too much pile up loses the link. body may
 // be kept, head is copied.
 func (l *link) enqueue(key laneKey, head, body []byte) error {
-	limit := maxQueue + maxAnswers*l.rt.maxFrame()
+	limit := maxQueue + maxAnswers*l.net.maxFrame()
 	l.mu.Lock()
 	if l.state == linkDown {
 		err := l.err
@@ -134,7 +122,7 @@ func (l *link) enqueue(key laneKey, head, body []byte) error {
 
 // queued counts a frame and wakes the writer.
 func (l *link) queued(bytes int) {
-	l.rt.traffic.sent(1, bytes)
+	l.net.traffic.sent(1, bytes)
 	l.wake()
 }
 
@@ -163,6 +151,18 @@ func (l *link) offer(key laneKey, head, body []byte, turn *call.Call) (wait *cal
 	return wait, err
 }
 
+// offerFrame is post for what can wait; see offer.
+func (l *link) offerFrame(f wire.Frame, turn *call.Call) (wait *call.Call, err error) {
+	buf := frameBuffers.Get().(*[]byte)
+	defer putBuffer(buf)
+	head, body, err := wire.AppendHead((*buf)[:0], f)
+	*buf = head
+	if err != nil {
+		return nil, err
+	}
+	return l.offer(keyOf(f), head, body, turn)
+}
+
 // give is offer of a frame in one piece, which the queue takes now, or when its turn comes: then the call is finished that is
 // returned. Of a large frame the queue takes own, too; see linkQueue.add.
 func (l *link) give(key laneKey, frame []byte, own *[]byte) (wait *call.Call, err error) {
@@ -189,22 +189,17 @@ func putBuffer(b *[]byte) {
 	}
 }
 
-// sendMessage encodes msg for coroutine to, which is not of this runtime any more, or never was, and queues it, waiting for room when
-// there is none.
-func (l *link) sendMessage(to *Coro, msg any) error {
+// send encodes a message for the peer's coroutine with that key and queues it, waiting for room when there is none.
+// encode appends the message to what it gets.
+func (l *link) send(to uint64, encode func(dst []byte) ([]byte, error)) error {
 	buf := frameBuffers.Get().(*[]byte)
-	b, err := wire.AppendMessage((*buf)[:0], to.key, func(dst []byte) ([]byte, error) {
-		return l.rt.appendMessage(dst, msg)
-	})
+	b, err := wire.AppendMessage((*buf)[:0], to, encode)
 	*buf = b
-	if err == nil && l.isSelf() {
-		err = errEnded(to)
-	}
 	if err != nil {
 		putBuffer(buf)
-		return fault.Because(err, "not sent to %v", to)
+		return err
 	}
-	key, large := laneKey{kind: laneCoro, num: to.key}, len(b) >= largeFrame
+	key, large := laneKey{kind: laneCoro, num: to}, len(b) >= largeFrame
 	wait, err := l.give(key, b, buf)
 	if err == nil && wait != nil {
 		err = l.awaitGiven(wait)
@@ -212,17 +207,14 @@ func (l *link) sendMessage(to *Coro, msg any) error {
 	if err != nil || !large { // the queue has none of it
 		putBuffer(buf)
 	}
-	if err != nil {
-		return fault.Because(err, "not sent to %v", to)
-	}
-	return nil
+	return err
 }
 
 // awaitGiven waits until the queue has taken what was given, at most MsgTimeout. With an error it has not, and will not.
 func (l *link) awaitGiven(wait *call.Call) error {
-	ctx, cancel := context.WithTimeoutCause(context.Background(), l.rt.cfg.MsgTimeout, ErrTimeout)
+	ctx, cancel := context.WithTimeoutCause(context.Background(), l.net.cfg.msgTimeout, ErrTimeout)
 	defer cancel()
-	out, err := l.rt.wait(ctx, wait)
+	out, err := l.net.host.wait(ctx, wait)
 	switch {
 	case err == nil:
 		return out.Err
@@ -238,7 +230,7 @@ func (l *link) awaitGiven(wait *call.Call) error {
 // errFull is the error of a wait for room that ctx has ended with err.
 func (l *link) errFull(ctx context.Context, err error) error {
 	if cause := context.Cause(ctx); errors.Is(cause, ErrTimeout) {
-		return fmt.Errorf("the link's queue has been full for %v: %w", l.rt.cfg.MsgTimeout, cause)
+		return fmt.Errorf("the link's queue has been full for %v: %w", l.net.cfg.msgTimeout, cause)
 	}
 	return err
 }
@@ -259,7 +251,7 @@ func (l *link) waitRoom(ctx context.Context, f wire.Frame) error {
 			l.takeTurns() // whether the caller uses its turn is not known
 			return nil
 		}
-		if _, err := l.rt.wait(ctx, turn); err != nil {
+		if _, err := l.net.host.wait(ctx, turn); err != nil {
 			l.dropRoom(turn)
 			return l.errFull(ctx, err)
 		}
@@ -290,7 +282,7 @@ func (l *link) tellTurns(turns []*call.Call, sent sentFrames) {
 		k.Finish(call.Outcome{})
 	}
 	if sent.frames > 0 {
-		l.rt.traffic.sent(sent.frames, sent.bytes)
+		l.net.traffic.sent(sent.frames, sent.bytes)
 		l.wake()
 	}
 }
@@ -355,7 +347,7 @@ func (l *link) writeSome() bool {
 			return false
 		}
 		out[i].free()
-		l.rt.traffic.wrote()
+		l.net.traffic.wrote()
 	}
 	clear(out)
 	l.mu.Lock()
@@ -368,16 +360,16 @@ func (l *link) writeSome() bool {
 
 // read owns the read half: it finds the owner of each frame, hands it over, and never waits. It ends with the link.
 func (l *link) read() {
-	r := wire.NewReader(l.t.Frames, l.rt.maxFrame())
+	r := wire.NewReader(l.t.Frames, l.net.maxFrame())
 	for {
 		f, size, err := r.Next()
 		if err == nil {
-			l.rt.traffic.received(size)
+			l.net.traffic.received(size)
 			if bye, ok := f.(*wire.Bye); ok {
 				l.fail(fmt.Errorf("the peer closed it: %s", printable(bye.Reason)))
 				return
 			}
-			err = l.rt.dispatch(l, f)
+			err = l.net.host.frame(l, f)
 		}
 		if err != nil {
 			l.sayOversized(err)
@@ -395,7 +387,7 @@ func (l *link) sayOversized(err error) {
 	if !errors.As(err, &e) {
 		return
 	}
-	reason := fmt.Sprintf("a message, argument or result has %d bytes, and its Config.MaxMessage is %d", e.Size, l.rt.cfg.MaxMessage)
+	reason := fmt.Sprintf("a message, argument or result has %d bytes, and its Config.MaxMessage is %d", e.Size, l.net.cfg.maxMessage)
 	if l.post(&wire.Bye{Reason: reason}) != nil {
 		return
 	}
@@ -407,7 +399,7 @@ func (l *link) sayOversized(err error) {
 func (l *link) broken(err error) {
 	err = l.t.Explain(err)
 	if isBreach(err) {
-		l.rt.warnings.Warn(l.rt.log, l.location().Addr, "a peer broke the protocol; the link is closed",
+		l.net.cfg.warnings.Warn(l.net.cfg.log, l.location().Addr, "a peer broke the protocol; the link is closed",
 			slog.String("peer", l.location().String()), slog.Any("err", err))
 	}
 	l.fail(err)

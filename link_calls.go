@@ -27,7 +27,7 @@ func (l *link) requestOf(ctx context.Context, why string, of any, build func(cal
 	if err != nil {
 		return call.Outcome{}, err
 	}
-	out, err := l.rt.wait(ctx, k)
+	out, err := l.net.host.wait(ctx, k)
 	if err != nil && l.takeCall(id) != nil {
 		l.tell(&wire.Cancel{Call: id}) // nobody waits for the answer any longer
 	}
@@ -47,20 +47,26 @@ func (l *link) askLast(k call.Answerer) error {
 
 // askBy has post send a question; the answer goes to k.
 func (l *link) askBy(k call.Answerer, post func(call uint64) error) (uint64, error) {
-	l.mu.Lock()
-	if l.state == linkDown {
-		err := l.err
-		l.mu.Unlock()
+	id, err := l.numberCall(k)
+	if err != nil {
 		return 0, err
 	}
-	l.nextCall++
-	id := l.nextCall
-	l.calls[id] = k
-	l.mu.Unlock()
 	if err := post(id); err != nil && l.takeCall(id) != nil {
 		return 0, err
 	}
 	return id, nil
+}
+
+// numberCall gives a call whose answer goes to k a number. The caller sends the question.
+func (l *link) numberCall(k call.Answerer) (uint64, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.state == linkDown {
+		return 0, l.err
+	}
+	l.nextCall++
+	l.calls[l.nextCall] = k
+	return l.nextCall, nil
 }
 
 // takeCall removes and returns a pending call, nil when it is not pending.
@@ -86,7 +92,7 @@ func (l *link) serve(id uint64, stop func()) error {
 	case l.served[id] != nil:
 		return errCallTwice
 	case len(l.served) >= maxServed:
-		return fmt.Errorf("discoro: %v: %d calls of this peer wait here already: %w", l.rt.loc, maxServed, ErrRejected)
+		return fmt.Errorf("discoro: %v: %d calls of this peer wait here already: %w", l.net.cfg.loc, maxServed, ErrRejected)
 	}
 	l.served[id] = stop
 	return nil
@@ -109,9 +115,5 @@ func (l *link) reply(id uint64, out call.Outcome) {
 		}
 		return
 	}
-	o, err := encodeOutcome(l.rt, out)
-	if err != nil {
-		o = failed(err)
-	}
-	l.tell(&wire.Reply{Call: id, Outcome: *o})
+	l.tell(&wire.Reply{Call: id, Outcome: *l.net.host.encode(out)})
 }

@@ -116,7 +116,7 @@ func upLink(t *testing.T, from, to *Runtime) *link {
 	t.Helper()
 	var l *link
 	eventually(t, fmt.Sprintf("the link from %v to %v is up", from, to), func() bool {
-		l = from.linkIf(to.id)
+		l = from.net.linkIf(to.id)
 		return l != nil && l.stateNow() == linkUp
 	})
 	return l

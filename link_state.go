@@ -30,32 +30,6 @@ type claim struct {
 	at      Location // immutable: where it reached the peer, when it did
 }
 
-// linkFor returns the link to another runtime from the table. Where there is none, or one that has ended, it makes one
-// with one dial under way, which the caller ends. It returns nil when there is none and the runtime is closing.
-func (rt *Runtime) linkFor(id wire.ID, loc Location) (l *link, fresh bool) {
-	var old *link // seen to be down
-	for {
-		rt.mu.Lock()
-		l := rt.links[id]
-		switch {
-		case l != nil && l != old:
-		case rt.closing:
-			l = nil
-		default:
-			l = rt.newLink(id, loc, linkDialing)
-			l.prev, l.dials = old, 1
-			rt.links[id] = l
-			rt.mu.Unlock()
-			return l, true
-		}
-		rt.mu.Unlock()
-		if l == nil || l.cause() == nil {
-			return l, false
-		}
-		old = l
-	}
-}
-
 // addDial books one more dial; it reports false when the link is down.
 func (l *link) addDial() bool {
 	l.mu.Lock()
@@ -98,7 +72,7 @@ func (l *link) claimAccepted(peer wire.Hello) (c *claim, refusal *wire.Refusal, 
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	switch {
-	case l.state == linkDialing, l.state == linkGreeting && l.claim.dialled && l.rt.id.Compare(peer.ID) > 0:
+	case l.state == linkDialing, l.state == linkGreeting && l.claim.dialled && l.net.cfg.id.Compare(peer.ID) > 0:
 		l.state, l.claim = linkGreeting, &claim{}
 		return l.claim, nil, false
 	case l.state == linkUp && peer.Epoch > l.peer.Epoch:
@@ -137,23 +111,23 @@ func (l *link) up(c *claim, t *transport.Conn, peer wire.Hello) bool {
 	l.state, l.claim, l.t, l.peer = linkUp, nil, t, peer
 	l.dialled = c.at
 	l.loc = Location{Addr: peer.Host, Port: peer.Port}
-	l.lastSent, l.announced = time.Now(), l.rt.beat.usual // as hello says
+	l.lastSent, l.announced = time.Now(), l.net.beat.usual // as hello says
 	close(l.ready)
 	l.mu.Unlock()
-	l.rt.log.Debug("link up", slog.String("peer", l.location().String()))
-	l.rt.linkCameUp(l)
+	l.net.cfg.log.Debug("link up", slog.String("peer", l.location().String()))
+	l.net.host.up(l)
 	l.mu.Lock()
 	l.came = true
 	err := l.err
 	l.mu.Unlock()
 	if err != nil { // meanwhile; fail has left it to us to tell, so that the roles hear both in order
-		l.rt.linkWentDown(l, true, err)
+		l.net.wentDown(l, true, err)
 		return false
 	}
-	l.rt.beat.lookAt(l)
-	l.rt.start(l.write)
-	l.rt.start(l.read)
-	l.rt.start(l.acceptStreams)
+	l.net.beat.lookAt(l)
+	l.net.host.start(l.write)
+	l.net.host.start(l.read)
+	l.net.host.start(l.acceptStreams)
 	return true
 }
 
@@ -162,7 +136,7 @@ func (l *link) fail(cause error) { l.failWhen(cause, func() bool { return true }
 
 // failWhen is fail if the link has not ended yet and when, which is called with the lock held, says so.
 func (l *link) failWhen(cause error, when func() bool) {
-	if l.rt.isClosing() {
+	if l.net.isClosing() {
 		cause = fault.New(fmt.Sprintf("%v (%s)", errRuntimeClosed, fault.Bare(cause)), ErrClosed, cause)
 	}
 	l.mu.Lock()
@@ -185,7 +159,7 @@ func (l *link) failWhen(cause error, when func() bool) {
 	l.mu.Unlock()
 
 	if tell {
-		l.rt.linkWentDown(l, wasUp, err)
+		l.net.wentDown(l, wasUp, err)
 	}
 	if t != nil {
 		t.Close()
@@ -227,24 +201,6 @@ func refusedAs(err error) error {
 		return ErrUnauthorized
 	}
 	return ErrRejected
-}
-
-// linkWentDown tells the roles, and then lets go of the link: what comes up with the same runtime afterwards, the roles hear
-// of afterwards.
-func (rt *Runtime) linkWentDown(l *link, wasUp bool, err error) {
-	if wasUp {
-		rt.log.Debug("link down", slog.String("peer", l.location().String()), slog.Any("err", err))
-	}
-	rt.linkEnded(l, wasUp, err)
-	close(l.told)
-	rt.mu.Lock()
-	if rt.links[l.id] == l {
-		delete(rt.links, l.id)
-	}
-	lost := rt.lost
-	rt.lost = make(chan struct{})
-	rt.mu.Unlock()
-	close(lost)
 }
 
 // stateNow returns where the link is in its life; it may be elsewhere by now.

@@ -63,7 +63,7 @@ func TestSimultaneousDials(t *testing.T) {
 			t.Fatal(err)
 		}
 		_ = waitEnded(t, lb)
-		eventually(t, "the links are forgotten", func() bool { return len(a.allLinks()) == 0 && len(b.allLinks()) == 0 })
+		eventually(t, "the links are forgotten", func() bool { return len(a.net.all()) == 0 && len(b.net.all()) == 0 })
 	}
 	for _, rt := range []*Runtime{a, b} {
 		if n := len(got[rt]); n != 0 {
@@ -82,7 +82,7 @@ func TestClaims(t *testing.T) {
 	}
 	hello := func(id wire.ID, epoch uint64) wire.Hello { return wire.Hello{ID: id, Epoch: epoch} }
 	fresh := func(id wire.ID) *link {
-		l := rt.newLink(id, Location{"127.0.0.1", 1}, linkDialing)
+		l := rt.net.newLink(id, Location{"127.0.0.1", 1}, linkDialing)
 		l.dials = 1
 		return l
 	}
@@ -193,7 +193,7 @@ func reconnectIsANewIncarnation(t *testing.T) {
 	if err := waitEnded(t, old); !errors.Is(err, ErrDisconnected) {
 		t.Errorf("the old link ended with %v", err)
 	}
-	eventually(t, "the new link is up", func() bool { l := b.linkIf(a.id); return l != nil && l != old && l.stateNow() == linkUp })
+	eventually(t, "the new link is up", func() bool { l := b.net.linkIf(a.id); return l != nil && l != old && l.stateNow() == linkUp })
 }
 
 // TestConnectThatIsRefusedLeavesNoLink: a link that no dial is for would take messages for ever.
@@ -222,7 +222,7 @@ func TestConnectThatIsRefusedLeavesNoLink(t *testing.T) {
 	if _, err := a.Connect(testContext(t), ln.Addr().String()); !errors.Is(err, ErrDisconnected) {
 		t.Errorf("Connect: %v, want ErrDisconnected", err)
 	}
-	if links := a.allLinks(); len(links) != 0 {
+	if links := a.net.all(); len(links) != 0 {
 		t.Errorf("%d links are left, in state %d", len(links), links[0].stateNow())
 	}
 }
@@ -245,7 +245,7 @@ func TestAbandonedConnect(t *testing.T) {
 		}
 	}
 	eventually(t, "no link is left dialling", func() bool {
-		for _, l := range append(a.allLinks(), b.allLinks()...) {
+		for _, l := range append(a.net.all(), b.net.all()...) {
 			if l.stateNow() != linkUp {
 				return false
 			}
@@ -282,7 +282,7 @@ func closeDuringGreeting(t *testing.T) {
 		if err := second.Close(); err != nil {
 			t.Error(err)
 		}
-		if links := append(a.allLinks(), b.allLinks()...); len(links) != 0 {
+		if links := append(a.net.all(), b.net.all()...); len(links) != 0 {
 			t.Errorf("%d links are left", len(links))
 		}
 	}
@@ -360,14 +360,14 @@ func rolesHearInOrder(t *testing.T) {
 	a.mu.Unlock()
 	for range 50 {
 		connect(t, b, a.loc) // which may find the link of the round before, about to end
-		if l := b.linkIf(a.id); l != nil {
+		if l := b.net.linkIf(a.id); l != nil {
 			go func() { l.fail(errors.New("one end")) }()
 		}
-		if l := a.linkIf(b.id); l != nil {
+		if l := a.net.linkIf(b.id); l != nil {
 			l.fail(errors.New("the other"))
 		}
 	}
-	eventually(t, "all links have ended", func() bool { return len(a.allLinks()) == 0 && len(b.allLinks()) == 0 })
+	eventually(t, "all links have ended", func() bool { return len(a.net.all()) == 0 && len(b.net.all()) == 0 })
 	mu.Lock()
 	defer mu.Unlock()
 	var up *link
@@ -394,11 +394,11 @@ func TestLinkGoesWhileItIsLookedFor(t *testing.T) {
 	t.Parallel()
 	rt := testRuntime(t, Config{})
 	id := wire.NewID()
-	old, _ := rt.linkFor(id, Location{})
+	old, _ := rt.net.linkFor(id, Location{})
 	old.mu.Lock() // so that who looks for it waits to hear whether it is down
 	found := make(chan *link, 1)
 	go func() {
-		l, _ := rt.linkFor(id, Location{})
+		l, _ := rt.net.linkFor(id, Location{})
 		found <- l
 	}()
 	eventually(t, "it is found", func() bool {
@@ -407,7 +407,7 @@ func TestLinkGoesWhileItIsLookedFor(t *testing.T) {
 		return bytes.Contains(stacks, []byte("TestLinkGoesWhileItIsLookedFor.func1")) && bytes.Contains(stacks, []byte("(*link).cause"))
 	})
 	rt.mu.Lock()
-	delete(rt.links, id)
+	delete(rt.net.links, id)
 	rt.mu.Unlock()
 	old.state, old.err = linkDown, ErrDisconnected
 	close(old.ended)

@@ -144,7 +144,7 @@ func (s *linkStream) Lost(ctx context.Context, err error) error {
 func (l *link) acceptStreams() {
 	for {
 		s, err := l.t.Accept()
-		if err != nil || !l.rt.start(func() { l.serveStream(s) }) {
+		if err != nil || !l.net.host.start(func() { l.serveStream(s) }) {
 			return // read reports why
 		}
 	}
@@ -158,7 +158,7 @@ func (l *link) serveStream(s transport.PeerStream) {
 		l.t.Release()
 		_ = s.Close() // last: the peer opens another stream when it sees this
 	}()
-	if err := l.rt.answerFile(l, s); err != nil {
+	if err := l.net.host.stream(l, s); err != nil {
 		l.broken(err)
 	}
 }

@@ -254,7 +254,7 @@ func TestMailboxWaitsBounded(t *testing.T) {
 	if _, err := Ask[int](ctx, far, large); !errors.Is(err, ErrRejected) {
 		t.Errorf("beyond the bound: %v", err)
 	}
-	near.linkIf(home.id).fail(errors.New("cut"))
+	near.net.linkIf(home.id).fail(errors.New("cut"))
 	if err := next(t, first); !errors.Is(err, ErrDisconnected) {
 		t.Error(err)
 	}

@@ -251,7 +251,7 @@ func (r *nodeRole) Status(ctx context.Context) string {
 	w := tabwriter.NewWriter(&b, 0, 0, 2, ' ', 0)
 	fmt.Fprintln(w, "server\tlocation\tcoroutines\tstate")
 	for _, s := range slots {
-		fmt.Fprintf(w, "%s\t%s\t%s\t%s\n", s.name, s.location, s.tally(ctx), s.state)
+		fmt.Fprintf(w, "%s\t%s\t%s\t%s\n", s.name, s.location, s.tally(ctx, r.loop.rt), s.state)
 	}
 	_ = w.Flush() // into memory
 	return b.String()
@@ -296,7 +296,7 @@ func (l *nodeLoop) slotStatus(s *serverSlot) slotStatus {
 }
 
 // tally asks a server how many coroutines it has.
-func (s *slotStatus) tally(ctx context.Context) string {
+func (s *slotStatus) tally(ctx context.Context, rt *Runtime) string {
 	if s.link == nil {
 		return "-"
 	}
@@ -304,7 +304,7 @@ func (s *slotStatus) tally(ctx context.Context) string {
 	if err = cmp.Or(err, out.Err); err != nil {
 		return "unknown"
 	}
-	n, err := resultAs[int](s.link.rt, out, "tally")
+	n, err := resultAs[int](rt, out, "tally")
 	if err != nil {
 		return "unknown"
 	}

@@ -124,7 +124,7 @@ func (l *nodeLoop) reserve(from *link, f *wire.Reserve) {
 	if p := sanePulse(f.Pulse); p > 0 { // the scheduler knows what this node takes: this is for one that does not care
 		l.serving.pulse = min(max(p, l.cfg.MinPulseInterval), l.cfg.MaxPulseInterval)
 	}
-	l.rt.beat.change(0, l.serving.pulse)
+	l.rt.net.beat.change(0, l.serving.pulse)
 	l.readAvailEvery(l.serving.pulse)
 	l.rt.log.Debug("serving a computation", slog.String("client", peerLocation(f.Client).String()))
 	l.offerOthers(from)
@@ -214,7 +214,7 @@ func (l *nodeLoop) releasedIfClosed() {
 		s.setUp, s.closed = false, false
 	}
 	l.serving = nil
-	l.rt.beat.change(v.pulse, 0)
+	l.rt.net.beat.change(v.pulse, 0)
 	l.readAvailEvery(0)
 	v.scheduler.tell(&wire.Released{Token: v.reserve.Token, Reason: v.reason})
 	l.rt.log.Debug("free again")
@@ -276,7 +276,7 @@ func (l *nodeLoop) near(from *link, f *wire.Near) {
 // answerNear answers those who wait, when a search has ended.
 func (l *nodeLoop) answerNear(err error) {
 	nodes := []string{}
-	for _, link := range l.rt.allLinks() {
+	for _, link := range l.rt.net.all() {
 		if peer, up := link.isUp(); up && peer.Roles&roleNode != 0 {
 			nodes = append(nodes, link.location().String())
 		}

@@ -19,7 +19,7 @@ func TestPeersAreKeptConnected(t *testing.T) {
 	a := testRuntime(t, Config{Name: "a", Peers: []string{p.location().String()}})
 	var old *link
 	for round := range 4 {
-		eventually(t, fmt.Sprintf("link %d is up", round), func() bool { l := a.linkIf(b.id); return l != nil && l != old && l.stateNow() == linkUp })
+		eventually(t, fmt.Sprintf("link %d is up", round), func() bool { l := a.net.linkIf(b.id); return l != nil && l != old && l.stateNow() == linkUp })
 		old = upLink(t, a, b)
 		p.Cut()
 		_ = waitEnded(t, old)
@@ -83,7 +83,7 @@ func TestPeerThatComesLater(t *testing.T) {
 		t.Errorf("%d warnings:\n%s", n, log)
 	}
 	b := testRuntime(t, Config{Name: "b", TCPPort: loc.Port})
-	eventually(t, "the link is up", func() bool { l := a.linkIf(b.id); return l != nil && l.stateNow() == linkUp })
+	eventually(t, "the link is up", func() bool { l := a.net.linkIf(b.id); return l != nil && l.stateNow() == linkUp })
 }
 
 // TestEveryAddressOfAPeer keeps every address of a name connected, its own left out.
@@ -92,18 +92,18 @@ func TestEveryAddressOfAPeer(t *testing.T) {
 	a := testRuntime(t, Config{Name: "a"})
 	b := testRuntime(t, Config{Name: "b"})
 	one, two := newProxy(t, a.Location()), newProxy(t, b.Location())
-	a.start(func() { a.keepPeer(one.location(), nil) }) // leads back to a
-	a.start(func() { a.keepPeer(two.location(), nil) })
+	a.start(func() { a.net.keepPeer(one.location(), nil) }) // leads back to a
+	a.start(func() { a.net.keepPeer(two.location(), nil) })
 	eventually(t, "b is connected", func() bool { return len(a.Peers()) == 1 })
-	ok, bad := upLink(t, a, b), a.deadLink(wire.NewID(), Location{}, errors.New("ended"))
-	if !a.untilOneEnds([]*link{ok, bad}, time.Hour, false) {
+	ok, bad := upLink(t, a, b), a.net.deadLink(wire.NewID(), Location{}, errors.New("ended"))
+	if !a.net.untilOneEnds([]*link{ok, bad}, time.Hour, false) {
 		t.Error("of two links one has ended, and nobody noticed")
 	}
-	if a.untilOneEnds([]*link{ok}, time.Millisecond, true) {
+	if a.net.untilOneEnds([]*link{ok}, time.Millisecond, true) {
 		t.Error("none has ended")
 	}
 	ended := make(chan bool, 1)
-	go func() { ended <- a.untilOneEnds([]*link{ok}, time.Hour, false) }()
+	go func() { ended <- a.net.untilOneEnds([]*link{ok}, time.Hour, false) }()
 	two.Cut()
 	if !next(t, ended) {
 		t.Error("the end was not noticed")

@@ -187,11 +187,11 @@ func strangers(t *testing.T) {
 		t.Errorf("the log has the secret, or a panic:\n%s", text)
 	}
 	eventually(t, "they are forgotten", func() bool {
-		rt.greetings.mu.Lock()
-		defer rt.greetings.mu.Unlock()
-		return len(rt.greetings.list) == 0
+		rt.net.greetings.mu.Lock()
+		defer rt.net.greetings.mu.Unlock()
+		return len(rt.net.greetings.list) == 0
 	})
-	if n := len(rt.allLinks()); n != 1 {
+	if n := len(rt.net.all()); n != 1 {
 		t.Errorf("%d links, want that of the honest peer", n)
 	}
 	if n, err := Ask[int](testContext(t), echo, 5); n != 5 || err != nil || upLink(t, honest, rt) != l {

@@ -107,7 +107,7 @@ func strangersChangeNothing(t *testing.T) {
 	if msg := next(t, got); msg != "from home" {
 		t.Errorf("received %v", msg)
 	}
-	if n := len(home.allLinks()); n != 0 {
+	if n := len(home.net.all()); n != 0 {
 		t.Errorf("%d links", n)
 	}
 }

@@ -227,7 +227,8 @@ func prefixOfEachLink(t *testing.T) {
 			n := 0
 			for ; l.cause() == nil; n++ {
 				body := strings.Repeat("x", 10+n%5*30_000)
-				if err := l.sendMessage(c, []any{round, n, body}); err != nil {
+				encode := func(dst []byte) ([]byte, error) { return a.appendMessage(dst, []any{round, n, body}) }
+				if err := l.send(c.key, encode); err != nil {
 					break
 				}
 			}

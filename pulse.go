@@ -99,7 +99,7 @@ func sanePulse(ns int64) time.Duration {
 // pulses sends signs of life on links that are otherwise silent, and ends links whose other side gives none. It sleeps until
 // the next link is due, and ends with the runtime. With thousands of links, whose peers come one by one, it looks at those that
 // have changed only, and at all when one is due.
-func (rt *Runtime) pulses() {
+func (n *linkNet) pulses() {
 	timer := time.NewTimer(maxPulse)
 	defer timer.Stop()
 	due := time.Now().Add(maxPulse)
@@ -108,23 +108,23 @@ func (rt *Runtime) pulses() {
 		fresh := false
 		select {
 		case <-timer.C:
-			links = rt.allLinks()
-		case <-rt.beat.look:
-			links, fresh = rt.beat.takeFresh(), true
-		case <-rt.beat.changed:
-			links = rt.allLinks()
+			links = n.all()
+		case <-n.beat.look:
+			links, fresh = n.beat.takeFresh(), true
+		case <-n.beat.changed:
+			links = n.all()
 			for _, l := range links {
 				l.announcePulse()
 			}
-		case <-rt.ctx.Done():
+		case <-n.ctx.Done():
 			return
 		}
 		now := time.Now()
-		if late := now.Sub(due); late > rt.beat.step() {
-			rt.stoodStill(late)
+		if late := now.Sub(due); late > n.beat.step() {
+			n.stoodStill(late)
 			due = now
 		}
-		next := now.Add(rt.checkPulses(links, now))
+		next := now.Add(n.checkPulses(links, now))
 		if fresh && due.Before(next) {
 			continue // the timer is set to that
 		}
@@ -134,8 +134,8 @@ func (rt *Runtime) pulses() {
 }
 
 // stoodStill keeps peers from being blamed for what they may have said while this process did not run: they have as much longer to be heard.
-func (rt *Runtime) stoodStill(d time.Duration) {
-	for _, l := range rt.allLinks() {
+func (n *linkNet) stoodStill(d time.Duration) {
+	for _, l := range n.all() {
 		l.mu.Lock()
 		l.heard = l.heard.Add(d)
 		l.mu.Unlock()
@@ -143,12 +143,12 @@ func (rt *Runtime) stoodStill(d time.Duration) {
 }
 
 // checkPulses looks at links, and returns when to look again.
-func (rt *Runtime) checkPulses(links []*link, now time.Time) time.Duration {
+func (n *linkNet) checkPulses(links []*link, now time.Time) time.Duration {
 	next := maxPulse
 	for _, l := range links {
 		next = min(next, l.checkPulse(now))
 	}
-	return max(next, rt.beat.step())
+	return max(next, n.beat.step())
 }
 
 // step is the least time between two looks at the links.
@@ -158,7 +158,7 @@ func (h *heartbeat) step() time.Duration {
 
 // announcePulse tells the peer how often it will hear from this side, when that has changed.
 func (l *link) announcePulse() {
-	every := l.rt.beat.now()
+	every := l.net.beat.now()
 	l.mu.Lock()
 	due := l.state == linkUp && l.announced != every
 	if due {
@@ -174,7 +174,7 @@ func (l *link) announcePulse() {
 // there at two looks: when this process is busy, its reader comes first.
 func (l *link) checkPulse(now time.Time) time.Duration {
 	l.mu.Lock()
-	up, t, theirs, every := l.state == linkUp, l.t, l.peer.Pulse, l.rt.beat.now()
+	up, t, theirs, every := l.state == linkUp, l.t, l.peer.Pulse, l.net.beat.now()
 	wait := every - now.Sub(l.lastSent)
 	if l.queue.size() > 0 { // what is queued is a sign of life
 		wait = every
@@ -228,6 +228,6 @@ func (l *link) heardPulse(every time.Duration) {
 	l.peer.Pulse = every
 	l.mu.Unlock()
 	if changed {
-		l.rt.beat.lookAt(l)
+		l.net.beat.lookAt(l)
 	}
 }

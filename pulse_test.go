@@ -63,7 +63,7 @@ func TestStandingStill(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	l := a.allLinks()[0]
+	l := a.net.all()[0]
 	// The shell outlives what ends the tests, as a Ctrl-C: nobody else would let the two go on.
 	stop := fmt.Sprintf("trap '' HUP INT QUIT TERM; kill -STOP %[1]d %[2]d; sleep %[3]g; kill -CONT %[2]d; sleep %[4]g; kill -CONT %[1]d",
 		peer.cmd.Process.Pid, os.Getpid(), (2 * missedPulses * pulse).Seconds(), pulse.Seconds())
@@ -89,7 +89,7 @@ func TestSilenceIsSeenInTime(t *testing.T) {
 				links := []*link{upLink(t, a, b), upLink(t, b, a)}
 				for _, rt := range []*Runtime{a, b} {
 					<-time.After(time.Minute)
-					rt.beat.change(0, pulse)
+					rt.net.beat.change(0, pulse)
 				}
 				<-time.After(time.Minute + time.Duration(tenths)*pulse/10)
 				cut := time.Now()
@@ -132,7 +132,7 @@ func TestPulsesOnlyWhereSilent(t *testing.T) {
 	if n := sent() - before; n != 0 {
 		t.Errorf("%d frames on a link that has just been used", n)
 	}
-	l.checkPulse(time.Now().Add(a.beat.now() + time.Second))
+	l.checkPulse(time.Now().Add(a.net.beat.now() + time.Second))
 	if n := sent() - before; n != 1 {
 		t.Errorf("%d frames on a link that is silent, want a pulse", n)
 	}

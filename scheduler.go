@@ -139,7 +139,7 @@ func newSchedLoop(rt *Runtime, cfg *SchedulerConfig) *schedLoop {
 			return &ServerLostError{Server: peerLocation(server), Func: fn, Cause: cause}
 		},
 	})
-	l := &schedLoop{rt: rt, look: newLookout(rt), state: state, links: map[wire.ID]*link{rt.id: rt.self}, over: make(chan struct{})}
+	l := &schedLoop{rt: rt, look: newLookout(rt), state: state, links: map[wire.ID]*link{rt.id: rt.net.self}, over: make(chan struct{})}
 	l.box.Handle = l.step
 	l.timer = time.AfterFunc(time.Hour, func() { l.box.Put(schedEvent{own: schedTick{}}) })
 	l.timer.Stop()
@@ -176,7 +176,7 @@ func (l *schedLoop) keepTime() {
 	}
 	pulse, ping := l.state.Intervals()
 	if pulse != l.pulse {
-		l.rt.beat.change(l.pulse, pulse)
+		l.rt.net.beat.change(l.pulse, pulse)
 		l.pulse = pulse
 	}
 	if ping != l.ping {

@@ -28,7 +28,7 @@ func newLookout(rt *Runtime) *lookout {
 // begin starts the goroutines.
 func (o *lookout) begin(nodes []Location, every time.Duration) {
 	for _, n := range nodes {
-		o.rt.start(func() { o.rt.keepPeer(n, func(links []*link) { o.came(n, links) }) })
+		o.rt.start(func() { o.rt.net.keepPeer(n, func(links []*link) { o.came(n, links) }) })
 	}
 	o.rt.start(func() { o.run(every) })
 }

@@ -77,7 +77,7 @@ func (h *hostile) link(rt *Runtime) *link {
 	h.t.Helper()
 	var l *link
 	eventually(h.t, "the hostile peer has a link", func() bool {
-		l = rt.linkIf(h.id)
+		l = rt.net.linkIf(h.id)
 		return l != nil && l.stateNow() == linkUp
 	})
 	return l
@@ -280,7 +280,7 @@ func callsOfOnePeerAreLimited(t *testing.T) {
 	}
 	eventually(t, "nobody waits any more", func() bool { return watches() == 0 })
 
-	full := rt.newLink(wire.NewID(), Location{}, linkUp)
+	full := rt.net.newLink(wire.NewID(), Location{}, linkUp)
 	for i := range maxServed {
 		if err := full.serve(uint64(i), func() {}); err != nil {
 			t.Fatal(err)
@@ -301,7 +301,7 @@ func peerThatAsksAndDoesNotRead(t *testing.T) {
 	rt := testRuntime(t, Config{MaxMessage: 1 << 20})
 	h := newHostile(t, rt, false)
 	l := h.link(rt)
-	limit := maxQueue + maxAnswers*rt.maxFrame()
+	limit := maxQueue + maxAnswers*rt.net.maxFrame()
 	c := rt.Spawn("large", func(c *Coro) (any, error) {
 		_, err := c.Receive()
 		return strings.Repeat("x", 1<<20-10), err

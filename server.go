@@ -202,7 +202,7 @@ func (l *serverLoop) setUp(from *link, f *wire.Setup) {
 		pulse:     sanePulse(f.Pulse),
 	}
 	l.comp = c
-	l.rt.beat.change(0, c.pulse)
+	l.rt.net.beat.change(0, c.pulse)
 	l.dir.Store(&c.dir)
 	l.rt.resetVars()
 	if err := os.MkdirAll(c.dir, 0o700); err != nil {
@@ -320,7 +320,7 @@ func (l *serverLoop) closedIfIdle() {
 		return
 	}
 	l.comp = nil
-	l.rt.beat.change(c.pulse, 0)
+	l.rt.net.beat.change(c.pulse, 0)
 	l.rt.resetVars()
 	l.rt.start(func() {
 		l.rt.files.AwaitIdle()

@@ -70,7 +70,7 @@ func (l *serverLoop) settle(c *servedComp) {
 		over()
 		return
 	}
-	timer := time.AfterFunc(missedPulses*cmp.Or(c.pulse, l.rt.beat.usual)+settleFor, over)
+	timer := time.AfterFunc(missedPulses*cmp.Or(c.pulse, l.rt.net.beat.usual)+settleFor, over)
 	err := c.client.askLast(call.Func(func(call.Outcome) {
 		timer.Stop()
 		over()

@@ -126,15 +126,15 @@ func peerThatOpensNothing(t *testing.T) {
 	t.Parallel()
 	rt := testRuntime(t, Config{})
 	h := newHostile(t, rt, true)
-	eventually(t, "it is being greeted", func() bool { return rt.linkIf(h.id) != nil })
-	l := rt.linkIf(h.id)
+	eventually(t, "it is being greeted", func() bool { return rt.net.linkIf(h.id) != nil })
+	l := rt.net.linkIf(h.id)
 	watch := stopwatch.Start(t)
 	if err := waitEnded(t, l); !errors.Is(err, ErrDisconnected) {
 		t.Errorf("ended with %v", err)
 	}
 	watch.Within("waiting for it", 10*time.Second)
 	h = newHostile(t, rt, true)
-	eventually(t, "another is being greeted", func() bool { return rt.linkIf(h.id) != nil })
+	eventually(t, "another is being greeted", func() bool { return rt.net.linkIf(h.id) != nil })
 	// The runtime's Close, at the end, does not wait for it.
 	watch = stopwatch.Start(t)
 	if err := rt.Close(); err != nil {

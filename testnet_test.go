@@ -37,7 +37,7 @@ func hostedPair(t *testing.T, n *testnet.Network, cfg Config) (a, b *Runtime, c 
 	cfg.Name, cfg.host, cfg.Peers = "a", n.Host("a"), []string{b.Location().String()}
 	a = testRuntime(t, cfg)
 	t.Cleanup(n.Heal) // before they close
-	eventually(t, "a has dialled", func() bool { l := a.linkIf(b.id); return l != nil && l.stateNow() == linkUp })
+	eventually(t, "a has dialled", func() bool { l := a.net.linkIf(b.id); return l != nil && l.stateNow() == linkUp })
 	return a, b, locate(t, a, b, "got"), got
 }
 
@@ -101,7 +101,7 @@ func TestBreakShowsAtOnce(t *testing.T) {
 				t.Errorf("ended with %v", err)
 			}
 		}
-		eventually(t, "a has dialled anew", func() bool { l := a.linkIf(b.id); return l != nil && l != la && l.stateNow() == linkUp })
+		eventually(t, "a has dialled anew", func() bool { l := a.net.linkIf(b.id); return l != nil && l != la && l.stateNow() == linkUp })
 		if err := c.Send("again"); err != nil {
 			t.Fatal(err)
 		}

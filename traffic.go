@@ -12,9 +12,9 @@ type Traffic struct {
 // Traffic returns what went over the links so far; what goes from the runtime to itself is not counted.
 func (rt *Runtime) Traffic() Traffic {
 	return Traffic{
-		FramesSent: rt.traffic.framesSent.Load(), FramesReceived: rt.traffic.framesReceived.Load(),
-		BytesSent: rt.traffic.bytesSent.Load(), BytesReceived: rt.traffic.bytesReceived.Load(),
-		Writes: rt.traffic.writes.Load(),
+		FramesSent: rt.net.traffic.framesSent.Load(), FramesReceived: rt.net.traffic.framesReceived.Load(),
+		BytesSent: rt.net.traffic.bytesSent.Load(), BytesReceived: rt.net.traffic.bytesReceived.Load(),
+		Writes: rt.net.traffic.writes.Load(),
 	}
 }
 

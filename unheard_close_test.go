@@ -166,14 +166,14 @@ var unheardCloses = map[string]struct {
 	"the node is lost": {
 		do: func(f *frozenRuns) error {
 			for _, rt := range append(f.nodes[0].loop.hosted.all(), f.nodes[0].rt) {
-				rt.sever(errors.New("killed"))
+				rt.net.sever(errors.New("killed"))
 			}
 			return nil
 		},
 		soon: true, lost: true,
 	},
 	"the scheduler closes":  {do: func(f *frozenRuns) error { return f.sched.Close() }, soon: true},
-	"the scheduler is lost": {do: func(f *frozenRuns) error { f.sched.sever(errors.New("killed")); return nil }, soon: true},
+	"the scheduler is lost": {do: func(f *frozenRuns) error { f.sched.net.sever(errors.New("killed")); return nil }, soon: true},
 	"the scheduler closes the computation": {
 		do: func(f *frozenRuns) error {
 			f.sched.loop.closeActive(func() {})
@@ -327,7 +327,7 @@ func TestClientThatNeverAnswers(t *testing.T) {
 	inMemory(t, 1, SchedulerConfig{}, NodeConfig{Servers: 1}, func(c *memCluster) {
 		f := c.freeze(ComputationConfig{})
 		for _, rt := range f.nodes[0].loop.hosted.all() {
-			l := rt.linkIf(f.client.id)
+			l := rt.net.linkIf(f.client.id)
 			l.mu.Lock()
 			l.peer.Pulse = maxPulse // so that its silence is none
 			l.mu.Unlock()

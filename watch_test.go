@@ -160,7 +160,7 @@ func TestWatchIsBounded(t *testing.T) {
 	if !a.watches.add(w) {
 		t.Fatal("no watch")
 	}
-	other := a.deadLink(b.id, b.loc, ErrClosed)
+	other := a.net.deadLink(b.id, b.loc, ErrClosed)
 	for range maxPeerNews {
 		a.watches.tell(other, ErrDisconnected)
 	}
