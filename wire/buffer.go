@@ -5,31 +5,32 @@ import (
 	"sync"
 )
 
-// How much is read from a stream at once.
+// The sizes of buffers for reading from a stream.
 const (
-	readBuffer  = 64 << 10 // while much comes
-	smallBuffer = 512      // else: most links of a large cluster are idle, and a buffer for each is most of what they hold
+	readBuffer  = 64 << 10 // while much arrives
+	smallBuffer = 512      // otherwise: most links of a large cluster are idle, and would hold little but their buffers
 )
 
-// largeBuffers are not in use.
+// largeBuffers holds large buffers that nobody uses.
 var largeBuffers = sync.Pool{New: func() any { b := make([]byte, readBuffer); return &b }}
 
-// inBuffer is what was read from a stream and not used yet. Its buffer is small until a read has filled it, or more is asked
-// for; it is small again when a read has brought little.
+// inBuffer holds bytes that were read from a stream and not used yet. Its buffer is small until a
+// read has filled it, or the caller asks for more than it holds. It is small again after a read
+// that brought little.
 type inBuffer struct {
 	r     io.Reader // immutable
-	b     []byte    // the buffer
-	small []byte    // the small one, while b is large
-	large *[]byte   // b, when it is the large one
-	start int       // what is in b, from here
-	end   int       // to here
-	last  int       // bytes that the last read brought
-	full  bool      // it has filled the buffer
-	err   error     // of the last read
+	b     []byte    // the buffer in use
+	small []byte    // the small buffer, while b is the large one
+	large *[]byte   // b, when it is the large one; nil otherwise
+	start int       // b[start:end] was read and not used yet
+	end   int
+	last  int   // how many bytes the last read brought
+	full  bool  // the last read has filled the buffer
+	err   error // the error of the last read, not returned yet
 }
 
-// peek returns the next n bytes, at most readBuffer, without using them up; they are valid until the next call. Fewer come
-// with an error.
+// peek returns the next n bytes, at most readBuffer, and does not use them up. They are valid until
+// the next call. It returns fewer bytes together with an error.
 func (b *inBuffer) peek(n int) ([]byte, error) {
 	for b.end-b.start < n {
 		if err := b.fill(n); err != nil {
@@ -39,7 +40,7 @@ func (b *inBuffer) peek(n int) ([]byte, error) {
 	return b.b[b.start : b.start+n], nil
 }
 
-// discard uses up bytes that were peeked.
+// discard uses up n bytes that peek has returned.
 func (b *inBuffer) discard(n int) { b.start += n }
 
 // Read implements [io.Reader].
@@ -57,7 +58,8 @@ func (b *inBuffer) Read(p []byte) (int, error) {
 	return n, nil
 }
 
-// fill reads once, into a buffer that has room for n bytes in all. It returns an error when nothing came.
+// fill reads once, into a buffer with room for n bytes in all. It returns an error if no byte
+// arrived.
 func (b *inBuffer) fill(n int) error {
 	if err := b.err; err != nil {
 		b.err = nil
@@ -75,7 +77,7 @@ func (b *inBuffer) fill(n int) error {
 	return err
 }
 
-// makeRoom chooses the buffer, and moves what is in it to its beginning.
+// makeRoom chooses the buffer, and moves the bytes in it to its start.
 func (b *inBuffer) makeRoom(n int) {
 	have := b.b[b.start:b.end]
 	switch {

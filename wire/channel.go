@@ -1,18 +1,19 @@
 package wire
 
-// The kinds of frames about channels. A channel is named by its key in the runtime which owns it.
+// The kinds of frames about channels. A channel is named by its key in the runtime that owns it.
 const (
-	KindSubscribe      Kind = 60 // subscribes a coroutine of the sender's to a channel of the receiver's
-	KindUnsubscribe    Kind = 61 // takes that back
-	KindPublish        Kind = 62 // a message for all the subscribers
-	KindPublishDeliver Kind = 63 // likewise, answered with how many mailboxes it is in
-	KindCloseChannel   Kind = 64 // closes a channel of the receiver's
-	KindEnroll         Kind = 65 // asks for the receiver's coroutine to be subscribed to a channel anywhere
-	KindDropped        Kind = 66 // a subscription of the receiver's coroutine is over
-	KindLocateChannel  Kind = 67 // asks for a channel by its registered name
+	KindSubscribe      Kind = 60 // subscribe a coroutine of the sender's runtime to a channel of the receiver's
+	KindUnsubscribe    Kind = 61 // end that subscription
+	KindPublish        Kind = 62 // a message for all subscribers
+	KindPublishDeliver Kind = 63 // the same, answered with the number of mailboxes that it has reached
+	KindCloseChannel   Kind = 64 // close a channel of the receiver's runtime
+	KindEnroll         Kind = 65 // subscribe a coroutine of the receiver's runtime to a channel anywhere
+	KindDropped        Kind = 66 // a subscription of a coroutine of the receiver's runtime has ended
+	KindLocateChannel  Kind = 67 // find a channel by its registered name
 )
 
-// Subscribe subscribes coroutine Coro of the sender's runtime.
+// Subscribe subscribes coroutine Coro of the sender's runtime to a channel. It is answered when the
+// coroutine is subscribed.
 type Subscribe struct {
 	_       struct{} `cbor:",toarray"`
 	Call    uint64
@@ -20,7 +21,7 @@ type Subscribe struct {
 	Coro    uint64
 }
 
-// Unsubscribe takes Subscribe back. Call is 0 where no answer is wanted.
+// Unsubscribe ends a subscription. Call is 0 if no answer is wanted.
 type Unsubscribe struct {
 	_       struct{} `cbor:",toarray"`
 	Call    uint64
@@ -28,8 +29,8 @@ type Unsubscribe struct {
 	Coro    uint64
 }
 
-// Publish is a message for all the subscribers. Where Call is not 0 it is answered when the message, and so all before
-// it, wait for nothing at the owner any more.
+// Publish is a message for all subscribers. If Call is not 0, it is answered when neither this
+// message nor one before it waits at the owner of the channel any more.
 type Publish struct {
 	_       struct{} `cbor:",toarray"`
 	Call    uint64
@@ -37,8 +38,8 @@ type Publish struct {
 	Body    []byte `cbor:"-"` // behind the array
 }
 
-// PublishDeliver is a message for all the subscribers, once there are N. It is answered with the number of mailboxes that it is
-// in.
+// PublishDeliver is a message for all subscribers. The owner of the channel waits until there are N
+// of them. It is answered with the number of mailboxes that the message is in.
 type PublishDeliver struct {
 	_       struct{} `cbor:",toarray"`
 	Call    uint64
@@ -47,15 +48,15 @@ type PublishDeliver struct {
 	Body    []byte `cbor:"-"` // behind the array
 }
 
-// CloseChannel closes a channel.
+// CloseChannel closes a channel. It is answered when the channel is closed.
 type CloseChannel struct {
 	_       struct{} `cbor:",toarray"`
 	Call    uint64
 	Channel uint64
 }
 
-// Enroll asks the receiver to subscribe its coroutine Coro to Channel, or with Off to unsubscribe it. Channel may be one of any
-// runtime.
+// Enroll asks the receiver to subscribe its coroutine Coro to Channel, which may be a channel of
+// any runtime; with Off, to unsubscribe it.
 type Enroll struct {
 	_       struct{} `cbor:",toarray"`
 	Call    uint64
@@ -64,8 +65,8 @@ type Enroll struct {
 	Channel HandleValue
 }
 
-// Dropped says that coroutine Coro is not subscribed any more to a channel of the sender's, and why. With Coro 0 the
-// receiver has published to a channel that is closed, or never was.
+// Dropped reports that coroutine Coro is no longer subscribed to a channel of the sender's runtime,
+// and why. With Coro 0 the receiver has published to a channel that has closed or never existed.
 type Dropped struct {
 	_       struct{} `cbor:",toarray"`
 	Channel uint64
@@ -73,40 +74,41 @@ type Dropped struct {
 	Err     *Failure
 }
 
-// LocateChannel asks for the channel registered under Name; the answer holds a HandleValue.
+// LocateChannel asks for the channel registered under Name. The answer holds a [HandleValue].
 type LocateChannel struct {
 	_    struct{} `cbor:",toarray"`
 	Call uint64
 	Name string
 }
 
-// Kind of a Subscribe.
+// Kind implements [Frame].
 func (*Subscribe) Kind() Kind { return KindSubscribe }
 
-// Kind of an Unsubscribe.
+// Kind implements [Frame].
 func (*Unsubscribe) Kind() Kind { return KindUnsubscribe }
 
-// Kind of a Publish.
+// Kind implements [Frame].
 func (*Publish) Kind() Kind { return KindPublish }
 
-// Kind of a PublishDeliver.
+// Kind implements [Frame].
 func (*PublishDeliver) Kind() Kind { return KindPublishDeliver }
 
-// Kind of a CloseChannel.
+// Kind implements [Frame].
 func (*CloseChannel) Kind() Kind { return KindCloseChannel }
 
-// Kind of an Enroll.
+// Kind implements [Frame].
 func (*Enroll) Kind() Kind { return KindEnroll }
 
-// Kind of a Dropped.
+// Kind implements [Frame].
 func (*Dropped) Kind() Kind { return KindDropped }
 
-// Kind of a LocateChannel.
+// Kind implements [Frame].
 func (*LocateChannel) Kind() Kind { return KindLocateChannel }
 
-// newChannelFrame returns an empty frame of kind k, nil when it is none about channels.
+// newChannelFrame returns an empty frame of kind k; nil if k is not a kind of frames about
+// channels.
 func newChannelFrame(k Kind) Frame {
-	switch k { //nolint:exhaustive // the others are elsewhere
+	switch k { //nolint:exhaustive // newFrame has the others
 	case KindSubscribe:
 		return &Subscribe{}
 	case KindUnsubscribe:

@@ -8,19 +8,24 @@ import (
 	"unicode/utf8"
 )
 
-// What is wrong with a value, for errors.Is. The errors themselves are a [CheckError] or a [ValueError].
+// What can be wrong with a value, for errors.Is. The errors themselves are a [CheckError] or a
+// [ValueError].
 var (
-	// ErrValueMalformed comes back for bytes that are not one well-formed data item of definite length.
+	// ErrValueMalformed is returned for bytes that are not one well-formed data item of definite
+	// length.
 	ErrValueMalformed = errors.New("malformed value")
-	// ErrValueText comes back for a string that is not valid UTF-8; such bytes travel as []byte.
+	// ErrValueText is returned for a string that is not valid UTF-8. Such bytes can travel as
+	// []byte.
 	ErrValueText = errors.New("string is not valid UTF-8")
-	// ErrValueDepth comes back for a value that is nested too deeply, as one that contains itself is.
+	// ErrValueDepth is returned for a value that is nested too deeply, such as one that contains
+	// itself.
 	ErrValueDepth = errors.New("nested too deeply, or a cycle")
-	// ErrValueSize comes back for a value with too many items, or of more bytes or memory than allowed.
+	// ErrValueSize is returned for a value with too many items, or of more bytes or memory than
+	// allowed.
 	ErrValueSize = errors.New("too large a value")
 )
 
-// The bounds that a zero field of [Limits] stands for.
+// The bounds for which a zero field of [Limits] stands.
 const (
 	DefaultMaxDepth  = 32
 	DefaultMaxItems  = 1 << 24
@@ -28,14 +33,14 @@ const (
 	DefaultMaxBytes  = 1 << 30
 )
 
-// maxCheckDepth is the most that Limits.MaxDepth can be: the scan's stack has a fixed size.
+// maxCheckDepth is the largest possible Limits.MaxDepth: the scan's stack has a fixed size.
 const maxCheckDepth = 64
 
-// Limits bounds what one encoded value may be. A zero field stands for its default.
+// Limits bounds an encoded value. A zero field stands for its default.
 type Limits struct {
-	MaxDepth  int  // arrays and maps inside one another; at most 64
-	MaxItems  int  // data items: every number, string, array, map, key and tag is one
-	MaxMemory int  // bytes that decoding may take, counted as memoryBudget tells
+	MaxDepth  int  // of arrays and maps inside one another; at most 64
+	MaxItems  int  // data items: each number, string, array, map, key and tag is one
+	MaxMemory int  // bytes of memory that the decoded value may take
 	MaxBytes  int  // encoded bytes
 	NoTags    bool // a tag is an error
 }
@@ -56,22 +61,23 @@ func limitOr(limit, otherwise int) int {
 	return otherwise
 }
 
-// memoryBudget is how much memory a value of n encoded bytes may take where it is decoded: 64 bytes a byte and a
-// megabyte, and never more than MaxMemory. Counted are the elements of slices, the entries of maps and what pointers
-// and interfaces lead to, by the size of their types; strings are not, each is as long as its encoding.
-// Both sides count alike, so that a value that cannot be decoded within its budget fails where it is encoded.
+// memoryBudget returns how much memory the decoded value of n encoded bytes may take: 64 bytes for
+// each byte and a megabyte, but never more than MaxMemory. The elements of slices, the entries of
+// maps and what pointers and interfaces lead to count by the sizes of their types. Strings do not
+// count: each is as long as its encoding. Both sides count in the same way, so that a value which
+// cannot be decoded within its budget fails where it is encoded.
 func (l *Limits) memoryBudget(n int) int64 {
 	return min(int64(l.MaxMemory), 1<<20+64*int64(n))
 }
 
-// CheckError says what is wrong with encoded data, and where.
+// CheckError is what is wrong with encoded data, and where.
 type CheckError struct {
-	Offset int    // bytes from the start to where it showed
+	Offset int    // bytes from the start to where the error was found
 	What   string // in words
 	Err    error  // one of the ErrValue sentinels
 }
 
-// Error tells what is wrong, and at which byte.
+// Error returns what is wrong, and at which byte.
 func (e *CheckError) Error() string {
 	if e.What == "" {
 		return fmt.Sprintf("%v at byte %d", e.Err, e.Offset)
@@ -79,10 +85,10 @@ func (e *CheckError) Error() string {
 	return fmt.Sprintf("%v at byte %d: %s", e.Err, e.Offset, e.What)
 }
 
-// Unwrap gives the sentinel.
+// Unwrap returns the sentinel.
 func (e *CheckError) Unwrap() error { return e.Err }
 
-// The major types of CBOR, as they stand in the top three bits of an item's first byte.
+// The major types of CBOR: the top three bits of the first byte of an item.
 const (
 	majorUint   = 0
 	majorNegInt = 1
@@ -94,8 +100,8 @@ const (
 	majorSimple = 7
 )
 
-// The low five bits of an item's first byte: up to infoDirect they are the argument itself, above it they tell how
-// many bytes of argument follow.
+// The low five bits of an item's first byte. Up to infoDirect they are the argument itself. Above
+// it they say how many bytes of argument follow.
 const (
 	infoDirect = 23
 	info8      = 24
@@ -109,28 +115,29 @@ const (
 	simpleByte = majorSimple<<5 | info8 // a simple value whose number follows
 )
 
-// Check reports whether data is exactly one CBOR data item that a decoder can be let loose on: well-formed, of
-// definite lengths only, no length beyond the data, texts of valid UTF-8, within the limits. It is one pass without
-// allocation or recursion, and takes any input.
+// Check returns nil if data is exactly one CBOR data item that a decoder can safely read: it is
+// well-formed and of definite lengths only, no length exceeds the data, texts are valid UTF-8, and
+// the limits hold. It takes any input, and is one pass without allocation or recursion.
 func Check(data []byte, limits Limits) error {
 	limits = limits.withDefaults()
 	_, err := scanValue(data, &limits)
 	return err
 }
 
-// scanValue checks data and counts its items. The limits are filled in.
+// scanValue checks data and counts its items. The limits have no zero fields.
 //
-// All state is in local variables, which is what makes it fast; what went wrong is worked out by the functions below.
-// Every item takes a byte at least, so that the items announced so far can never be more than the bytes there are: this
-// bounds what lengths can claim, also those of containers inside one another.
+// All state is in local variables: that makes it fast. The functions below find out what went
+// wrong. Every item takes at least one byte, so the items announced so far can never be more than
+// the bytes of data. This bounds what lengths can claim, also those of containers inside one
+// another.
 func scanValue(data []byte, limits *Limits) (items int, err error) {
 	if len(data) > limits.MaxBytes {
 		return 0, &CheckError{Err: ErrValueSize, What: fmt.Sprintf("%d bytes, more than %d", len(data), limits.MaxBytes)}
 	}
 	var (
-		stack  [maxCheckDepth]int32 // items still to come in the containers around the innermost
-		depth  int                  // containers open
-		left   = 1                  // items still to come in the innermost
+		stack  [maxCheckDepth]int32 // items still to come in the containers around the innermost one
+		depth  int                  // open containers
+		left   = 1                  // items still to come in the innermost one
 		off    int                  // of the next byte
 		tagged bool                 // the next item is the content of a tag
 	)
@@ -192,7 +199,8 @@ func scanValue(data []byte, limits *Limits) (items int, err error) {
 		case majorMap:
 			arg = min(arg, uint64(len(data))) * 2
 		}
-		if arg > uint64(len(data)) || int(arg) > len(data)-items || items+int(arg) > limits.MaxItems || depth >= limits.MaxDepth {
+		if arg > uint64(len(data)) || int(arg) > len(data)-items ||
+			items+int(arg) > limits.MaxItems || depth >= limits.MaxDepth {
 			return items, badContainer(off, arg, depth, len(data)-items, limits)
 		}
 		items += int(arg)
@@ -202,7 +210,7 @@ func scanValue(data []byte, limits *Limits) (items int, err error) {
 	}
 }
 
-// validText is utf8.Valid, quicker for the short words that keys and names are.
+// validText is utf8.Valid, but faster for short words, such as keys and names.
 func validText(b []byte) bool {
 	if len(b) > 16 {
 		return utf8.Valid(b)
@@ -228,7 +236,7 @@ func headArgument(b []byte, size int) uint64 {
 	return binary.BigEndian.Uint64(b)
 }
 
-// scanEnd is what comes out of a scan that found a whole value, which ends at off.
+// scanEnd returns the result of a scan that found a whole value, which ends at off.
 func scanEnd(data []byte, off, items int, limits *Limits) error {
 	if off != len(data) {
 		return malformedAt(off, "more data after the value")
@@ -239,7 +247,8 @@ func scanEnd(data []byte, off, items int, limits *Limits) error {
 	return nil
 }
 
-// badHead tells what is wrong with an item whose first byte announces an argument that is not there.
+// badHead returns what is wrong with an item whose first byte announces an argument that is not
+// there.
 func badHead(off int, first byte) error {
 	switch {
 	case first&31 <= info64:
@@ -250,7 +259,8 @@ func badHead(off int, first byte) error {
 	return malformedAt(off, fmt.Sprintf("reserved first byte %#02x", first))
 }
 
-// badContainer tells what is wrong with an array, map or tag of n items, where at most room could follow.
+// badContainer returns what is wrong with an array, map or tag of n items, when at most room items
+// can follow.
 func badContainer(off int, n uint64, depth, room int, limits *Limits) error {
 	switch {
 	case n > math.MaxInt32 || int(n) > room:

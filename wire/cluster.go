@@ -1,8 +1,8 @@
 package wire
 
-// The frames that nodes, servers, schedulers and clients exchange.
+// The frames between nodes, servers, schedulers and clients.
 
-// Peer says where a runtime is: its identity and its location.
+// Peer is the identity and the location of a runtime.
 type Peer struct {
 	_    struct{} `cbor:",toarray"`
 	ID   ID
@@ -18,23 +18,24 @@ type ServerInfo struct {
 	PID  int
 }
 
-// Offer is what a node tells each scheduler that it meets, and again when it changes.
+// Offer is what a node says about itself to each scheduler that it meets, and again when something
+// of it changes.
 type Offer struct {
 	_         struct{} `cbor:",toarray"`
 	Node      Peer
 	Name      string
 	Platform  string
-	CPUs      int // servers it has, or will have when they are up
-	Memory    uint64
-	Disk      uint64
-	Free      bool     // it serves nobody
-	Reason    string   // why it is not free, or is leaving
-	Functions []string // registered there
+	CPUs      int      // how many servers it has, or will have when all have started
+	Memory    uint64   // bytes available
+	Disk      uint64   // bytes free
+	Free      bool     // it serves no computation
+	Reason    string   // why it is not free, or why it is leaving
+	Functions []string // the names of its registered functions, sorted
 	Build     string
-	Leaving   bool  // it takes no new jobs either: it is to be released when it runs none
-	MinPulse  int64 // between signs of life, in nanoseconds: the least and the most that it takes
-	MaxPulse  int64
-	Zombie    int64 // after that long without a job it is to be released, in nanoseconds; 0: never
+	Leaving   bool  // it takes no new jobs, and is to be released when it runs none
+	MinPulse  int64 // the least time between signs of life that it accepts, in nanoseconds
+	MaxPulse  int64 // the most
+	Zombie    int64 // it is to be released after that long without a job, in nanoseconds; 0: never
 }
 
 // Reserve asks a node to serve a computation. The node answers with [Servers] as they come up, or
@@ -47,7 +48,8 @@ type Reserve struct {
 	Pulse     int64
 }
 
-// Servers tells the scheduler that a server of the node came or went.
+// Servers reports to the scheduler that servers of the node came or went, or with neither why no
+// server comes.
 type Servers struct {
 	_      struct{} `cbor:",toarray"`
 	Token  Token
@@ -56,31 +58,33 @@ type Servers struct {
 	Reason string
 }
 
-// Release ends a node's service to a computation. Over: the computation is closing; else it goes on without the node, whose servers
-// have its client hear all they have to say first.
+// Release asks a node to end its service to a computation. With Over the computation is closing.
+// Otherwise it goes on without the node, whose servers wait until the client has received
+// everything that they sent.
 type Release struct {
 	_     struct{} `cbor:",toarray"`
 	Token Token
 	Over  bool
 }
 
-// Released says that every server of the node has closed.
+// Released reports that all servers of the node have closed. Without a Release before it, the node
+// has refused to serve, or has ended its service by itself.
 type Released struct {
 	_      struct{} `cbor:",toarray"`
 	Token  Token
 	Reason string
 }
 
-// ServerUp is how a server introduces itself to its node.
+// ServerUp introduces a server to its node.
 type ServerUp struct {
 	_         struct{} `cbor:",toarray"`
-	Index     int
-	Nonce     Token
+	Index     int      // that the node gave it; -1: nobody started it
+	Nonce     Token    // that the node gave it
 	Info      ServerInfo
 	Functions []string
 }
 
-// Setup prepares a server for a computation.
+// Setup asks a server to serve a computation.
 type Setup struct {
 	_         struct{} `cbor:",toarray"`
 	Token     Token
@@ -90,7 +94,8 @@ type Setup struct {
 	Pulse     int64
 }
 
-// Ready tells the scheduler that a server is set up.
+// Ready reports to the scheduler that a server is set up; with Err, that it cannot be, or can no
+// longer be used.
 type Ready struct {
 	_     struct{} `cbor:",toarray"`
 	Token Token
@@ -99,14 +104,16 @@ type Ready struct {
 	Err   *Failure
 }
 
-// CloseServer ends a computation at a server; with Over, as in [Release], it does not wait for the client.
+// CloseServer ends a computation at a server. Over is that of [Release]: the server does not wait
+// for the client.
 type CloseServer struct {
 	_     struct{} `cbor:",toarray"`
 	Token Token
 	Over  bool
 }
 
-// ServerDone says that a computation has ended at a server; Stuck names functions that would not end.
+// ServerDone reports that a computation has ended at a server. Stuck names functions that do not
+// end.
 type ServerDone struct {
 	_     struct{} `cbor:",toarray"`
 	Token Token
@@ -121,38 +128,39 @@ type Submit struct {
 	Client    Peer
 	Name      string
 	Functions []string
-	Pulse     int64
-	Ping      int64
-	Zombie    int64
+	Pulse     int64 // the time between signs of life, in nanoseconds; 0: as usual
+	Ping      int64 // how often the scheduler looks for nodes, in nanoseconds; 0: as usual
+	Zombie    int64 // it closes after that long without a run, in nanoseconds; 0: as usual
 	Filters   []NodeFilter
 }
 
-// NodeFilter says which nodes are used.
+// NodeFilter says which nodes a computation uses.
 type NodeFilter struct {
 	_        struct{} `cbor:",toarray"`
-	Addr     string
-	Platform string
-	CPUs     int
-	Memory   uint64
-	Disk     uint64
+	Addr     string   // a pattern for the address
+	Platform string   // a pattern for the platform
+	CPUs     int      // the least number of servers
+	Memory   uint64   // the least bytes available
+	Disk     uint64   // the least bytes free
 }
 
-// CloseComputation closes a computation. It is answered when all its servers have closed.
+// CloseComputation closes a computation. If Call is not 0, it is answered when all its servers have
+// closed.
 type CloseComputation struct {
 	_     struct{} `cbor:",toarray"`
 	Call  uint64
 	Token Token
 }
 
-// Where says which servers may run a job.
+// Where says which servers may run a job. The zero Where means any server.
 type Where struct {
 	_    struct{} `cbor:",toarray"`
-	Node string   // a node's location, or a host: the least loaded server there
-	Host string   // with Port: that server
+	Node string   // the location of a node, or a host: the least loaded server there
+	Host string   // with Port: the server at that location
 	Port int
 }
 
-// Run asks for a function to be run.
+// Run asks the scheduler to run a function at a server.
 type Run struct {
 	_     struct{} `cbor:",toarray"`
 	Token Token
@@ -166,32 +174,34 @@ type Run struct {
 type FuncCall struct {
 	_      struct{} `cbor:",toarray"`
 	Func   string
-	Type   string // by which the argument's type is known in any; set for calls by name
-	Strict bool   // the argument was made without knowing the function's type
+	Type   string // the name of the argument's type; set for calls by name
+	Strict bool   // the client did not know the argument's type: decode it strictly
 	Arg    []byte `cbor:"-"` // behind the array
 }
 
-// Unrun says that the caller does not want Job to be started any more.
+// Unrun asks the scheduler not to start Job any more.
 type Unrun struct {
 	_     struct{} `cbor:",toarray"`
 	Token Token
 	Job   JobID
 }
 
-// Unstart takes back a job that waits at a server for its turn; Done follows. It means nothing for one that has started.
+// Unstart asks a server not to start Job any more, which waits there in its lane. A Done follows.
+// It has no effect on a job that has started.
 type Unstart struct {
 	_     struct{} `cbor:",toarray"`
 	Token Token
 	Job   JobID
 }
 
-// Tally asks a server how many coroutines it has; answered with an int.
+// Tally asks a server how many coroutines it has. It is answered with an int.
 type Tally struct {
 	_    struct{} `cbor:",toarray"`
 	Call uint64
 }
 
-// Report asks what a computation waits for, or one of its runs; answered in words.
+// Report asks the scheduler what a computation, or one of its runs, waits for. It is answered in
+// words.
 type Report struct {
 	_     struct{} `cbor:",toarray"`
 	Call  uint64
@@ -208,7 +218,7 @@ type Start struct {
 	Call  FuncCall
 }
 
-// Started tells the client which coroutine runs its job.
+// Started notifies the client that its job has started, and which coroutine runs it.
 type Started struct {
 	_      struct{} `cbor:",toarray"`
 	Token  Token
@@ -218,7 +228,7 @@ type Started struct {
 	At     int64 // Unix time in nanoseconds
 }
 
-// Done tells the client how its job ended.
+// Done notifies the client how its job has ended.
 type Done struct {
 	_       struct{} `cbor:",toarray"`
 	Token   Token
@@ -226,23 +236,25 @@ type Done struct {
 	Outcome Outcome
 }
 
-// Freed tells the scheduler that a job ended.
+// Freed reports to the scheduler that a job has ended.
 type Freed struct {
 	_     struct{} `cbor:",toarray"`
 	Token Token
 	Job   JobID
 }
 
-// Heard tells the scheduler of how many more of the jobs that have ended, in the order in which it was told of them, the client knows
-// that they had begun. Of none of them: files come to the server, which is not idle.
+// Heard reports to the scheduler how many more of the jobs that have ended, in the order of their
+// Freed frames, the client knows. With 0 jobs it reports that files arrive at the server: it is not
+// idle.
 type Heard struct {
 	_     struct{} `cbor:",toarray"`
 	Token Token
 	Jobs  uint64
 }
 
-// Unheard tells the client of a job that has ended at a server that is lost or has closed: if it has not heard that the job began,
-// it will not hear of its end either.
+// Unheard notifies the client of a job that has ended at a server which has gone since. If the
+// client has not received the Started of the job, it will not receive its Done either, and the job
+// has failed.
 type Unheard struct {
 	_     struct{} `cbor:",toarray"`
 	Token Token
@@ -250,41 +262,43 @@ type Unheard struct {
 	Err   *Failure
 }
 
-// Status tells the client that something of its computation changed state.
+// Status notifies the client that a node, a server or its computation has changed state.
 type Status struct {
 	_      struct{} `cbor:",toarray"`
 	Token  Token
-	What   uint8 // the StatusKind
+	What   uint8 // one of the Status constants
 	Node   string
 	Server Peer
 	Reason string
 }
 
-// Avail tells what a node has to spare; the scheduler fills in which node, and passes it on.
+// Avail is what a node has to spare. The scheduler fills in Node and passes it on to the client.
 type Avail struct {
 	_      struct{} `cbor:",toarray"`
 	Token  Token
 	Node   string
 	CPU    float64 // percent idle
-	Memory uint64
-	Disk   uint64
+	Memory uint64  // bytes available
+	Disk   uint64  // bytes free
 	Swap   float64 // percent free
 }
 
-// Queued tells the client that its computation waits at a scheduler: the first of the queue is number 1.
+// Queued notifies the client of the position of its computation in the queue. The first is number
+// 1.
 type Queued struct {
 	_        struct{} `cbor:",toarray"`
 	Token    Token
 	Position int
 }
 
-// Near asks a node for the nodes of its local network; answered by a list of locations, as texts.
+// Near asks a node for the nodes of its local network. It is answered with a list of their
+// locations, as texts.
 type Near struct {
 	_    struct{} `cbor:",toarray"`
 	Call uint64
 }
 
-// newClusterFrame returns an empty frame of kind k, nil when there is no such kind.
+// newClusterFrame returns an empty frame of kind k; nil if k is not one of clusterFrames.
 func newClusterFrame(k Kind) Frame {
 	if fresh, ok := clusterFrames[k]; ok {
 		return fresh()
@@ -322,83 +336,83 @@ var clusterFrames = map[Kind]func() Frame{
 	KindNear:             func() Frame { return &Near{} },
 }
 
-// Kind of an Offer.
+// Kind implements [Frame].
 func (*Offer) Kind() Kind { return KindOffer }
 
-// Kind of a Reserve.
+// Kind implements [Frame].
 func (*Reserve) Kind() Kind { return KindReserve }
 
-// Kind of a Servers.
+// Kind implements [Frame].
 func (*Servers) Kind() Kind { return KindServers }
 
-// Kind of a Release.
+// Kind implements [Frame].
 func (*Release) Kind() Kind { return KindRelease }
 
-// Kind of a Released.
+// Kind implements [Frame].
 func (*Released) Kind() Kind { return KindReleased }
 
-// Kind of a ServerUp.
+// Kind implements [Frame].
 func (*ServerUp) Kind() Kind { return KindServerUp }
 
-// Kind of a Setup.
+// Kind implements [Frame].
 func (*Setup) Kind() Kind { return KindSetup }
 
-// Kind of a Ready.
+// Kind implements [Frame].
 func (*Ready) Kind() Kind { return KindReady }
 
-// Kind of a CloseServer.
+// Kind implements [Frame].
 func (*CloseServer) Kind() Kind { return KindCloseServer }
 
-// Kind of a ServerDone.
+// Kind implements [Frame].
 func (*ServerDone) Kind() Kind { return KindServerDone }
 
-// Kind of a Submit.
+// Kind implements [Frame].
 func (*Submit) Kind() Kind { return KindSubmit }
 
-// Kind of a CloseComputation.
+// Kind implements [Frame].
 func (*CloseComputation) Kind() Kind { return KindCloseComputation }
 
-// Kind of a Run.
+// Kind implements [Frame].
 func (*Run) Kind() Kind { return KindRun }
 
-// Kind of an Unrun.
+// Kind implements [Frame].
 func (*Unrun) Kind() Kind { return KindUnrun }
 
-// Kind of a Tally.
+// Kind implements [Frame].
 func (*Tally) Kind() Kind { return KindTally }
 
-// Kind of a Report.
+// Kind implements [Frame].
 func (*Report) Kind() Kind { return KindReport }
 
-// Kind of a Start.
+// Kind implements [Frame].
 func (*Start) Kind() Kind { return KindStart }
 
-// Kind of a Started.
+// Kind implements [Frame].
 func (*Started) Kind() Kind { return KindStarted }
 
-// Kind of a Done.
+// Kind implements [Frame].
 func (*Done) Kind() Kind { return KindDone }
 
-// Kind of an Unstart.
+// Kind implements [Frame].
 func (*Unstart) Kind() Kind { return KindUnstart }
 
-// Kind of a Freed.
+// Kind implements [Frame].
 func (*Freed) Kind() Kind { return KindFreed }
 
-// Kind of a Heard.
+// Kind implements [Frame].
 func (*Heard) Kind() Kind { return KindHeard }
 
-// Kind of an Unheard.
+// Kind implements [Frame].
 func (*Unheard) Kind() Kind { return KindUnheard }
 
-// Kind of a Status.
+// Kind implements [Frame].
 func (*Status) Kind() Kind { return KindStatus }
 
-// Kind of an Avail.
+// Kind implements [Frame].
 func (*Avail) Kind() Kind { return KindAvail }
 
-// Kind of a Queued.
+// Kind implements [Frame].
 func (*Queued) Kind() Kind { return KindQueued }
 
-// Kind of a Near.
+// Kind implements [Frame].
 func (*Near) Kind() Kind { return KindNear }

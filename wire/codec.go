@@ -9,82 +9,90 @@ import (
 	"sync/atomic"
 )
 
-// Codec turns user values (arguments, results, messages) into bytes and back. There is one a process; it is safe for
-// concurrent use. What it writes is plain CBOR (RFC 8949) of definite lengths.
+// Codec turns user values (arguments, results, messages) into bytes and back. A process needs only
+// one; it is safe for concurrent use. The bytes are plain CBOR (RFC 8949) of definite lengths.
 //
-// Each Go type is compiled once into a [valuePlan] that encodes and decodes it; plans never change, so registering a
-// type later costs nothing where no interface is involved. Hooks are called without locks held.
+// Each Go type is compiled once into a [valuePlan] that encodes and decodes it. Plans never change,
+// so registering a type later costs nothing where no interface is involved. Hooks are called
+// without locks held.
 //
 // # What travels
 //
-//   - Truth values, numbers but complex ones, strings of valid UTF-8, []byte, [time.Time] (instant and offset),
-//     [big.Int], and slices, arrays, maps, structs and pointers of what travels. Nil slices, maps and pointers stay nil,
-//     empty ones empty. A pointer to something nil arrives as nil, and what several pointers share arrives several times.
-//   - Structs travel by field names, like in encoding/json: with tags named cbor, or else json, with omitempty, omitzero
-//     and keyasint, and without unexported fields. A struct with a field _ tagged toarray is an array of its fields.
-//   - Types with MarshalCBOR and UnmarshalCBOR, or MarshalBinary and UnmarshalBinary, marshal themselves; structs without
-//     exported fields also by MarshalText and UnmarshalText. A method that a struct has only because it embeds something
-//     is left alone, as it would lose the other fields.
-//   - Handles, as live handles, and values in a place of type error, as errors.
-//   - What is in any, or another interface, arrives as the very type that was sent: nil, truth values, numbers, strings,
-//     [time.Time], [time.Duration], struct{}, registered types, pointers to these, handles, and slices and maps of all of
-//     those, in any and error as well. In any, an error whose type is not registered travels as an error.
+//   - Booleans, numbers except complex ones, strings of valid UTF-8, []byte, [time.Time] (instant and
+//     offset), [big.Int], and slices, arrays, maps, structs and pointers of what travels. Nil slices,
+//     maps and pointers stay nil, empty ones stay empty. A pointer to something nil arrives as nil, and
+//     a value that several pointers share arrives several times.
+//   - Structs travel by field names, as in encoding/json: with tags named cbor, or else json, with
+//     omitempty, omitzero and keyasint, and without unexported fields. A struct with a field _ tagged
+//     toarray is an array of its fields.
+//   - Types with MarshalCBOR and UnmarshalCBOR, or MarshalBinary and UnmarshalBinary, marshal
+//     themselves; structs without exported fields also do so with MarshalText and UnmarshalText. A
+//     method that a struct has only because it embeds another type is not used: it would lose the other
+//     fields.
+//   - Handles travel as live handles, and values in a place of type error as errors.
+//   - A value in any, or in another interface, arrives as a value of the same type: nil, booleans,
+//     numbers, strings, [time.Time], [time.Duration], struct{}, registered types, pointers to these,
+//     handles, and slices and maps of all of those, of any and of error. In any, an error whose type is
+//     not registered travels as an error.
 //
-// A value may be nested 32 levels deep, counting arrays, maps and structs, and two for what is in an interface by its
-// type's name; one that contains itself is an error.
+// A value may be nested 32 levels deep. Arrays, maps and structs count one level, a value in an
+// interface that travels with the name of its type counts two. A value that contains itself is an
+// error.
 type Codec struct {
 	hooks     Hooks                    // immutable
-	limits    Limits                   // immutable; filled in
-	handles   map[reflect.Type]*handle // immutable; by pointer type
-	errorPlan *valuePlan               // immutable; of ErrorValue
+	limits    Limits                   // immutable; without zero fields
+	handles   map[reflect.Type]*handle // immutable; key: the pointer type
+	errorPlan *valuePlan               // immutable; for ErrorValue
 
-	plans    atomic.Pointer[planTable] // of all types met; a table is immutable, changes replace it
-	types    atomic.Pointer[typeTable] // the types that travel in any; likewise
+	plans    atomic.Pointer[planTable] // of all types met so far; a change replaces the table
+	types    atomic.Pointer[typeTable] // the types that travel in any; a change replaces the table
 	encoders sync.Pool                 // of *valueEncoder
 	decoders sync.Pool                 // of *valueDecoder
 
 	mu sync.Mutex // guards replacing plans and types; leaf
 }
 
-// Hooks is what the codec must know of the runtime it works for. All fields are optional.
+// Hooks are what a codec needs to know of the runtime that it works for. All fields are optional.
 type Hooks struct {
 	// Handles are the pointer types that travel as live handles. Their order is part of the protocol. At most 8.
 	Handles []HandleType
-	// EncodeError gives what travels of an error, which is never nil.
+	// EncodeError returns what travels of an error, which is never nil.
 	EncodeError func(err error) ErrorValue
-	// DecodeError gives the error that arrives.
+	// DecodeError returns the error that arrives.
 	DecodeError func(v ErrorValue) error
-	// Limits bound every value; both sides of a link need the same.
+	// Limits bound every value. Both sides of a link need the same.
 	Limits Limits
 }
 
-// HandleType is a pointer type whose values travel by name: what arrives is the receiver's own pointer for it.
-// Both functions get the ctx that was given to the method of [Codec] that is at work.
+// HandleType is a pointer type whose values travel by name: the receiver gets its own pointer for
+// that name. Both functions are called with the ctx that was given to the method of [Codec].
 type HandleType struct {
 	Type reflect.Type // such as *Coro
-	// Encode gives what travels of v, a value of Type that is not nil.
+	// Encode returns what travels of v, a value of Type that is not nil.
 	Encode func(v, ctx any) (HandleValue, error)
-	// Decode gives the value of Type that hv names; the same each time, for == to hold.
+	// Decode returns the value of Type that hv names. It returns the same value each time, so that
+	// == holds.
 	Decode func(hv HandleValue, ctx any) (any, error)
 }
 
-// HandleValue is what travels of a handle: which runtime it lives in, where that is, and which one it is there.
+// HandleValue is what travels of a handle to a coroutine or a channel: which runtime it lives in,
+// where that runtime is, and which coroutine or channel of that runtime it is.
 type HandleValue struct {
 	_    struct{} `cbor:",toarray"`
 	ID   ID       // of the runtime
 	Host string
 	Port int
-	Key  uint64 // within the runtime: random, at most 63 bits, not 0; who has it can reach what the handle is of
-	Seq  uint64 // likewise, for people: counted from 1
+	Key  uint64 // in that runtime: random, at most 63 bits, not 0; whoever knows it can use the coroutine or channel
+	Seq  uint64 // in that runtime, for people: counted from 1
 	Name string
 }
 
-// ErrorValue is what travels of an error. Fields left empty take no space; a field added later does not break an
-// older peer.
+// ErrorValue is what travels of an error. Empty fields take no space. A field that is added later
+// does not break an older peer.
 type ErrorValue struct {
 	Msg   string   `cbor:"1,keyasint,omitempty"` // the text
 	Codes []string `cbor:"2,keyasint,omitempty"` // registered names of the sentinels in the error's chain
-	Kind  string   `cbor:"3,keyasint,omitempty"` // which type to make of it: "" an error with these codes
+	Kind  string   `cbor:"3,keyasint,omitempty"` // which type of error it becomes; "": an error with these codes
 	Func  string   `cbor:"4,keyasint,omitempty"` // the function that failed
 	Host  string   `cbor:"5,keyasint,omitempty"` // where it failed
 	Port  int      `cbor:"6,keyasint,omitempty"`
@@ -92,7 +100,7 @@ type ErrorValue struct {
 	Stack string   `cbor:"8,keyasint,omitempty"` // of a panic
 }
 
-// NewCodec makes a codec. It panics when the hooks are not usable.
+// NewCodec returns a codec. It panics if the hooks are not usable.
 func NewCodec(h Hooks) *Codec {
 	if h.EncodeError == nil {
 		h.EncodeError = func(err error) ErrorValue { return ErrorValue{Msg: err.Error()} }
@@ -113,7 +121,8 @@ func NewCodec(h Hooks) *Codec {
 	return c
 }
 
-// ErrorValue is what travels of err, ready for a frame: nil for nil, and of valid UTF-8.
+// ErrorValue returns what travels of err, ready for a frame and of valid UTF-8. It returns nil for
+// nil.
 func (c *Codec) ErrorValue(err error) *ErrorValue {
 	if err == nil {
 		return nil
@@ -123,7 +132,7 @@ func (c *Codec) ErrorValue(err error) *ErrorValue {
 	return &v
 }
 
-// Error is the error that v stands for, nil for nil.
+// Error returns the error that v stands for. It returns nil for nil.
 func (c *Codec) Error(v *ErrorValue) error {
 	if v == nil {
 		return nil
@@ -134,24 +143,26 @@ func (c *Codec) Error(v *ErrorValue) error {
 	return errors.New(v.Msg)
 }
 
-// clean replaces what is no valid UTF-8, as texts of errors that quote file names may hold: an error always travels.
+// clean replaces invalid UTF-8, which the texts of errors that quote file names may hold. An error
+// always travels.
 func (v *ErrorValue) clean() {
 	for _, s := range []*string{&v.Msg, &v.Kind, &v.Func, &v.Host, &v.Value, &v.Stack} {
 		*s = strings.ToValidUTF8(*s, "\uFFFD")
 	}
 	for i, code := range v.Codes {
 		if clean := strings.ToValidUTF8(code, "\uFFFD"); clean != code {
-			v.Codes = append([]string(nil), v.Codes...) // not ours to change
+			v.Codes = append([]string(nil), v.Codes...) // the slice may belong to somebody else
 			v.Codes[i] = clean
 		}
 	}
 }
 
-// Append appends the encoding of v to dst, for a receiver who knows v's type and gives [Codec.Decode] a pointer to one.
-// It returns dst as it was together with a [ValueError] when v cannot be encoded, or could not be decoded by a peer
-// with the same registrations. The size of the result is for the caller to judge.
+// Append appends the encoding of v to dst, for a receiver that knows v's type and gives
+// [Codec.Decode] a pointer to one. If v cannot be encoded, or a peer with the same registrations
+// could not decode it, Append returns dst as it was and a [ValueError]. It does not judge the size
+// of the result: that is for the caller.
 //
-// Where the type that the receiver knows is an interface, use [Codec.AppendAs] or [Codec.AppendAny].
+// If the type that the receiver knows is an interface, use [Codec.AppendAs] or [Codec.AppendAny].
 func (c *Codec) Append(dst []byte, v, ctx any) ([]byte, error) {
 	if v == nil {
 		return append(dst, nullByte), nil
@@ -163,8 +174,8 @@ func (c *Codec) Append(dst []byte, v, ctx any) ([]byte, error) {
 	return c.appendPlan(dst, plan, reflect.ValueOf(v), ctx)
 }
 
-// AppendAs is Append for a receiver who knows v as a t, which v must be assignable to: it differs where t is any,
-// error or another interface.
+// AppendAs is Append for a receiver that knows v as a t, to which v must be assignable. It differs
+// from Append if t is any, error or another interface.
 func (c *Codec) AppendAs(dst []byte, t reflect.Type, v, ctx any) ([]byte, error) {
 	plan, err := c.planOf(t)
 	if err != nil {
@@ -181,9 +192,9 @@ func (c *Codec) AppendAs(dst []byte, t reflect.Type, v, ctx any) ([]byte, error)
 	return c.appendPlan(dst, plan, box, ctx)
 }
 
-// AppendAny appends the encoding of v together with its type: [Codec.DecodeAny] returns a value of the very same type.
-// It returns a [ValueError] as Append does, which wraps [ErrTypeUnknown] when v's type, or that of a value in an
-// interface inside it, is neither built in nor registered.
+// AppendAny appends the encoding of v together with its type: [Codec.DecodeAny] returns a value of
+// the same type. It returns a [ValueError] as Append does. The error wraps [ErrTypeUnknown] if the
+// type of v, or of a value in an interface inside v, is neither built in nor registered.
 func (c *Codec) AppendAny(dst []byte, v, ctx any) ([]byte, error) {
 	if out, ok := c.appendFlat(dst, v); ok {
 		return out, nil
@@ -198,19 +209,21 @@ func (c *Codec) appendAny(dst []byte, v, ctx any) (out []byte, err error) {
 	return nil, e.any(v)
 }
 
-// appendPlan encodes v, of plan's type.
+// appendPlan encodes v, whose type is that of plan.
 func (c *Codec) appendPlan(dst []byte, plan *valuePlan, v reflect.Value, ctx any) (out []byte, err error) {
 	e := c.newEncoder(dst, ctx)
 	defer e.finish(plan.typ, &out, &err)
 	return nil, plan.encode(e, v)
 }
 
-// Decode decodes data, which Append wrote, into what the pointer into points to, which should be zero. Fields that
-// the type does not have are ignored; what data does not mention stays as it was. The result never refers to data.
-// It never panics, on any data; after an error, what into points to is not to be used.
+// Decode decodes data, which Append wrote, into what the pointer into points to; that should be
+// zero. It ignores fields that the type does not have, and leaves fields alone that data does not
+// have. The result never refers to data. Decode never panics, whatever the data; after an error,
+// what into points to is not to be used.
 func (c *Codec) Decode(data []byte, into, ctx any) error { return c.decodeInto(data, into, ctx, false) }
 
-// DecodeStrict is Decode, but a field that the type does not have is an error that wraps [ErrValueField].
+// DecodeStrict is Decode, except that a field that the type does not have is an error which wraps
+// [ErrValueField].
 func (c *Codec) DecodeStrict(data []byte, into, ctx any) error {
 	return c.decodeInto(data, into, ctx, true)
 }
@@ -233,8 +246,8 @@ func (c *Codec) decodeInto(data []byte, into, ctx any, strict bool) (err error) 
 	return plan.decode(d, rv.Elem())
 }
 
-// DecodeAny decodes data, which AppendAny wrote. An error wraps [ErrTypeUnknown] when data holds a type that is not
-// registered in this program.
+// DecodeAny decodes data, which AppendAny wrote. The error wraps [ErrTypeUnknown] if data holds a
+// type that is not registered in this program.
 func (c *Codec) DecodeAny(data []byte, ctx any) (any, error) {
 	if v, ok := c.decodeFlat(data); ok {
 		return v, nil
@@ -242,8 +255,8 @@ func (c *Codec) DecodeAny(data []byte, ctx any) (any, error) {
 	return c.decodeAny(data, ctx, false)
 }
 
-// DecodeAnyOwn is DecodeAny of data that nobody else has from now on: what is decoded may refer to it, where that is a
-// byte string that makes up most of it.
+// DecodeAnyOwn is DecodeAny of data that the caller no longer uses. The result may refer to data,
+// if a byte string in it makes up most of data.
 func (c *Codec) DecodeAnyOwn(data []byte, ctx any) (any, error) {
 	if v, ok := c.decodeFlat(data); ok {
 		return v, nil
@@ -265,7 +278,8 @@ func (c *Codec) decodeAny(data []byte, ctx any, own bool) (v any, err error) {
 	return v, nil
 }
 
-// DecodeNamed decodes data, which Append wrote of a value whose type [Codec.TypeName] calls name.
+// DecodeNamed decodes data, which Append wrote for a value whose type has the [Codec.TypeName]
+// name.
 func (c *Codec) DecodeNamed(name string, data []byte, ctx any) (any, error) {
 	at, err := c.types.Load().find([]byte(name), c)
 	if err != nil {
@@ -278,17 +292,19 @@ func (c *Codec) DecodeNamed(name string, data []byte, ctx any) (any, error) {
 	return box.Elem().Interface(), nil
 }
 
-// CanTravel returns nil, or a [TravelError] that names what keeps values of type t from travelling. Unexported fields
-// are left out, so a struct that has no other is refused unless it marshals itself. Interfaces are accepted: whether
-// what they hold is registered shows when a value is encoded.
+// CanTravel returns nil, or a [TravelError] that names what keeps values of type t from travelling.
+// Unexported fields do not travel, so a struct that has no other fields is refused unless it
+// marshals itself. Interfaces are accepted: whether the type of the value in one is registered
+// shows when the value is encoded.
 func (c *Codec) CanTravel(t reflect.Type) error {
 	_, err := c.planOf(t)
 	return err
 }
 
-// RegisterType makes values of type t, and pointers to them, travel inside interfaces under name, which every program
-// that they travel to must register for its version of t. Registering the same pair again does nothing. An error
-// tells that the name or the type is taken, or that values of t cannot travel.
+// RegisterType makes values of type t, and pointers to them, travel inside interfaces under name.
+// Every program that receives them must register its own version of t under that name. Registering
+// the same pair again does nothing. It returns an error if the name or the type is already
+// registered otherwise, or if values of t cannot travel.
 func (c *Codec) RegisterType(name string, t reflect.Type) error {
 	if err := registrable(name, t); err != nil {
 		return err
@@ -310,8 +326,9 @@ func (c *Codec) RegisterType(name string, t reflect.Type) error {
 	return err
 }
 
-// TypeName is the name by which values of type t travel inside an interface: the registered one, or such as "int32",
-// "[]string", "map[string]*shop.Order"; empty when they cannot.
+// TypeName returns the name under which values of type t travel inside an interface: the registered
+// name, or one such as "int32", "[]string" or "map[string]*shop.Order". It returns "" if they
+// cannot.
 func (c *Codec) TypeName(t reflect.Type) string {
 	if t == nil {
 		return ""

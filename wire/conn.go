@@ -9,37 +9,43 @@ import (
 	"slices"
 )
 
-// maxFrameSize bounds what a frame's length field may say.
+// maxFrameSize bounds the length field of a frame.
 const maxFrameSize = 1<<31 - 1
 
-// FrameOverhead is the most that a frame adds to the user's value in it.
+// FrameOverhead is the most bytes that a frame adds to the user's value in it.
 const FrameOverhead = 4096
 
-// What travels in parts.
+// The bounds of frames that travel in parts.
 const (
-	// PartSize is the most bytes of a frame, with its head, that travel at once: a message of 64 KiB still does. A larger
-	// frame is cut into parts of that size, so that others can go between them.
+	// PartSize is the most bytes of a frame, with its head, that travel at once. A message of 64
+	// KiB still does. A larger frame is cut into parts of that size, so that other frames can
+	// travel between them.
 	PartSize = 72 << 10
-	// MaxParted is how many frames may be on their way in parts at the same time.
+	// MaxParted is the most frames that may be on their way in parts at the same time.
 	MaxParted = 4
-	// maxPiece is the most that a size in front of a piece may say: the kind, a part's number and PartSize.
+	// maxPiece bounds the size of a whole frame or part on the stream: the kind, a part's number
+	// and PartSize.
 	maxPiece = PartSize + 16
-	// maxGuess is how many bytes are allocated at once for a frame in parts, whatever it claims to be.
+	// maxGuess is the most bytes that are allocated at once for a frame in parts, whatever size it
+	// claims.
 	maxGuess = 8 << 20
 )
 
-// What happens to the payloads of whole frames.
+// How the payloads of whole frames are kept in memory.
 const (
-	// inPlace is the largest that is decoded where it was read; a larger one gets memory of its own.
+	// inPlace is the largest payload that is decoded where it was read. A larger payload gets
+	// memory of its own.
 	inPlace = 4 << 10
-	// slabSize is the size of the pieces of memory that small bodies share.
+	// slabSize is the size of a slab: a piece of memory that small bodies share.
 	slabSize = 8 << 10
-	// slabBody is the largest body that shares one: of what somebody keeps of a message, no more is held.
+	// slabBody is the largest body that shares a slab. A program that keeps a larger body keeps no
+	// other bytes alive with it.
 	slabBody = 512
 )
 
-// AppendPart appends a part of an encoded frame, of at most [PartSize] bytes, which the caller appends right behind. Parts
-// with the same number are of the same frame, in order; a number is used for one frame only.
+// AppendPart appends the head of a part of an encoded frame. The caller appends the part itself, of
+// size bytes and at most [PartSize]. Parts with the same number belong to the same frame, in order.
+// A number is used for one frame only.
 func AppendPart(dst []byte, number uint64, size int) []byte {
 	start := len(dst)
 	dst = append(dst, 0, 0, 0, 0, byte(KindPart))
@@ -51,16 +57,16 @@ func AppendPart(dst []byte, number uint64, size int) []byte {
 // Reader splits a stream into frames. It is owned by the goroutine that reads the link.
 type Reader struct {
 	in     inBuffer      // owned by the link's reader
-	max    int           // immutable: the largest payload that is accepted
-	parted []partedFrame // owned by the link's reader: those that are on their way
-	slab   []byte        // owned by the link's reader: what is left of it takes small bodies
-	msg    Message       // owned by the link's reader: the latest
+	max    int           // immutable: the size of the largest payload that is accepted
+	parted []partedFrame // owned by the link's reader: the frames that arrive in parts
+	slab   []byte        // owned by the link's reader: its free end takes small bodies
+	msg    Message       // owned by the link's reader: the latest message
 }
 
-// partedFrame is a frame that comes in parts, with its head, as far as it has come.
+// partedFrame is a frame that arrives in parts, with its head, as far as it has arrived.
 type partedFrame struct {
 	number uint64
-	size   int // all of it
+	size   int // of the whole frame
 	buf    []byte
 }
 
@@ -69,8 +75,9 @@ func NewReader(r io.Reader, limit int) *Reader {
 	return &Reader{in: inBuffer{r: r, b: make([]byte, smallBuffer)}, max: limit}
 }
 
-// Next returns the next frame and how many bytes it was. A *Message is valid until the next call; its body, and other frames, for
-// ever. Memory grows as bytes arrive, whatever length the peer claims.
+// Next returns the next frame and its size in bytes. A *[Message] is valid until the next call; its
+// body, and all other frames, stay valid. Memory grows as bytes arrive, whatever length the peer
+// claims.
 func (r *Reader) Next() (f Frame, size int, err error) {
 	for {
 		kind, size, err := r.head()
@@ -92,7 +99,7 @@ func (r *Reader) Next() (f Frame, size int, err error) {
 	}
 }
 
-// head reads what stands before a piece: its kind, and the size of its payload.
+// head reads the head of a whole frame or a part: its kind, and the size of its payload.
 func (r *Reader) head() (Kind, int, error) {
 	head, err := r.in.peek(frameHead)
 	if err != nil {
@@ -128,7 +135,7 @@ func (r *Reader) whole(kind Kind, size int) (Frame, error) {
 	return f, err
 }
 
-// own keeps a body where it is, in memory that nobody else has.
+// own leaves a body where it is, in memory that nobody else uses.
 func own(b []byte) []byte { return b }
 
 // keep copies a body.
@@ -157,7 +164,8 @@ func (r *Reader) decode(kind Kind, payload []byte, keep func([]byte) []byte) (Fr
 	return &r.msg, nil
 }
 
-// part takes in a part with a payload of that size; it returns the frame when that was the last.
+// part reads a part with a payload of that size. If it is the last part, part returns the whole
+// frame.
 func (r *Reader) part(size int) ([]byte, error) {
 	head, err := r.in.peek(min(size, binary.MaxVarintLen64))
 	if err != nil {
@@ -200,7 +208,7 @@ func (r *Reader) part(size int) ([]byte, error) {
 	return whole, nil
 }
 
-// firstPart looks at the beginning of a frame's first part, which has that size.
+// firstPart reads the head of a frame from the start of its first part, which has that size.
 func (r *Reader) firstPart(number uint64, size int) (partedFrame, error) {
 	if len(r.parted) == MaxParted {
 		return partedFrame{}, fmt.Errorf("%w: more than %d frames in parts at the same time", ErrMalformed, MaxParted)
@@ -224,7 +232,8 @@ func (r *Reader) firstPart(number uint64, size int) (partedFrame, error) {
 	return partedFrame{number: number, size: whole, buf: make([]byte, 0, min(whole, maxGuess))}, nil
 }
 
-// cutShort is what an error means inside a frame.
+// cutShort returns err as it is to be reported inside a frame, where an end of the stream is
+// unexpected.
 func cutShort(err error) error {
 	if errors.Is(err, io.EOF) {
 		return io.ErrUnexpectedEOF

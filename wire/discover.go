@@ -13,12 +13,13 @@ import (
 	"time"
 )
 
-// The datagrams of discovery. A question goes to everybody on the local network; an answer goes back to who asked. They
-// have fields of fixed sizes and at most one text, which an answer has not: so no answer is larger than its question.
+// The datagrams of discovery. A question goes to everybody on the local network; an answer goes
+// back to the sender of the question. Their fields have fixed sizes, except the name, which only a
+// question has. So an answer is never larger than its question.
 const (
-	// MaxDatagram is the most bytes of a datagram.
+	// MaxDatagram is the largest size of a datagram, in bytes.
 	MaxDatagram = datagramHead + datagramNonce + datagramFields + MaxDatagramName + datagramTag
-	// MaxDatagramName is the most bytes of the name that a question asks for.
+	// MaxDatagramName is the longest name that a question may ask for, in bytes.
 	MaxDatagramName = 256
 
 	datagramMagic   = "DSCU"
@@ -30,38 +31,39 @@ const (
 	datagramTag     = 16
 )
 
-// How a datagram is protected, as its head says.
+// How a datagram is protected. Its head says so.
 const (
-	datagramClear  = 0 // by nothing
-	datagramCerts  = 1 // by nothing: links will show certificates
+	datagramClear  = 0 // not at all
+	datagramCerts  = 1 // not at all; links use certificates
 	datagramSealed = 2 // by the secret
 )
 
-// ErrDatagramNotOurs comes back for a good datagram of a runtime whose links are protected in another way, or with another
-// secret.
+// ErrDatagramNotOurs is returned for a well-formed datagram of a runtime whose links are protected
+// in another way, or with another secret.
 var ErrDatagramNotOurs = errors.New("a datagram of other runtimes")
 
-// DatagramKind is what a datagram is for.
+// DatagramKind says what a datagram is for.
 type DatagramKind uint8
 
-// The kinds. Numbers are never reused.
+// The kinds of datagrams. Numbers are never reused.
 const (
-	DatagramQuestion DatagramKind = 1 // who is there? With a name: who has a coroutine of that name?
-	DatagramAnswer   DatagramKind = 2 // I am, or have
+	DatagramQuestion DatagramKind = 1 // who is there; with a name: who has a coroutine of that name
+	DatagramAnswer   DatagramKind = 2 // the answer: the sender is there, or has it
 )
 
-// Datagram is one message of discovery. Whoever gets one believes little of it: the greeting of the link proves who is there.
+// Datagram is one message of discovery. The receiver must not trust it: only the greeting of a link
+// proves who is there.
 type Datagram struct {
 	Kind     DatagramKind
-	Question ID         // random; an answer has its question's
+	Question ID         // random; an answer has that of its question
 	Time     time.Time  // when it was sent, in whole seconds
-	From     ID         // the runtime that sends it
+	From     ID         // the runtime that sends the datagram
 	Port     int        // the TCP port that it listens on, 1 to 65535
-	Addr     netip.Addr // where it listens, of loopback addresses only; else none: it is where the datagram comes from
-	Name     string     // of a question: nothing is everybody
+	Addr     netip.Addr // the loopback address that it listens on; otherwise none: the address is that of the datagram
+	Name     string     // what a question asks for; empty: everybody
 }
 
-// fault says what is wrong with a datagram, or nothing.
+// fault returns what is wrong with a datagram; empty when nothing is.
 func (d *Datagram) fault() string {
 	switch {
 	case d.Kind != DatagramQuestion && d.Kind != DatagramAnswer:
@@ -78,8 +80,8 @@ func (d *Datagram) fault() string {
 	return ""
 }
 
-// EncodeDatagram encodes d for runtimes with the same protection: with a secret nobody else can read or make it. A secret's
-// key must be [Protection.Ready].
+// EncodeDatagram encodes d for runtimes with the same protection. With a secret nobody else can
+// read or make it; the key of the secret must be [Protection.Ready].
 func (p *Protection) EncodeDatagram(d *Datagram) ([]byte, error) {
 	if fault := d.fault(); fault != "" {
 		return nil, errors.New("own datagram: " + fault)
@@ -109,8 +111,8 @@ func (p *Protection) EncodeDatagram(d *Datagram) ([]byte, error) {
 	return aead.Seal(append(head, nonce...), nonce, fields, head), nil
 }
 
-// DecodeDatagram decodes what EncodeDatagram made. The errors are ErrMalformed, and ErrDatagramNotOurs for what is
-// another's.
+// DecodeDatagram decodes a datagram that EncodeDatagram made. The errors are [ErrMalformed], and
+// [ErrDatagramNotOurs] for a datagram of other runtimes.
 func (p *Protection) DecodeDatagram(b []byte) (*Datagram, error) {
 	if len(b) < datagramHead || len(b) > MaxDatagram || string(b[:len(datagramMagic)]) != datagramMagic {
 		return nil, fmt.Errorf("%w: not a datagram of discoro", ErrMalformed)
@@ -120,7 +122,7 @@ func (p *Protection) DecodeDatagram(b []byte) (*Datagram, error) {
 		return nil, fmt.Errorf("%w: a datagram of version %d, this is version %d", ErrDatagramNotOurs, v, datagramVersion)
 	}
 	if b[datagramHead-1] != want[datagramHead-1] {
-		return nil, fmt.Errorf("%w: they are protected in another way", ErrDatagramNotOurs)
+		return nil, fmt.Errorf("%w: their links are protected in another way", ErrDatagramNotOurs)
 	}
 	fields := b[datagramHead:]
 	if p.hasSecret() {
@@ -145,7 +147,7 @@ func decodeDatagramFields(b []byte) (*Datagram, error) {
 	}
 	d := &Datagram{
 		Kind: DatagramKind(b[0]),
-		Time: time.Unix(int64(binary.BigEndian.Uint64(b[17:])), 0), //nolint:gosec // any is a time
+		Time: time.Unix(int64(binary.BigEndian.Uint64(b[17:])), 0), //nolint:gosec // any number is a time
 		Port: int(binary.BigEndian.Uint16(b[41:])),
 		Name: string(b[datagramFields:]),
 	}
@@ -160,7 +162,7 @@ func decodeDatagramFields(b []byte) (*Datagram, error) {
 	return d, nil
 }
 
-// datagramStart is the head of p's datagrams.
+// datagramStart returns the head of p's datagrams.
 func (p *Protection) datagramStart() []byte {
 	protection := byte(datagramClear)
 	if p != nil && p.certs {
@@ -174,7 +176,8 @@ func (p *Protection) datagramStart() []byte {
 
 func (p *Protection) hasSecret() bool { return p != nil && p.key != nil }
 
-// datagramCipher returns what seals datagrams. Nonces are random: a secret is good for some 2^32 datagrams.
+// datagramCipher returns the cipher that seals datagrams. Nonces are random: a secret is good for
+// about 2^32 datagrams.
 func (p *Protection) datagramCipher() (cipher.AEAD, error) {
 	key, err := p.key()
 	if err != nil {

@@ -1,10 +1,19 @@
-// Package wire is what discoro says on a link, byte by byte: the greeting that opens a connection, and the
-// frames that follow. It opens no sockets, writes no logs and knows nothing of roles; PROTOCOL.md is its specification.
+// Package wire is the protocol of discoro: the greeting that opens a connection, the frames that follow
+// it, and the encoding of the values in them. PROTOCOL.md is its specification, byte by byte.
+//
+// The package opens no sockets, writes no logs and does not know what the frames mean. It starts no
+// goroutine except the one that derives the key of a [Protection].
+//
+//   - [Dial] and [Accept] greet on a fresh connection, and [Hello] is what each side learns of the
+//     other. A [Refusal] is why there is no link.
+//   - [AppendFrame] and [Reader] write and read frames: the types with a method Kind.
+//   - A [Codec] encodes arguments, results and messages, and decodes them into the same types.
+//   - A [Datagram] is a message of discovery, and a [FileHead] begins the stream of a file.
 //
 // # Greeting
 //
-// [Dial] and [Accept] greet on a fresh connection, before anything else runs on it. Four messages, two round trips,
-// after the TLS handshake where there is one:
+// [Dial] and [Accept] greet on a fresh connection, before anything else is sent on it. There are four
+// messages in two round trips, after the TLS handshake if there is one:
 //
 //	dialer                         listener
 //	  knock    proof, or nothing  ──▶
@@ -12,27 +21,31 @@
 //	  hello    who the dialer is  ──▶
 //	              ◀──  welcome
 //
-// Either side may say refuse in place of its next message, with a code and a sentence, and that is the last one.
-// Every message starts with the same 8 bytes, and those and the whole of refuse never change, so that any two
-// versions of the protocol can tell each other why they part.
+// Either side may send a refusal in place of its next message, with a code and a sentence, and ends
+// the connection. Every message starts with the same 8 bytes. These and the refusal never change, so
+// that any two versions of the protocol can tell each other why they do not fit.
 //
 // # What a stranger learns
 //
-// A [Protection] made with a secret puts TLS 1.3 below the greeting, with certificates that nobody checks, and a proof
-// in each direction: a MAC, made with a key that is derived from the secret, of the side's role and of the TLS session's
-// exporter. The exporter differs in any two sessions, so a proof is worth nothing elsewhere: not replayed, not sent back,
-// not passed on by somebody who sits in the middle with a TLS session to either side. And because it names the session,
-// what else is said in that session comes from the one who gave the proof.
+// A [Protection] made from a secret puts TLS 1.3 below the greeting, with certificates that nobody
+// checks, and a proof in each direction. The proof is a MAC of the side's role and of the TLS session's
+// exporter, made with a key that is derived from the secret. The exporter differs in any two sessions.
+// So a proof is worth nothing elsewhere: it cannot be replayed, sent back, or passed on by somebody in
+// the middle who has one TLS session with each side. And because the proof names the session, everything
+// else in that session comes from the peer that gave the proof.
 //
-// The dialer proves first. A listener sends its Hello together with its own proof, after it has checked the dialer's;
-// a dialer sends its Hello after it has checked the listener's. So who has no secret sees, from either side, a protocol
-// version, a throw-away certificate and 32 bytes that look random, and hears "unauthorized".
-// With certificates, TLS itself proves both sides, before the first byte of the greeting.
+// The dialer proves first. The listener sends its Hello, with its own proof, after it has checked the
+// dialer's proof; the dialer sends its Hello after it has checked the listener's. So a peer without the
+// secret sees, from either side, a protocol version, a throw-away certificate, 32 bytes that look
+// random, and the refusal "unauthorized". With certificates, TLS itself proves both sides, before the
+// first byte of the greeting.
 //
-// One thing a MAC cannot hide: a dialer's proof lets whoever took the listener's place guess secrets at leisure,
-// 600,000 hashes a guess. A secret of 16 random characters is out of reach, a word is not.
+// One thing a MAC cannot hide: somebody who takes the listener's place receives the dialer's proof, and
+// can guess secrets offline, at 600,000 hashes a guess. A secret of 16 random characters is out of
+// reach; a word is not.
 //
 // # Concurrency properties
 //
-// Everything exported is safe for concurrent use unless its comment says otherwise. A Reader belongs to one goroutine.
+// Everything exported is safe for concurrent use unless its comment says otherwise. A [Reader] belongs
+// to one goroutine.
 package wire

@@ -12,25 +12,25 @@ import (
 	"unicode/utf8"
 )
 
-// What goes over the stream of a file: a head from who opens it, answers, and between them the file in blocks, each with a
-// sum behind it.
+// The stream of a file: the opener sends a head, the other side sends answers, and the file travels
+// between them in blocks with a sum behind each block.
 
-// FileOp is what the opener of a stream wants. Numbers are part of the protocol.
+// FileOp is what the opener of a stream wants. The numbers are part of the protocol.
 type FileOp uint8
 
 // The operations.
 const (
-	FileSend   FileOp = 1 // a file is to be sent there
-	FileDelete FileOp = 2 // a file is to be deleted there
-	FileFetch  FileOp = 3 // the files of a computation are to be sent here
+	FileSend   FileOp = 1 // send a file to the other side
+	FileDelete FileOp = 2 // delete a file at the other side
+	FileFetch  FileOp = 3 // have the files of a computation sent to the opener
 )
 
-// Bounds of what goes over a file's stream, in bytes.
+// Sizes of what travels on a file's stream, in bytes.
 const (
-	FileBlock     = 512 << 10 // a block of a file; the last one is what is left
-	FileSum       = 4         // the sum behind a block
-	MaxDir        = 1024      // the folder in a head
-	MaxFile       = 255       // the name in a head
+	FileBlock     = 512 << 10 // the size of a block; the last one may be shorter
+	FileSum       = 4         // the size of the sum behind a block
+	MaxDir        = 1024      // the longest folder in a head
+	MaxFile       = 255       // the longest name in a head
 	maxFileHead   = 2048
 	maxFileAnswer = 128 << 10
 )
@@ -39,17 +39,18 @@ const (
 type FileHead struct {
 	_         struct{} `cbor:",toarray"`
 	Op        FileOp
-	Proof     Token  // of knowing the token of the computation that the file belongs to; zero: it belongs to none
-	Dir       string // below the folder; slashes between names
+	Proof     Token  // that the sender knows the token of the computation that the file belongs to; zero: none
+	Dir       string // below the folder of the receiver; slashes between names
 	Name      string
-	Size      int64 // bytes
+	Size      int64 // in bytes
 	Mode      uint32
 	Overwrite bool
-	Key       ID // of the sums; random
+	Key       ID // random; part of the sums
 }
 
-// Prove returns what shows to the runtime with the ID to, and to no other, that its sender knows the token: who is sent one cannot
-// show it to others, nor act for the computation. It holds for a head with that key. The zero token has none.
+// Prove returns a proof for the runtime with the ID to that its sender knows the token. The proof
+// is worth nothing to another runtime, so its receiver cannot use it elsewhere nor act for the
+// computation. It holds for a head with that key. The zero token has no proof.
 func (t Token) Prove(to, key ID) Token {
 	if t == (Token{}) {
 		return t
@@ -61,16 +62,18 @@ func (t Token) Prove(to, key ID) Token {
 	return Token(mac.Sum(nil)[:len(t)])
 }
 
-// Proves reports whether h has the proof for the runtime with the ID to, in a time that tells nothing of the right one.
+// Proves reports whether h has the proof for the runtime with the ID to. The time that it takes
+// does not depend on the proof.
 func (t Token) Proves(h *FileHead, to ID) bool {
 	want := t.Prove(to, h.Key)
 	return hmac.Equal(want[:], h.Proof[:])
 }
 
-// FileAnswer is what comes back. Where there are bytes to send there are two of them, the first of which has Go.
+// FileAnswer is the answer to a head. If a file is to be sent there are two answers: the first has
+// Go, the second comes after the file.
 type FileAnswer struct {
 	_   struct{} `cbor:",toarray"`
-	Go  bool     // send the bytes
+	Go  bool     // send the file
 	Err *Failure
 }
 
@@ -88,7 +91,8 @@ func AppendFileHead(dst []byte, h *FileHead) ([]byte, error) {
 	return NewFileSums(h.Key).Append(dst, array), nil
 }
 
-// fault says what is wrong with a head, or nothing. Whether the names are good ones is not looked at.
+// fault returns what is wrong with a head; empty when nothing is. It does not check whether the
+// names are safe.
 func (h *FileHead) fault() string {
 	switch {
 	case h.Op < FileSend || h.Op > FileFetch:
@@ -103,7 +107,8 @@ func (h *FileHead) fault() string {
 	return ""
 }
 
-// ReadFileHead reads a head. What is not one is [ErrMalformed]; [io.EOF]: there is nothing.
+// ReadFileHead reads a head. The error is [io.EOF] at the end of the stream, and [ErrMalformed] for
+// what is not a head.
 func ReadFileHead(r io.Reader) (*FileHead, error) {
 	var size [2]byte
 	if _, err := io.ReadFull(r, size[:]); err != nil {
@@ -131,13 +136,14 @@ func ReadFileHead(r io.Reader) (*FileHead, error) {
 	return h, nil
 }
 
-// decodeFilePart decodes a head or an answer, whose only encoding is the one that it has here.
+// decodeFilePart decodes a head or an answer. Each has exactly one encoding.
 func decodeFilePart(b []byte, into any) error {
-	if b[0]>>5 != 4 { // a null decodes into nothing without an error
+	if b[0]>>5 != 4 { // a null would be decoded into nothing without an error
 		return fmt.Errorf("%w: what came over a file's stream is not an array", ErrMalformed)
 	}
 	if err := envelope.dec.Unmarshal(b, into); err != nil {
-		return fmt.Errorf("%w: what came over a file's stream: %v", ErrMalformed, err) //nolint:errorlint // cbor's error is for reading only
+		//nolint:errorlint // cbor's error is for people only
+		return fmt.Errorf("%w: what came over a file's stream: %v", ErrMalformed, err)
 	}
 	if again, err := envelope.enc.Marshal(into); err != nil || !bytes.Equal(again, b) {
 		return fmt.Errorf("%w: what came over a file's stream has another encoding", ErrMalformed)
@@ -145,7 +151,8 @@ func decodeFilePart(b []byte, into any) error {
 	return nil
 }
 
-// AppendFileAnswer appends the encoded answer to dst. An error that is too long for one is cut to its text.
+// AppendFileAnswer appends the encoded answer to dst. An error that is too long for an answer is
+// cut to its text.
 func AppendFileAnswer(dst []byte, a *FileAnswer) ([]byte, error) {
 	array, err := envelope.enc.Marshal(a)
 	if err == nil && len(array) > maxFileAnswer && a.Err != nil {
@@ -158,7 +165,8 @@ func AppendFileAnswer(dst []byte, a *FileAnswer) ([]byte, error) {
 	return append(dst, array...), nil
 }
 
-// ReadFileAnswer reads an answer. What is not one is [ErrMalformed]; [io.EOF]: there is nothing.
+// ReadFileAnswer reads an answer. The error is [io.EOF] at the end of the stream, and
+// [ErrMalformed] for what is not an answer.
 func ReadFileAnswer(r io.Reader) (*FileAnswer, error) {
 	var size [4]byte
 	if _, err := io.ReadFull(r, size[:]); err != nil {
@@ -176,35 +184,38 @@ func ReadFileAnswer(r io.Reader) (*FileAnswer, error) {
 	return a, decodeFilePart(buf, a)
 }
 
-// FileSums makes the sums of a file's blocks: CRC-32C of the file's key, which is new for each, the block's number and the block. Damage
-// to one is missed once in four thousand million times, and a block that comes twice, too late or not at all never.
-// It is made at the speed of memory. Who could change what is on a link in clear on purpose could change sums, too; with
-// a secret TLS finds that.
+// FileSums computes the sums of a file's blocks: the CRC-32C of the file's key, which is new for
+// each file, of the block's number and of the block. Damage to one block stays unnoticed once in
+// four thousand million times; a block that arrives twice, in the wrong order or not at all never
+// does.
+//
+// The sums take as long as reading memory. They do not protect from somebody who changes the bytes
+// of an unprotected link on purpose, and could change the sums as well; with a secret, TLS does.
 type FileSums struct {
-	head [16 + 8]byte // the key, and the number of the next block; 0 is the head
+	head [16 + 8]byte // the key, and the number of the next block; the head is number 0
 }
 
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 
-// NewFileSums returns the sums of one file, at its head.
+// NewFileSums returns the sums of one file, beginning with its head.
 func NewFileSums(key ID) *FileSums {
 	s := &FileSums{}
 	copy(s.head[:], key[:])
 	return s
 }
 
-// Skip leaves out the head.
+// Skip skips the sum of the head: the next sum is that of the first block.
 func (s *FileSums) Skip() *FileSums {
 	s.count()
 	return s
 }
 
-// Append appends the next block's sum to dst.
+// Append appends the sum of the next block to dst.
 func (s *FileSums) Append(dst, block []byte) []byte {
 	return binary.BigEndian.AppendUint32(dst, s.next(block))
 }
 
-// Check reports whether sum is that of the next block.
+// Check reports whether sum is the sum of the next block.
 func (s *FileSums) Check(block, sum []byte) bool {
 	return s.next(block) == binary.BigEndian.Uint32(sum)
 }

@@ -5,12 +5,13 @@ import (
 	"sync"
 )
 
-// GatherConn is the connection below TLS. TLS writes each of its records, of 16 KiB, by itself; between Hold and Flush they are
-// gathered, and written by many at once. It is safe for concurrent use, as the connections above and below it are.
+// GatherConn is the connection below TLS. TLS writes each of its records, of 16 KiB, on its own.
+// Between Hold and Flush a GatherConn gathers them, and writes many at once. It is safe for
+// concurrent use, as the connections above and below it are.
 type GatherConn struct {
 	net.Conn
 
-	mu   sync.Mutex // guards following; held while what was gathered is written
+	mu   sync.Mutex // guards following; held during writes of buf
 	held bool
 	buf  []byte
 }
@@ -18,10 +19,10 @@ type GatherConn struct {
 // NetConn returns the connection below.
 func (c *GatherConn) NetConn() net.Conn { return c.Conn }
 
-// gatherMost is how much is kept before it is written, about.
+// gatherMost is about how many bytes are gathered before they are written.
 const gatherMost = 128 << 10
 
-// Write writes p, or keeps it until Flush, or until there is enough of it.
+// Write writes p. After Hold it keeps p instead, until Flush or until enough is gathered.
 func (c *GatherConn) Write(p []byte) (int, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -41,14 +42,15 @@ func (c *GatherConn) writeLocked() error {
 	return err
 }
 
-// Hold makes Write keep what it is given.
+// Hold makes Write gather what it is given.
 func (c *GatherConn) Hold() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.held = true
 }
 
-// Flush writes what was kept since Hold. After an error nothing is known about what arrived.
+// Flush writes what was gathered since Hold, and ends the gathering. After an error it is unknown
+// which bytes have arrived.
 func (c *GatherConn) Flush() error {
 	c.mu.Lock()
 	defer c.mu.Unlock()

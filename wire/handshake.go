@@ -14,68 +14,58 @@ import (
 	"time"
 )
 
-// Protocol is the version of everything that is said on a link. Two sides that differ in it refuse each other.
+// Protocol is the version of everything that is sent on a link. Two sides with different versions
+// refuse each other.
 const Protocol = 1
 
-// MaxHello is the most bytes of one greeting message, its preamble included. What claims more is refused unread.
+// MaxHello is the largest greeting message with its preamble, in bytes. A message that claims more
+// is refused without being read.
 const MaxHello = 1024
 
-// HandshakeTimeout bounds the whole greeting, TLS included.
+// HandshakeTimeout bounds the whole greeting with the TLS handshake.
 const HandshakeTimeout = 5 * time.Second
 
-// After a refusal the connection stays open until the peer has read it and closes, this long and this many bytes at
-// most: a socket that is closed with bytes unread resets the connection, and the reset overtakes our words.
+// After a refusal the connection stays open until the peer has read it and closes, but at most this
+// long and for this many bytes. A socket that is closed with unread bytes resets the connection,
+// and the peer might get the reset before the refusal.
 const (
 	lingerTime  = time.Second
 	lingerBytes = 16 << 10
 )
 
-// greetingKind tells the greeting's messages apart.
-type greetingKind uint8
-
-// The greeting's messages, in the order they are sent.
-const (
-	greetKnock   greetingKind = 1   // dialer: knockBody
-	greetHello   greetingKind = 2   // listener, then dialer: helloBody
-	greetWelcome greetingKind = 3   // listener: no body
-	greetRefuse  greetingKind = 255 // either: see Refusal; the same in every version
-)
-
-// greetingHead is the length of what every greeting message starts with: magic, version, kind, length of the body.
-const greetingHead = 8
-
-// greetingMagic opens every greeting message. Its first byte is neither text nor the start of a TLS record.
-const greetingMagic = "\xd1sco"
-
 // tlsRecord is the first byte of a TLS connection: a handshake record.
 const tlsRecord = 0x16
 
-// greeting is one greeting under way. It lives in one goroutine.
+// greeting is one greeting in progress. It belongs to one goroutine.
 type greeting struct {
 	raw    net.Conn      // immutable: the connection below TLS
-	p      *Protection   // immutable: nil is a plain link
-	cause  func() error  // immutable: why time is up, nil while it is not
-	stop   func()        // immutable: ends the clock; raw's deadlines are ours alone when it returns
+	p      *Protection   // immutable; nil: a plain link
+	cause  func() error  // immutable: returns why the time is up; nil while it is not
+	stop   func()        // immutable: stops the clock, which sets no deadline of raw afterwards
 	limit  time.Duration // immutable: how long the clock runs
-	conn   net.Conn      // raw, or TLS on it once that is up
-	tls    *tls.Conn     // the same conn where it is TLS
-	ahead  []byte        // read from raw before we knew what it was
-	heard  bool          // the peer has said something
-	proven bool          // the peer is who it should be; always so on a plain link
+	conn   net.Conn      // raw, or TLS on top of it once the TLS handshake is done
+	tls    *tls.Conn     // conn, if that is TLS
+	ahead  []byte        // bytes that were read from raw to see what they are
+	heard  bool          // the peer has sent something
+	proven bool          // the peer has proved itself; always true on a plain link
 	mute   bool          // the peer would not understand a refusal
 }
 
-// Dial greets as the side that dialled, and takes at most [HandshakeTimeout], less when ctx ends earlier. The clock
-// starts when p's key is there (see [Protection.Ready]).
+// Dial greets as the side that has dialled. It takes at most [HandshakeTimeout], or less if ctx
+// ends earlier. The clock starts when the key of p is ready (see [Protection.Ready]).
 //
-// admit is called once, after the listener has proven itself, with its hello; a refusal that it returns reaches the
-// listener and comes back as the error. The listener decides after that: when admit returned nil and Dial returns an
-// error, the caller undoes what admit did. A nil admit lets everybody in.
+// Dial calls admit once, with the listener's hello, after the listener has proved itself. A refusal
+// that admit returns is sent to the listener and is the error of Dial. The listener decides after
+// that: if admit has returned nil and Dial returns an error, the caller undoes what admit did. A
+// nil admit accepts every peer.
 //
-// The connection that comes back is raw itself on a plain link, else a [*tls.Conn], and stands exactly behind the
-// greeting, with no deadline. On an error raw is closed. Errors are [*Refusal], whoever refused; one that wraps
-// [os.ErrDeadlineExceeded] and ctx's error when the peer was silent or slow; ctx's when it was cancelled; else those of raw.
-func Dial(ctx context.Context, raw net.Conn, p *Protection, own Hello, admit func(peer Hello) *Refusal) (net.Conn, Hello, error) {
+// On success Dial returns raw itself for a plain link, else a [*tls.Conn], with no deadline; its
+// next byte is the first one after the greeting. On an error raw is closed. The error is a
+// [*Refusal], whoever refused; one that wraps [os.ErrDeadlineExceeded] and the error of ctx if the
+// peer was silent or slow; that of ctx if ctx was cancelled; otherwise that of raw.
+func Dial(ctx context.Context, raw net.Conn, p *Protection, own Hello,
+	admit func(peer Hello) *Refusal,
+) (net.Conn, Hello, error) {
 	g, err := newGreeting(ctx, raw, p)
 	if err != nil {
 		return nil, Hello{}, err
@@ -84,13 +74,17 @@ func Dial(ctx context.Context, raw net.Conn, p *Protection, own Hello, admit fun
 	return g.end(peer, err)
 }
 
-// Accept greets as the side that listened, under the same clock and with the same connection and errors as [Dial].
+// Accept greets as the side that has listened, with the same clock, connection and errors as
+// [Dial].
 //
-// own is called just before this side's hello is sent, which is after the dialer has proven itself. admit is called
-// once, with the dialer's hello, right before the verdict is sent; a refusal that it returns reaches the dialer and
-// comes back as the error. When admit returned nil and the verdict could not be sent, Accept returns an error: the
-// caller undoes what admit did. A nil admit lets everybody in.
-func Accept(ctx context.Context, raw net.Conn, p *Protection, own func() Hello, admit func(peer Hello) *Refusal) (net.Conn, Hello, error) {
+// Accept calls own just before it sends this side's hello, after the dialer has proved itself. It
+// calls admit once, with the dialer's hello, right before it sends the verdict. A refusal that
+// admit returns is sent to the dialer and is the error of Accept. If admit has returned nil and the
+// verdict could not be sent, Accept returns an error, and the caller undoes what admit did. A nil
+// admit accepts every peer.
+func Accept(ctx context.Context, raw net.Conn, p *Protection, own func() Hello,
+	admit func(peer Hello) *Refusal,
+) (net.Conn, Hello, error) {
 	g, err := newGreeting(ctx, raw, p)
 	if err != nil {
 		return nil, Hello{}, err
@@ -99,7 +93,8 @@ func Accept(ctx context.Context, raw net.Conn, p *Protection, own func() Hello, 
 	return g.end(peer, err)
 }
 
-// newGreeting starts the clock. The function that runs when ctx ends is over when stop returns.
+// newGreeting starts the clock. After stop has returned, the function that runs when ctx ends runs
+// no more.
 func newGreeting(ctx context.Context, raw net.Conn, p *Protection) (*greeting, error) {
 	if err := p.Ready(ctx); err != nil {
 		raw.Close()
@@ -113,7 +108,7 @@ func newGreeting(ctx context.Context, raw net.Conn, p *Protection) (*greeting, e
 	expired := make(chan struct{})
 	unhook := context.AfterFunc(ctx, func() {
 		defer close(expired)
-		_ = raw.SetDeadline(time.Unix(1, 0)) // unblocks whatever waits on raw
+		_ = raw.SetDeadline(time.Unix(1, 0)) // unblocks reads and writes of raw
 	})
 	stop := func() {
 		if !unhook() {
@@ -193,7 +188,8 @@ func (g *greeting) accept(own func() Hello, admit func(Hello) *Refusal) (Hello, 
 	return dialer.Hello, g.write(greetWelcome, nil)
 }
 
-// admitted refuses ourselves, and whom the caller refuses. It returns an error that is nil, never a nil *Refusal in one.
+// admitted refuses this runtime itself, and every peer that admit refuses. It returns an error that
+// is nil, never one that holds a nil *Refusal.
 func admitted(peer, own Hello, admit func(Hello) *Refusal) error {
 	if peer.ID == own.ID {
 		return &Refusal{Code: RefuseSelf, Text: "that is this runtime itself"}
@@ -207,7 +203,8 @@ func admitted(peer, own Hello, admit func(Hello) *Refusal) error {
 	return nil
 }
 
-// detect looks at the first byte, which tells TLS from a greeting in clear, and starts TLS where both want it.
+// detect reads the first byte, which distinguishes TLS from a greeting in clear, and starts TLS if
+// both sides want it.
 func (g *greeting) detect() error {
 	head := make([]byte, greetingHead)
 	if err := g.readFull("anything", head[:1]); err != nil {
@@ -223,7 +220,7 @@ func (g *greeting) detect() error {
 		g.ahead = head[:1]
 		return g.startTLS(false)
 	}
-	// A stranger in clear. It gets an answer when it is one of us.
+	// A dialer without TLS. It gets an answer if it is a runtime of discoro.
 	if err := g.readFull("its knock", head[1:]); err != nil {
 		return err
 	}
@@ -233,7 +230,7 @@ func (g *greeting) detect() error {
 	return &Refusal{Code: RefuseUnauthorized, Text: g.p.wants()}
 }
 
-// startTLS does the TLS handshake, where links are protected, and moves the greeting on top of it.
+// startTLS does the TLS handshake on a protected link. The greeting goes on inside TLS.
 func (g *greeting) startTLS(dialing bool) error {
 	if g.p == nil {
 		return nil
@@ -246,7 +243,7 @@ func (g *greeting) startTLS(dialing bool) error {
 	}
 	err := g.tls.Handshake()
 	if err != nil {
-		g.mute = true // TLS has sent an alert, and nothing but TLS would be understood
+		g.mute = true // TLS has sent an alert, and the peer would understand nothing but TLS
 		return g.failed("the end of the TLS handshake", err)
 	}
 	g.conn = g.tls
@@ -257,7 +254,7 @@ func (g *greeting) startTLS(dialing bool) error {
 	return nil
 }
 
-// knock sends the dialer's first message.
+// knock sends the first message of the dialer.
 func (g *greeting) knock() error {
 	proof, err := g.proof(proofOfClient)
 	if err != nil {
@@ -266,7 +263,7 @@ func (g *greeting) knock() error {
 	return g.write(greetKnock, knockBody{Proof: proof})
 }
 
-// proof makes the proof of one role in this session; without a secret there is none.
+// proof returns the proof of one role in this session; nil without a secret.
 func (g *greeting) proof(label string) ([]byte, error) {
 	if g.p == nil || g.p.key == nil {
 		return nil, nil
@@ -274,7 +271,8 @@ func (g *greeting) proof(label string) ([]byte, error) {
 	return g.p.prove(g.tls, label)
 }
 
-// check checks the proof that the peer gave in the role of label. What it tells the peer depends on nothing that is ours.
+// check checks the proof that the peer gave for the role of label. What it tells the peer does not
+// depend on the secret.
 func (g *greeting) check(label string, got []byte) error {
 	want, err := g.proof(label)
 	switch {
@@ -291,7 +289,7 @@ func (g *greeting) check(label string, got []byte) error {
 	return nil
 }
 
-// readHello reads a hello message and checks all that can be checked about it alone.
+// readHello reads a hello message, and checks everything in it that can be checked without context.
 func (g *greeting) readHello(step string) (helloBody, error) {
 	body, err := g.read(step, greetHello)
 	if err != nil {
@@ -307,7 +305,7 @@ func (g *greeting) readHello(step string) (helloBody, error) {
 	return h, nil
 }
 
-// read reads one message, which must be of that kind, and not one byte behind it. step names it in errors.
+// read reads one message, which must be of that kind, and no byte after it. Errors name the step.
 func (g *greeting) read(step string, want greetingKind) ([]byte, error) {
 	var head [greetingHead]byte
 	if err := g.readFull(step, head[:]); err != nil {
@@ -332,7 +330,8 @@ func (g *greeting) read(step string, want greetingKind) ([]byte, error) {
 	return body, nil
 }
 
-// parsePreamble takes a message's first 8 bytes apart. A peer whose bytes are not a greeting's gets no answer.
+// parsePreamble parses the first 8 bytes of a message. A peer whose bytes are not those of a
+// greeting gets no answer.
 func (g *greeting) parsePreamble(head []byte) (greetingKind, int, error) {
 	version, kind, n := head[4], greetingKind(head[5]), int(binary.BigEndian.Uint16(head[6:]))
 	switch {
@@ -347,13 +346,7 @@ func (g *greeting) parsePreamble(head []byte) (greetingKind, int, error) {
 	return kind, n, nil
 }
 
-// versionsDiffer says so in words that are right on both sides.
-func versionsDiffer(refusing, refused uint8) string {
-	return fmt.Sprintf("the one who refuses speaks protocol %d of discoro, the other protocol %d: update the older one",
-		refusing, refused)
-}
-
-// write sends one message in one Write.
+// write sends one message with one Write.
 func (g *greeting) write(kind greetingKind, body any) error {
 	msg, err := appendGreeting(make([]byte, 0, 256), kind, body)
 	if err != nil {
@@ -365,28 +358,7 @@ func (g *greeting) write(kind greetingKind, body any) error {
 	return nil
 }
 
-// appendGreeting appends a message: preamble and body.
-func appendGreeting(dst []byte, kind greetingKind, body any) ([]byte, error) {
-	dst = append(append(dst, greetingMagic...), Protocol, byte(kind), 0, 0)
-	switch body := body.(type) {
-	case nil:
-	case *Refusal:
-		dst = body.appendTo(dst)
-	default:
-		b, err := greetingEnc.Marshal(body)
-		if err != nil {
-			return nil, fmt.Errorf("greeting: %w", err)
-		}
-		dst = append(dst, b...)
-	}
-	if len(dst) > MaxHello {
-		return nil, fmt.Errorf("greeting: own message has %d bytes, of at most %d", len(dst), MaxHello)
-	}
-	binary.BigEndian.PutUint16(dst[greetingHead-2:], uint16(len(dst)-greetingHead))
-	return dst, nil
-}
-
-// readFull fills b, from what was read ahead first.
+// readFull fills b, first from the bytes that were read ahead.
 func (g *greeting) readFull(step string, b []byte) error {
 	n := copy(b, g.ahead)
 	g.ahead = g.ahead[n:]
@@ -398,7 +370,7 @@ func (g *greeting) readFull(step string, b []byte) error {
 	return nil
 }
 
-// failed says in words what a failed Read, Write or TLS handshake means.
+// failed returns what a failed Read, Write or TLS handshake means, in words.
 func (g *greeting) failed(step string, err error) error {
 	switch cause := g.cause(); {
 	case errors.Is(cause, context.DeadlineExceeded):
@@ -418,12 +390,16 @@ func (g *greeting) failed(step string, err error) error {
 	return fmt.Errorf("greeting: while we waited for %s: %w", step, err)
 }
 
-// ioFailure reports whether err came from the connection itself rather than from what TLS made of its bytes.
+// ioFailure reports whether err is one of the connection itself, not one of what TLS made of its
+// bytes.
 func ioFailure(err error) bool {
 	if op := (*net.OpError)(nil); errors.As(err, &op) {
-		return op.Op != "remote error" && op.Op != "local error" // crypto/tls has these for alerts
+		return op.Op != "remote error" && op.Op != "local error" // these are alerts of crypto/tls
 	}
-	for _, target := range []error{io.EOF, io.ErrUnexpectedEOF, io.ErrClosedPipe, os.ErrDeadlineExceeded, net.ErrClosed, syscall.ECONNRESET, syscall.EPIPE} {
+	for _, target := range []error{
+		io.EOF, io.ErrUnexpectedEOF, io.ErrClosedPipe, os.ErrDeadlineExceeded, net.ErrClosed,
+		syscall.ECONNRESET, syscall.EPIPE,
+	} {
 		if errors.Is(err, target) {
 			return true
 		}
@@ -431,7 +407,8 @@ func ioFailure(err error) bool {
 	return false
 }
 
-// end stops the clock and hands the connection over, or tells the peer why not and closes it.
+// end stops the clock and returns the connection; after an error it refuses the peer and closes the
+// connection.
 func (g *greeting) end(peer Hello, err error) (net.Conn, Hello, error) {
 	if err == nil {
 		g.stop()
@@ -440,15 +417,16 @@ func (g *greeting) end(peer Hello, err error) (net.Conn, Hello, error) {
 		}
 	}
 	if r := (*Refusal)(nil); errors.As(err, &r) && !r.Remote {
-		g.tell(r)
+		g.refuse(r)
 	}
 	g.stop()
 	g.raw.Close()
 	return nil, Hello{}, err
 }
 
-// tell sends a refusal and waits, within bounds, until the peer has read it and closes. Nothing that fails here matters.
-func (g *greeting) tell(r *Refusal) {
+// refuse sends a refusal, and waits within bounds until the peer has read it and closes. Failures
+// do not matter here.
+func (g *greeting) refuse(r *Refusal) {
 	if !g.mute {
 		if err := g.write(greetRefuse, r); err != nil {
 			return
@@ -458,12 +436,12 @@ func (g *greeting) tell(r *Refusal) {
 		_ = half.CloseWrite()
 	}
 	_ = g.raw.SetReadDeadline(time.Now().Add(lingerTime))
-	if g.cause() == nil { // else we have just undone what the clock did
+	if g.cause() == nil { // otherwise the line above has undone what the clock did
 		_, _ = io.CopyN(io.Discard, g.raw, lingerBytes)
 	}
 }
 
-// aheadConn gives back what was read ahead before it reads on.
+// aheadConn is a connection whose first bytes were read ahead.
 type aheadConn struct {
 	net.Conn
 	ahead []byte // owned by the reader

@@ -9,8 +9,6 @@ import (
 	"strings"
 	"time"
 	"unicode/utf8"
-
-	"github.com/fxamacker/cbor/v2"
 )
 
 // maxHelloText bounds Name, Host and Build of a hello, each, in bytes.
@@ -22,10 +20,11 @@ const (
 	MaxPulse   = time.Hour             // the most that a runtime may announce, or a computation ask for
 )
 
-// ID is the identity of one start of a runtime: random, never an address. It is a byte string of 16 bytes in cbor.
+// ID is the identity of one start of a runtime: random, never an address. In CBOR it is a byte
+// string of 16 bytes.
 type ID [16]byte
 
-// NewID returns an ID that no other start of any runtime has.
+// NewID returns an ID that no other start of a runtime has.
 func NewID() ID {
 	var id ID
 	rand.Read(id[:]) // never fails: it ends the program instead
@@ -35,13 +34,15 @@ func NewID() ID {
 // String returns the first 8 hex digits, for people and logs.
 func (id ID) String() string { return hex.EncodeToString(id[:4]) }
 
-// Compare orders IDs, for decisions that both sides of a link must take alike: negative when id comes before other.
+// Compare orders IDs, for decisions that both sides of a link must make alike. It is negative if id
+// comes before other.
 func (id ID) Compare(other ID) int { return bytes.Compare(id[:], other[:]) }
 
-// IsZero reports whether id is nobody's.
+// IsZero reports whether id belongs to no runtime.
 func (id ID) IsZero() bool { return id == ID{} }
 
-// UnmarshalCBOR implements [cbor.Unmarshaler]. Without it a byte string of any length would do.
+// UnmarshalCBOR implements [cbor.Unmarshaler]. Without it a byte string of any length would be
+// accepted.
 func (id *ID) UnmarshalCBOR(b []byte) error {
 	const head = 0x40 | byte(len(id)) // a byte string of that length
 	if len(b) != 1+len(id) || b[0] != head {
@@ -51,22 +52,22 @@ func (id *ID) UnmarshalCBOR(b []byte) error {
 	return nil
 }
 
-// Hello is who a peer says it is. What comes out of [Dial] and [Accept] is checked: texts are valid UTF-8 of at most 256
-// bytes, Port is one, Pulse is within its bounds, ID is not zero.
+// Hello is who a peer says that it is. The Hello that [Dial] or [Accept] returns is checked: texts
+// are valid UTF-8 of at most 256 bytes, Port and Pulse are within their bounds, and ID is not zero.
 type Hello struct {
 	_        struct{}      `cbor:",toarray"`
 	ID       ID            // of this start of the runtime
 	Name     string        // of the runtime; cut to 256 bytes when it is sent
-	Host     string        // announced location; at most 256 bytes
-	Port     int           // announced location; 0 where nobody listens
-	Build    string        // what program this is: module path and version, Go version; cut like Name
-	Registry uint64        // hash of the registered names; for messages to people, never a reason to refuse
-	Epoch    uint64        // for the runtime; not looked at here
-	Roles    uint32        // for the runtime; not looked at here
-	Pulse    time.Duration // how often this side will send a pulse; more than 0, at most an hour
+	Host     string        // of the announced location; at most 256 bytes
+	Port     int           // of the announced location; 0 if the runtime does not listen
+	Build    string        // the program: module path and version, Go version; cut as Name is
+	Registry uint64        // a hash of the registered names, for texts; never a reason to refuse
+	Epoch    uint64        // for the runtime; not used here
+	Roles    uint32        // for the runtime; not used here
+	Pulse    time.Duration // how often this side sends a pulse; more than 0, at most MaxPulse
 }
 
-// sendable returns h with Name and Build in a form that fits, or says what else is wrong with it.
+// sendable returns h with Name and Build cut to their bounds, or what else is wrong with h.
 func (h Hello) sendable() (Hello, error) {
 	h.Name, h.Build = cutText(h.Name, maxHelloText), cutText(h.Build, maxHelloText)
 	if fault := h.fault(); fault != "" {
@@ -75,7 +76,7 @@ func (h Hello) sendable() (Hello, error) {
 	return h, nil
 }
 
-// fault says what is wrong with a hello, or nothing.
+// fault returns what is wrong with a hello; empty when nothing is.
 func (h Hello) fault() string {
 	for _, t := range []struct{ what, text string }{{"name", h.Name}, {"host", h.Host}, {"build", h.Build}} {
 		if len(t.text) > maxHelloText || !utf8.ValidString(t.text) {
@@ -93,7 +94,7 @@ func (h Hello) fault() string {
 	return ""
 }
 
-// cutText makes valid UTF-8 of at most n bytes of s.
+// cutText returns the start of s as valid UTF-8 of at most n bytes.
 func cutText(s string, n int) string {
 	s = strings.ToValidUTF8(s, "\uFFFD")
 	if len(s) <= n {
@@ -103,49 +104,4 @@ func cutText(s string, n int) string {
 		n--
 	}
 	return s[:n]
-}
-
-// knockBody is the dialer's first message.
-type knockBody struct {
-	_     struct{} `cbor:",toarray"`
-	Proof []byte   // 32 bytes, or none where there is no secret
-}
-
-// helloBody is what both sides say once the other has proven itself.
-type helloBody struct {
-	_     struct{} `cbor:",toarray"`
-	Proof []byte   // the listener's; the dialer has given its own in the knock
-	Hello Hello
-}
-
-// The greeting's own cbor modes: nothing in it is optional, nested or large.
-var greetingEnc, greetingDec = greetingModes()
-
-func greetingModes() (cbor.EncMode, cbor.DecMode) {
-	enc, encErr := cbor.EncOptions{NilContainers: cbor.NilContainerAsEmpty}.EncMode()
-	dec, decErr := cbor.DecOptions{
-		DupMapKey:        cbor.DupMapKeyEnforcedAPF,
-		IndefLength:      cbor.IndefLengthForbidden,
-		TagsMd:           cbor.TagsForbidden,
-		MaxNestedLevels:  4,
-		MaxArrayElements: 16,
-		MaxMapPairs:      16,
-	}.DecMode()
-	if err := errors.Join(encErr, decErr); err != nil {
-		panic(err) //nolint:forbidigo // misuse: the options above contradict each other
-	}
-	return enc, dec
-}
-
-// decodeGreeting decodes a body. Every message has exactly one encoding: whatever else cbor would let pass, such as null,
-// numbers that are longer than need be or a text where bytes are due, does not come out again as it went in.
-func decodeGreeting[T knockBody | helloBody](body []byte, into *T) error {
-	if err := greetingDec.Unmarshal(body, into); err != nil {
-		return malformedGreeting("its cbor")
-	}
-	again, err := greetingEnc.Marshal(into)
-	if err != nil || !bytes.Equal(again, body) {
-		return malformedGreeting("its cbor")
-	}
-	return nil
 }

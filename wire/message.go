@@ -8,72 +8,75 @@ import (
 	"github.com/fxamacker/cbor/v2"
 )
 
-// Kind says what a frame is. Numbers are part of the protocol: they are never reused.
+// Kind is the kind of a frame. The numbers are part of the protocol and are never reused.
 type Kind uint8
 
 // The kinds of frames. PROTOCOL.md describes each, field by field.
 const (
-	KindPulse     Kind = 1  // the sender lives
-	KindBye       Kind = 2  // the sender closes the link on purpose
-	KindMessage   Kind = 3  // into a mailbox, no answer
-	KindDeliver   Kind = 4  // into a mailbox, answered when it is there
-	KindAsk       Kind = 5  // into a mailbox as a request, answered by the coroutine
-	KindWait      Kind = 6  // answered with the outcome when the coroutine ends
-	KindExit      Kind = 7  // into a watcher's mailbox: a coroutine ended
-	KindTerminate Kind = 8  // asks a coroutine to end
-	KindLocate    Kind = 9  // asks for a coroutine by its registered name
-	KindReply     Kind = 10 // the answer to a frame that carried a call number
-	KindCancel    Kind = 11 // the caller has stopped waiting for an answer
-	KindPart      Kind = 12 // a part of a frame that is too large to go at once
+	KindPulse     Kind = 1  // a sign of life
+	KindBye       Kind = 2  // the sender closes the link in order
+	KindMessage   Kind = 3  // a message for a mailbox; not answered
+	KindDeliver   Kind = 4  // a message for a mailbox; answered when it is there
+	KindAsk       Kind = 5  // a request for a mailbox; answered by the coroutine
+	KindWait      Kind = 6  // wait for the end of a coroutine; answered with its outcome
+	KindExit      Kind = 7  // for the mailbox of a watcher: a coroutine has ended
+	KindTerminate Kind = 8  // ask a coroutine to end
+	KindLocate    Kind = 9  // find a coroutine by its registered name
+	KindReply     Kind = 10 // the answer to a frame with a call number
+	KindCancel    Kind = 11 // the caller no longer waits for the answer
+	KindPart      Kind = 12 // a part of a frame that is too large to be sent at once
 
-	KindOffer    Kind = 20 // node to scheduler: what it is, and whether it is free
+	KindOffer    Kind = 20 // node to scheduler: what the node is, and whether it is free
 	KindReserve  Kind = 21 // scheduler to node: serve this computation
-	KindServers  Kind = 22 // node to scheduler: a server process came or went
-	KindRelease  Kind = 23 // scheduler to node: the computation is over
-	KindReleased Kind = 24 // node to scheduler: every server has closed
+	KindServers  Kind = 22 // node to scheduler: servers came or went
+	KindRelease  Kind = 23 // scheduler to node: end the service to this computation
+	KindReleased Kind = 24 // node to scheduler: all its servers have closed
 
-	KindServerUp    Kind = 25 // server to node: here I am
+	KindServerUp    Kind = 25 // server to node: the server has started
 	KindSetup       Kind = 26 // node to server: serve this computation
-	KindReady       Kind = 27 // server to scheduler: set up
+	KindReady       Kind = 27 // server to scheduler: it is set up, or cannot be
 	KindCloseServer Kind = 28 // node to server: end the computation
-	KindServerDone  Kind = 29 // server to node: the computation has ended here
+	KindServerDone  Kind = 29 // server to node: the computation has ended at the server
 
 	KindSubmit           Kind = 30 // client to scheduler: queue this computation; answered when it is active
 	KindCloseComputation Kind = 31 // client to scheduler: close the computation; answered when it is closed
 	KindRun              Kind = 32 // client to scheduler: run a function at a server
-	KindUnrun            Kind = 33 // client to scheduler: the job is not to be started any more
-	KindReport           Kind = 34 // client to scheduler: why is no server used? answered in words
+	KindUnrun            Kind = 33 // client to scheduler: do not start the job any more
+	KindReport           Kind = 34 // client to scheduler: why does a job not start; answered in words
 	KindStart            Kind = 35 // scheduler to server: start this job
-	KindStarted          Kind = 36 // server to client: the job's coroutine
-	KindDone             Kind = 37 // server (or scheduler) to client: how the job ended
-	KindFreed            Kind = 38 // server to scheduler: the job ended
-	KindStatus           Kind = 39 // scheduler to client: a node, server or the computation changed state
-	KindAvail            Kind = 40 // node to scheduler, scheduler to client: what a node has to spare
-	KindQueued           Kind = 41 // scheduler to client: where in the queue its computation is
-	KindNear             Kind = 42 // scheduler to node: which nodes are in your network?
-	KindUnstart          Kind = 43 // scheduler to server: the job is not to be started any more
-	KindHeard            Kind = 44 // server to scheduler: the client knows of the first jobs that have ended
-	KindTally            Kind = 45 // node to server: how many coroutines are there? answered with the number
-	KindUnheard          Kind = 46 // scheduler to client: the job has ended at a server that is lost or has closed since
+	KindStarted          Kind = 36 // server to client: the job has started, as this coroutine
+	KindDone             Kind = 37 // server or scheduler to client: the job has ended
+	KindFreed            Kind = 38 // server to scheduler: the job has ended
+	KindStatus           Kind = 39 // scheduler to client: a node, a server or the computation has changed state
+	KindAvail            Kind = 40 // node to scheduler to client: the spare CPU, memory and disk of a node
+	KindQueued           Kind = 41 // scheduler to client: the position of the computation in the queue
+	KindNear             Kind = 42 // scheduler to node: which nodes are in the local network of the node
+	KindUnstart          Kind = 43 // scheduler to server: do not start the job any more
+	KindHeard            Kind = 44 // server to scheduler: the client knows of some jobs that have ended
+	KindTally            Kind = 45 // node to server: how many coroutines are there; answered with the number
+	KindUnheard          Kind = 46 // scheduler to client: a job has ended at a server that has gone since
 )
 
-// Frame is one unit of what peers say to each other.
+// Frame is one unit of what peers send to each other.
 type Frame interface {
-	// Kind tells which frame it is.
+	// Kind returns the kind of the frame.
 	Kind() Kind
 }
 
-// JobID names one run of a function for ever: the client that asked, and its count.
+// JobID names one run of a function, and is never reused: the client that asked for the run, and
+// its count.
 type JobID struct {
 	_      struct{} `cbor:",toarray"`
 	Client ID
 	Seq    uint64
 }
 
-// Token is what a computation is known by. Who has it can run, end and reach the files of that computation.
+// Token names a computation. Whoever knows it can start runs, end them, and reach the files of the
+// computation.
 type Token [16]byte
 
-// UnmarshalCBOR implements [cbor.Unmarshaler]. Without it a byte string of any length would do, as would a list of numbers.
+// UnmarshalCBOR implements [cbor.Unmarshaler]. Without it a byte string of any length, or a list of
+// numbers, would be accepted.
 func (t *Token) UnmarshalCBOR(b []byte) error {
 	var id ID
 	if err := id.UnmarshalCBOR(b); err != nil {
@@ -83,13 +86,13 @@ func (t *Token) UnmarshalCBOR(b []byte) error {
 	return nil
 }
 
-// Failure is an error on its way: nil where there is none.
+// Failure is an error in a frame; nil when there is none.
 type Failure = ErrorValue
 
-// Pulse says that the sender lives.
+// Pulse is a sign of life of the sender.
 type Pulse struct {
 	_ struct{} `cbor:",toarray"`
-	// Every is how often the sender will pulse from now on, in nanoseconds.
+	// Every is how often the sender sends a pulse from now on, in nanoseconds.
 	Every int64
 }
 
@@ -99,13 +102,14 @@ type Bye struct {
 	Reason string
 }
 
-// Message goes into the mailbox of coroutine To: its key in the receiver's runtime, as in all frames.
+// Message is for the mailbox of coroutine To. As in all frames, a coroutine is named by its key in
+// the runtime that it lives in.
 type Message struct {
 	To   uint64
 	Body []byte
 }
 
-// Deliver is a Message that is answered when it is in the mailbox.
+// Deliver is a [Message] that is answered when it is in the mailbox.
 type Deliver struct {
 	_    struct{} `cbor:",toarray"`
 	Call uint64
@@ -113,7 +117,7 @@ type Deliver struct {
 	Body []byte `cbor:"-"` // behind the array
 }
 
-// Ask is a Message that arrives as a request and is answered by the coroutine.
+// Ask is a [Message] that arrives as a request, and is answered by the coroutine.
 type Ask struct {
 	_    struct{} `cbor:",toarray"`
 	Call uint64
@@ -121,14 +125,14 @@ type Ask struct {
 	Body []byte `cbor:"-"` // behind the array
 }
 
-// Wait is answered with the outcome of coroutine Of when it has ended.
+// Wait is answered with the outcome of coroutine Of when that has ended.
 type Wait struct {
 	_    struct{} `cbor:",toarray"`
 	Call uint64
 	Of   uint64
 }
 
-// Exit tells coroutine To that Coro has ended, and how.
+// Exit notifies coroutine To that Coro has ended, and how.
 type Exit struct {
 	_       struct{} `cbor:",toarray"`
 	To      uint64
@@ -136,11 +140,11 @@ type Exit struct {
 	Outcome Outcome
 }
 
-// Outcome is how a coroutine ended, or the answer to a call: an error, or a value.
+// Outcome is how a coroutine ended, or the answer to a call: an error or a value.
 type Outcome struct {
 	_    struct{} `cbor:",toarray"`
 	Err  *Failure
-	Type string // by which the value's type is known in any; empty when it is not registered
+	Type string // the name of the value's type; empty if it is not registered
 	Body []byte `cbor:"-"` // behind the array
 }
 
@@ -150,82 +154,83 @@ type Terminate struct {
 	Of uint64
 }
 
-// Locate asks for the coroutine registered under Name; the answer holds a HandleValue.
+// Locate asks for the coroutine registered under Name. The answer holds a [HandleValue].
 type Locate struct {
 	_    struct{} `cbor:",toarray"`
 	Call uint64
 	Name string
 }
 
-// Reply answers the frame that carried Call.
+// Reply is the answer to the frame with that Call.
 type Reply struct {
 	_       struct{} `cbor:",toarray"`
 	Call    uint64
 	Outcome Outcome
 }
 
-// Cancel says that nobody waits any longer for the answer to Call.
+// Cancel says that nobody waits for the answer to Call any longer.
 type Cancel struct {
 	_    struct{} `cbor:",toarray"`
 	Call uint64
 }
 
-// Kind of a Pulse.
+// Kind implements [Frame].
 func (*Pulse) Kind() Kind { return KindPulse }
 
-// Kind of a Bye.
+// Kind implements [Frame].
 func (*Bye) Kind() Kind { return KindBye }
 
-// Kind of a Message.
+// Kind implements [Frame].
 func (*Message) Kind() Kind { return KindMessage }
 
-// Kind of a Deliver.
+// Kind implements [Frame].
 func (*Deliver) Kind() Kind { return KindDeliver }
 
-// Kind of an Ask.
+// Kind implements [Frame].
 func (*Ask) Kind() Kind { return KindAsk }
 
-// Kind of a Wait.
+// Kind implements [Frame].
 func (*Wait) Kind() Kind { return KindWait }
 
-// Kind of an Exit.
+// Kind implements [Frame].
 func (*Exit) Kind() Kind { return KindExit }
 
-// Kind of a Terminate.
+// Kind implements [Frame].
 func (*Terminate) Kind() Kind { return KindTerminate }
 
-// Kind of a Locate.
+// Kind implements [Frame].
 func (*Locate) Kind() Kind { return KindLocate }
 
-// Kind of a Reply.
+// Kind implements [Frame].
 func (*Reply) Kind() Kind { return KindReply }
 
-// Kind of a Cancel.
+// Kind implements [Frame].
 func (*Cancel) Kind() Kind { return KindCancel }
 
-// ErrMalformed is returned for a frame that is not one: the peer is not to be trusted further.
+// ErrMalformed is returned for bytes that are not a frame. The peer is not to be trusted further.
 var ErrMalformed = errors.New("malformed frame")
 
-// OversizedError is the ErrMalformed of a frame in parts that is larger than is taken here.
+// OversizedError is the [ErrMalformed] of a frame in parts that is larger than this side accepts.
 type OversizedError struct {
 	Of        Kind
-	Size, Max int64 // bytes of its payload, and the most that are taken
+	Size, Max int64 // of its payload, and the most that is accepted, in bytes
 }
 
-// Error tells the sizes, and what may be the reason.
+// Error returns the sizes, and the likely reason.
 func (e *OversizedError) Error() string {
-	return fmt.Sprintf("%v: kind %d claims %d bytes, at most %d are taken here (is MaxMessage alike on both sides?)", ErrMalformed, e.Of, e.Size, e.Max)
+	return fmt.Sprintf("%v: kind %d claims %d bytes, at most %d are accepted here (is MaxMessage the same on both sides?)",
+		ErrMalformed, e.Of, e.Size, e.Max)
 }
 
-// Unwrap gives ErrMalformed.
+// Unwrap returns [ErrMalformed].
 func (e *OversizedError) Unwrap() error { return ErrMalformed }
 
-// frameHead is the length of what stands before a frame's payload: its size (4 bytes, big endian,
-// of all that follows) and its kind.
+// frameHead is the length of a frame's head: the size of all that follows it (4 bytes, big endian),
+// and the kind.
 const frameHead = 5
 
-// envelope encodes and decodes the frames themselves. User values inside them are byte strings,
-// so these limits bind only the frames.
+// envelope encodes and decodes the frames themselves. User values inside them are byte strings, so
+// these limits apply to the frames only.
 var envelope = mustEnvelope()
 
 type envelopeModes struct {
@@ -254,13 +259,14 @@ func mustEnvelope() envelopeModes {
 	return envelopeModes{enc: enc, dec: dec}
 }
 
-// AppendFrame appends f, ready to be written, to dst.
+// AppendFrame appends f to dst, ready to be written.
 func AppendFrame(dst []byte, f Frame) ([]byte, error) {
 	dst, body, err := AppendHead(dst, f)
 	return append(dst, body...), err
 }
 
-// AppendHead appends f to dst but for its body, the user's encoded value, which belongs right behind.
+// AppendHead appends f to dst except its body, the user's encoded value. The caller writes the body
+// right after the head.
 func AppendHead(dst []byte, f Frame) (head, body []byte, err error) {
 	start := len(dst)
 	dst = append(dst, 0, 0, 0, 0, byte(f.Kind()))
@@ -284,7 +290,8 @@ func AppendHead(dst []byte, f Frame) (head, body []byte, err error) {
 	return dst, body, nil
 }
 
-// AppendMessage appends the frame of a message to coroutine to, whose body encode appends.
+// AppendMessage appends the frame of a message to coroutine to. The function encode appends the
+// body.
 func AppendMessage(dst []byte, to uint64, encode func(dst []byte) ([]byte, error)) ([]byte, error) {
 	start := len(dst)
 	dst = append(dst, 0, 0, 0, 0, byte(KindMessage))
@@ -301,13 +308,13 @@ func AppendMessage(dst []byte, to uint64, encode func(dst []byte) ([]byte, error
 	return dst, nil
 }
 
-// DecodeFrame decodes the payload of a frame of kind k. Nothing in the result refers to payload.
+// DecodeFrame decodes the payload of a frame of kind k. The result does not refer to payload.
 func DecodeFrame(k Kind, payload []byte) (Frame, error) { return decodeFrame(k, payload, cloneBody) }
 
-// cloneBody copies a body; nil is no body.
+// cloneBody copies a body; nil when it is empty.
 func cloneBody(b []byte) []byte { return append([]byte(nil), b...) }
 
-// decodeFrame is DecodeFrame with what is done to a body before the result refers to it.
+// decodeFrame is DecodeFrame. The result refers to what keep returns for its body.
 func decodeFrame(k Kind, payload []byte, keep func([]byte) []byte) (Frame, error) {
 	if k == KindMessage {
 		m := &Message{}
@@ -320,13 +327,13 @@ func decodeFrame(k Kind, payload []byte, keep func([]byte) []byte) (Frame, error
 	if f == nil {
 		return nil, fmt.Errorf("%w: kind %d", ErrMalformed, k)
 	}
-	// A null decodes into an empty frame without an error.
+	// A null would be decoded into an empty frame without an error.
 	if len(payload) == 0 || payload[0]>>5 != 4 {
 		return nil, fmt.Errorf("%w: kind %d is not an array", ErrMalformed, k)
 	}
 	rest, err := envelope.dec.UnmarshalFirst(payload, f)
 	if err != nil {
-		return nil, fmt.Errorf("%w: kind %d: %v", ErrMalformed, k, err) //nolint:errorlint // cbor's error is for reading only
+		return nil, fmt.Errorf("%w: kind %d: %v", ErrMalformed, k, err) //nolint:errorlint // cbor's error is for people only
 	}
 	if body := bodyOf(f); body != nil {
 		*body = keep(rest)
@@ -346,8 +353,9 @@ func (m *Message) decode(payload []byte, keep func([]byte) []byte) error {
 	return nil
 }
 
-// bodyOf returns where a frame holds the user's encoded value, nil for a frame that carries none. It travels as it is, behind
-// the array of the other fields: a large one is copied once less, and the array's limits are not its.
+// bodyOf returns where a frame holds the user's encoded value; nil for a frame that carries none.
+// The value travels as it is, behind the array of the other fields: so a large one is copied once
+// less, and the limits of the array do not apply to it.
 func bodyOf(f Frame) *[]byte {
 	switch f := f.(type) {
 	case *Deliver:
@@ -372,7 +380,7 @@ func bodyOf(f Frame) *[]byte {
 	return nil
 }
 
-// BodySize returns how many bytes of the user's encoded value f carries.
+// BodySize returns the size of the user's encoded value in f, in bytes.
 func BodySize(f Frame) int {
 	if m, ok := f.(*Message); ok {
 		return len(m.Body)
@@ -383,7 +391,7 @@ func BodySize(f Frame) int {
 	return 0
 }
 
-// newFrame returns an empty frame of kind k, nil when there is no such kind.
+// newFrame returns an empty frame of kind k; nil if there is no such kind.
 func newFrame(k Kind) Frame {
 	if int(k) < len(frameKinds) && frameKinds[k] != nil {
 		return frameKinds[k]()

@@ -8,20 +8,23 @@ import (
 	"time"
 )
 
-// valuePlan is how values of one type are encoded and decoded, worked out once. It is immutable once it can be found;
-// plans of recursive types refer to each other, so what a plan needs of another it looks up when it runs.
+// valuePlan says how values of one type are encoded and decoded. It is made once, and does not
+// change once others can find it. Plans of recursive types refer to each other, so a plan looks up
+// what it needs of another plan only when it runs.
 type valuePlan struct {
 	typ    reflect.Type
 	size   int64 // of typ in memory
 	encode valueEncode
 	decode valueDecode
 
-	// exactKey tells that two values differ exactly when their encodings do, and do so still after travelling. Map keys
-	// of other types are compared when they are encoded.
+	// exactKey says that two values are different exactly if their encodings are, also after they
+	// have travelled. Map keys of other types are compared when they are encoded.
 	exactKey bool
 
-	plain reflect.Kind // what plainKind says of a type that is one number, truth value or string; Slice of bytes; or Invalid
-	flat  *flatPlan    // the short way of a struct; nil where there is none
+	// plain is the plainKind of a type that is one number, boolean or string; Slice for a byte string;
+	// Invalid for all other types.
+	plain reflect.Kind
+	flat  *flatPlan // the fast path of a struct; nil if it has none
 
 	// scratch holds pointers to zero values, to decode into.
 	scratch sync.Pool
@@ -30,14 +33,15 @@ type valuePlan struct {
 type (
 	// valueEncode writes v.
 	valueEncode func(e *valueEncoder, v reflect.Value) error
-	// valueDecode reads into v, which can be set and should be zero. After an error v is not to be used.
+	// valueDecode reads into v, which can be set and should be zero. After an error v is not to be
+	// used.
 	valueDecode func(d *valueDecoder, v reflect.Value) error
 )
 
-// planTable holds plans by their types. It is immutable.
+// planTable maps types to their plans. It is immutable.
 type planTable map[reflect.Type]*valuePlan
 
-// planOf returns the plan of t, or a TravelError.
+// planOf returns the plan of t, or a [TravelError].
 func (c *Codec) planOf(t reflect.Type) (*valuePlan, error) {
 	if p := (*c.plans.Load())[t]; p != nil {
 		return p, nil
@@ -52,7 +56,8 @@ func (c *Codec) planOf(t reflect.Type) (*valuePlan, error) {
 	return p, nil
 }
 
-// addPlans lets fresh plans be found. Two of one type, made at the same time, are alike.
+// addPlans lets others find fresh plans. Two plans of one type that are made at the same time are
+// equal.
 func (c *Codec) addPlans(fresh planTable) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -61,14 +66,14 @@ func (c *Codec) addPlans(fresh planTable) {
 	c.plans.Store(&table)
 }
 
-// planBuilder makes the plan of a type and of all types in it. None is to be found by others before all are made: one
-// that cannot travel spoils those that hold it.
+// planBuilder makes the plan of a type and of all types in it. Others can find none of them before
+// all are made: a type that cannot travel makes those useless that contain it.
 type planBuilder struct {
 	codec *Codec
-	fresh planTable // made, or being made
+	fresh planTable // finished or being made
 }
 
-// plan returns the plan of t. While that of a recursive type is being made, it is still empty.
+// plan returns the plan of t. The plan of a recursive type is still empty while it is being made.
 func (b *planBuilder) plan(t reflect.Type) (*valuePlan, *TravelError) {
 	if p := b.fresh[t]; p != nil {
 		return p, nil
@@ -85,7 +90,8 @@ func (b *planBuilder) plan(t reflect.Type) (*valuePlan, *TravelError) {
 	return p, nil
 }
 
-// fill makes p for its type: first those that travel in a way of their own, then by kind.
+// fill makes p for its type. It looks first for types that travel in a way of their own, then at
+// the kind.
 func (b *planBuilder) fill(p *valuePlan) *TravelError {
 	if h := b.codec.handles[p.typ]; h != nil {
 		p.encode, p.decode = h.plan()
@@ -159,14 +165,14 @@ func (b *planBuilder) fillKind(p *valuePlan) *TravelError {
 	return refuse(p.typ, "addresses mean nothing elsewhere")
 }
 
-// refuse makes the error of a type that cannot travel.
+// refuse returns the error of a type that cannot travel.
 func refuse(t reflect.Type, reason string) *TravelError {
 	return &TravelError{Type: t, Reason: reason}
 }
 
-// scalarPlan returns the functions of a type that is one number, truth value or string.
+// scalarPlan returns the functions of a type that is one number, boolean or string.
 func scalarPlan(t reflect.Type) (valueEncode, valueDecode) {
-	switch t.Kind() { //nolint:exhaustive // those that fillKind gives
+	switch t.Kind() { //nolint:exhaustive // fillKind passes no others
 	case reflect.Bool:
 		return encodeBool, decodeBool(t)
 	case reflect.String:
@@ -260,7 +266,7 @@ func decodeFloat64(t reflect.Type) valueDecode {
 
 func encodeTime(e *valueEncoder, v reflect.Value) error {
 	if v.CanAddr() {
-		return e.time(*v.Addr().Interface().(*time.Time)) // without the copy that Interface makes
+		return e.time(*v.Addr().Interface().(*time.Time)) // avoids the copy that Interface makes
 	}
 	return e.time(v.Interface().(time.Time))
 }
@@ -271,13 +277,13 @@ func decodeTime(d *valueDecoder, v reflect.Value) error {
 	return err
 }
 
-// bigIntType is the one type of the standard library that needs CBOR's own tags.
+// bigIntType is the only type of the standard library that needs tags of CBOR itself.
 var bigIntType = reflect.TypeFor[big.Int]()
 
-// The tags of numbers of any size.
+// The tags of integers of any size.
 const (
 	tagBigUint   = 2
-	tagBigNegInt = 3 // of -1-n
+	tagBigNegInt = 3 // the content is n for the number -1-n
 )
 
 func encodeBigInt(e *valueEncoder, v reflect.Value) error {

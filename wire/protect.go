@@ -20,8 +20,8 @@ import (
 	"time"
 )
 
-// The names that go into keys and proofs. alpn is the greeting's own version and stays when Protocol moves on, so that
-// two versions get as far as telling each other.
+// The names that go into keys and proofs. The version in alpn is that of the greeting. It stays
+// when Protocol changes, so that two versions can tell each other that they differ.
 const (
 	alpn          = "discoro/1"
 	exporterLabel = "EXPORTER-discoro/1"
@@ -30,17 +30,17 @@ const (
 	proofOfServer = "discoro/1 server"
 )
 
-// secretRounds is the work of one guess at a secret.
+// secretRounds is the number of hashes that one guess at a secret costs.
 const secretRounds = 600_000
 
-// What refusals say to do.
+// What refusals tell people to do.
 const (
 	sameSecret        = "set the same Secret on both sides"
-	textPlainListener = "the listener has neither secret nor certificates and the dialer wants them: set the same Secret, " +
-		"or CertFile, KeyFile and CAFile, on both sides"
+	textPlainListener = "the listener has neither secret nor certificates and the dialer wants them: " +
+		"set the same Secret, or CertFile, KeyFile and CAFile, on both sides"
 )
 
-// Secret is a shared secret. It prints as [secret], whatever prints it.
+// Secret is a shared secret. It is printed as [secret], by whatever prints it.
 type Secret string
 
 const hiddenSecret = "[secret]"
@@ -60,27 +60,29 @@ func (Secret) LogValue() slog.Value { return slog.StringValue(hiddenSecret) }
 // MarshalText implements [encoding.TextMarshaler], which JSON uses as well.
 func (Secret) MarshalText() ([]byte, error) { return []byte(hiddenSecret), nil }
 
-// Protection is how links are protected: by a secret, by certificates, or both. nil is a plain link.
-// It is safe for concurrent use.
+// Protection says how links are protected: by a secret, by certificates, or by both. A nil
+// Protection is a plain link. It is safe for concurrent use.
 type Protection struct {
 	client *tls.Config   // immutable
 	server *tls.Config   // immutable
-	certs  bool          // immutable: both sides show certificates, and TLS checks them
+	certs  bool          // immutable; both sides have certificates, and TLS checks them
 	key    derivedKey    // immutable; nil without a secret
-	ready  chan struct{} // closed by derive when the key is there
+	ready  chan struct{} // closed by derive when the key is ready
 }
 
-// NewProtection returns the protection that a secret, a TLS configuration, or both together give. With neither it returns
-// nil, nil: a plain link.
+// NewProtection returns the protection by a secret, by a TLS configuration, or by both. With
+// neither it returns nil, nil: a plain link.
 //
-// A secret alone means TLS 1.3 with a throw-away certificate that the other side does not check, and a proof of the secret
-// in both directions. Its key takes a fraction of a second of computing, once a process and secret; NewProtection
-// starts that and does not wait for it (see [Protection.Ready]).
+// A secret alone means TLS 1.3 with a throw-away certificate that the other side does not check,
+// and a proof of the secret in both directions. Deriving its key takes a fraction of a second, once
+// for each process and secret. NewProtection starts that and does not wait for it (see
+// [Protection.Ready]).
 //
-// cfg means mutual TLS 1.3: both sides show a certificate that a CA of the other side has signed, for client and for server
-// authentication. cfg must have a certificate and ClientCAs or RootCAs; one of these stands for both. With a
-// ServerName, every listener's certificate must be for that name; without, the CA's signature is enough, as peers are
-// found under addresses that no certificate knows. cfg is cloned.
+// A cfg means mutual TLS 1.3: both sides have a certificate for client and server authentication
+// that is signed by a CA of the other side. It must have a certificate, and ClientCAs or RootCAs;
+// one of these stands for both. With a ServerName, the certificate of every listener must be for
+// that name. Without, the signature of the CA is enough, because peers are reached at addresses
+// that no certificate knows. NewProtection clones cfg.
 func NewProtection(secret Secret, cfg *tls.Config) (*Protection, error) {
 	return newProtection(secret, cfg, secretRounds)
 }
@@ -106,14 +108,16 @@ func newProtection(secret Secret, cfg *tls.Config, rounds int) (*Protection, err
 	return p, nil
 }
 
-// derive computes the key, unless another Protection has; it owns nothing and ends when the key is there.
+// derive computes the key, unless another Protection has done so. It owns nothing, and ends when
+// the key is ready.
 func (p *Protection) derive() {
 	defer close(p.ready)
-	_, _ = p.key() // whoever proves something sees the error
+	_, _ = p.key() // prove returns the error
 }
 
-// Ready waits until p's key is there or ctx ends, and returns ctx's error then. Call it before dialling: the peer's
-// clock runs from the moment it accepts. A closing runtime calls it to have left no goroutine. nil is ready.
+// Ready waits until the key of p is ready. If ctx ends first, it returns the error of ctx. Call it
+// before dialling: the clock of the peer starts when that accepts. A runtime that closes calls it
+// so that no goroutine is left. A nil Protection is ready.
 func (p *Protection) Ready(ctx context.Context) error {
 	if p == nil || p.key == nil {
 		return nil
@@ -144,7 +148,7 @@ func (p *Protection) Kind() string {
 	return "secret"
 }
 
-// wants says what a dialer in clear should have.
+// wants returns what a dialer in clear is missing.
 func (p *Protection) wants() string {
 	switch {
 	case !p.certs:
@@ -152,10 +156,11 @@ func (p *Protection) wants() string {
 	case p.key == nil:
 		return "the listener requires certificates and the dialer has none: set CertFile, KeyFile and CAFile"
 	}
-	return "the listener requires certificates and a secret and the dialer has none: set CertFile, KeyFile, CAFile and Secret"
+	return "the listener requires certificates and a secret and the dialer has none: " +
+		"set CertFile, KeyFile, CAFile and Secret"
 }
 
-// prove makes the proof of one role in one TLS session.
+// prove returns the proof of one role in one TLS session.
 func (p *Protection) prove(conn *tls.Conn, label string) ([]byte, error) {
 	key, err := p.key()
 	if err != nil {
@@ -167,13 +172,14 @@ func (p *Protection) prove(conn *tls.Conn, label string) ([]byte, error) {
 		return nil, fmt.Errorf("greeting: the session's exporter: %w", err)
 	}
 	mac := hmac.New(sha256.New, key)
-	mac.Write([]byte(label)) // all labels are of one length
+	mac.Write([]byte(label)) // all labels have the same length
 	mac.Write(exporter)
 	return mac.Sum(nil), nil
 }
 
-// explain turns what TLS says into a refusal. It is called when a handshake fails, and when the first read after one
-// does: a dialer has finished its handshake before the listener looks at its certificate.
+// explain turns an error of TLS into a refusal. It is called when a handshake fails, and when the
+// first read after it fails: a dialer has finished its handshake before the listener looks at its
+// certificate.
 func (p *Protection) explain(conn *tls.Conn, err error) error {
 	state := conn.ConnectionState()
 	var inClear tls.RecordHeaderError
@@ -193,8 +199,8 @@ func (p *Protection) explain(conn *tls.Conn, err error) error {
 	return &Refusal{Code: RefuseProtocol, Text: err.Error()}
 }
 
-// explainClear is about a peer that answered a TLS handshake with something else. What it said after the first five
-// bytes is lost in TLS's buffers, and it is one of two things.
+// explainClear is explain for a peer that did not answer the TLS handshake with TLS. TLS keeps only
+// the first five bytes of its answer, which is one of two things.
 func explainClear(err tls.RecordHeaderError) error {
 	if head := err.RecordHeader[:]; string(head[:len(greetingMagic)]) == greetingMagic {
 		if version := head[len(greetingMagic)]; version != Protocol {
@@ -205,10 +211,11 @@ func explainClear(err tls.RecordHeaderError) error {
 	return malformedGreeting("the peer does not speak TLS, or not from the first byte")
 }
 
-// explainAlert is about a peer whose TLS sent an alert.
+// explainAlert is explain for a peer whose TLS has sent an alert.
 func (p *Protection) explainAlert(alert *net.OpError) error {
 	r := &Refusal{Code: RefuseProtocol, Text: "the peer's TLS says: " + alert.Err.Error(), Remote: true}
-	// RFC 8446, section 6: bad, unsupported, revoked, expired, unknown certificate; unknown CA; access denied; none at all.
+	// RFC 8446, section 6: bad, unsupported, revoked, expired or unknown certificate; unknown CA;
+	// access denied; no certificate.
 	isCert := func(code tls.AlertError) bool { return code.Error() == alert.Err.Error() }
 	if slices.ContainsFunc([]tls.AlertError{42, 43, 44, 45, 46, 48, 49, 116}, isCert) {
 		r.Code = RefuseUnauthorized
@@ -221,16 +228,17 @@ func (p *Protection) explainAlert(alert *net.OpError) error {
 	return r
 }
 
-// derivedKey returns the key of one secret. The first call computes it, and the others wait for that.
+// derivedKey returns the key of one secret. The first call computes it; other calls wait for that.
 type derivedKey func() ([]byte, error)
 
-// secretKeyID names a key. rounds is the same everywhere but in tests.
+// secretKeyID names a key. Only tests use other rounds than secretRounds.
 type secretKeyID struct {
 	secret Secret
 	rounds int
 }
 
-// secretKeys has every key of this process: several runtimes in it share one secret, as do all links of one.
+// secretKeys holds the keys of this process. All links of a runtime use one secret, as several
+// runtimes may.
 var secretKeys = struct {
 	mu sync.Mutex // guards following; leaf
 	of map[secretKeyID]derivedKey
@@ -251,8 +259,8 @@ func keyOfSecret(secret Secret, rounds int) derivedKey {
 	return key
 }
 
-// throwawayTLS makes the two configurations of links with a secret and no certificates. The certificate says nothing, not even
-// when it was made.
+// throwawayTLS returns the two configurations of links with a secret and without certificates. The
+// throw-away certificate reveals nothing, not even when it was made.
 func throwawayTLS() (client, server *tls.Config, err error) {
 	public, private, err := ed25519.GenerateKey(rand.Reader)
 	if err != nil {
@@ -268,12 +276,12 @@ func throwawayTLS() (client, server *tls.Config, err error) {
 		return nil, nil, fmt.Errorf("make a certificate: %w", err)
 	}
 	client, server = linkTLS(&tls.Config{}), linkTLS(&tls.Config{})
-	client.InsecureSkipVerify = true // the proof says who it is
+	client.InsecureSkipVerify = true // the proof identifies the peer
 	server.Certificates = []tls.Certificate{{Certificate: [][]byte{der}, PrivateKey: private}}
 	return client, server, nil
 }
 
-// linkTLS sets what every link has.
+// linkTLS sets what the configurations of all links have in common.
 func linkTLS(cfg *tls.Config) *tls.Config {
 	cfg.MinVersion = tls.VersionTLS13
 	cfg.NextProtos = []string{alpn}
@@ -282,20 +290,24 @@ func linkTLS(cfg *tls.Config) *tls.Config {
 	return cfg
 }
 
-// mutualTLS makes the two configurations of links with certificates, or says what to set.
+// mutualTLS returns the two configurations of links with certificates, or an error that says what
+// to set.
 func mutualTLS(cfg *tls.Config) (client, server *tls.Config, err error) {
 	switch {
 	case len(cfg.Certificates) == 0 && (cfg.GetCertificate == nil || cfg.GetClientCertificate == nil):
 		return nil, nil, errors.New("TLS has no certificate, and every peer shows one: set CertFile and KeyFile, or " +
 			"TLS.Certificates, or both TLS.GetCertificate and TLS.GetClientCertificate")
 	case cfg.ClientCAs == nil && cfg.RootCAs == nil:
-		return nil, nil, errors.New("TLS has no CA to check peers' certificates with: set CAFile, or TLS.ClientCAs and TLS.RootCAs")
+		return nil, nil, errors.New("TLS has no CA to check peers' certificates with: " +
+			"set CAFile, or TLS.ClientCAs and TLS.RootCAs")
 	case cfg.MaxVersion != 0 && cfg.MaxVersion < tls.VersionTLS13:
 		return nil, nil, errors.New("TLS.MaxVersion is less than TLS 1.3, which is the least on a link: leave it out")
 	case cfg.GetConfigForClient != nil:
-		return nil, nil, errors.New("TLS.GetConfigForClient could let anybody in: use TLS.GetCertificate for certificates that change")
+		return nil, nil, errors.New("TLS.GetConfigForClient could let anybody in: " +
+			"use TLS.GetCertificate for certificates that change")
 	case cfg.InsecureSkipVerify && cfg.VerifyPeerCertificate == nil && cfg.VerifyConnection == nil:
-		return nil, nil, errors.New("TLS.InsecureSkipVerify lets anybody pose as a peer: leave it out, or set TLS.VerifyConnection")
+		return nil, nil, errors.New("TLS.InsecureSkipVerify lets anybody pose as a peer: " +
+			"leave it out, or set TLS.VerifyConnection")
 	}
 	client, server = linkTLS(cfg.Clone()), linkTLS(cfg.Clone())
 	server.ClientAuth = tls.RequireAndVerifyClientCert
@@ -311,8 +323,9 @@ func mutualTLS(cfg *tls.Config) (client, server *tls.Config, err error) {
 	return client, server, nil
 }
 
-// verifyByCA makes a dialer check that a CA has signed the listener's certificate, whatever name it is for. It does what
-// crypto/tls does but for the name, and calls what the user has set, in the same order.
+// verifyByCA makes a dialer check that a CA has signed the certificate of the listener, for
+// whatever name. It does what crypto/tls does, except for the name, and calls the functions of the
+// user in the same order.
 func verifyByCA(client *tls.Config) {
 	verifyPeer, verifyConnection := client.VerifyPeerCertificate, client.VerifyConnection
 	roots, now := client.RootCAs, client.Time
@@ -340,7 +353,7 @@ func verifyByCA(client *tls.Config) {
 	}
 }
 
-// verifyChain returns the chains from a listener's certificate to the roots.
+// verifyChain returns the chains from the certificate of a listener to the roots.
 func verifyChain(certs []*x509.Certificate, roots *x509.CertPool, now func() time.Time) ([][]*x509.Certificate, error) {
 	if len(certs) == 0 {
 		return nil, errors.New("no certificate")
@@ -355,14 +368,16 @@ func verifyChain(certs []*x509.Certificate, roots *x509.CertPool, now func() tim
 	return certs[0].Verify(opts)
 }
 
-// LoadTLS returns the configuration of mutual TLS with the certificate and key in these PEM files, and the CAs whose
-// certificates peers must have. Without a keyFile the key is in certFile.
+// LoadTLS returns the configuration of mutual TLS with the certificate and the key in these PEM
+// files, and the CAs that sign the certificates of peers. If keyFile is empty, the key is in
+// certFile.
 func LoadTLS(certFile, keyFile, caFile string) (*tls.Config, error) {
 	switch {
 	case certFile == "":
 		return nil, errors.New("CertFile is missing: CertFile, KeyFile and CAFile belong together")
 	case caFile == "":
-		return nil, errors.New("CAFile is missing: peers' certificates are checked with it, so CertFile and KeyFile alone are not enough")
+		return nil, errors.New("CAFile is missing: peers' certificates are checked with it, " +
+			"so CertFile and KeyFile alone are not enough")
 	case keyFile == "":
 		keyFile = certFile
 	}

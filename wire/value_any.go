@@ -6,7 +6,7 @@ import (
 	"time"
 )
 
-// any reads what valueEncoder.any writes.
+// any reads what [valueEncoder.any] writes.
 func (d *valueDecoder) any() (any, error) {
 	first := d.data[d.off]
 	switch first >> 5 {
@@ -39,7 +39,7 @@ func (d *valueDecoder) any() (any, error) {
 	return d.bool(anyType)
 }
 
-// anySlice reads an array of any.
+// anySlice reads an array of values of any type.
 func (d *valueDecoder) anySlice() (any, error) {
 	n, err := d.open(majorArray, anySliceType)
 	if err != nil {
@@ -57,7 +57,7 @@ func (d *valueDecoder) anySlice() (any, error) {
 	return v, nil
 }
 
-// anyMap reads a map from strings to any.
+// anyMap reads a map from strings to values of any type.
 func (d *valueDecoder) anyMap() (any, error) {
 	n, err := d.open(majorMap, anyMapType)
 	if err != nil {
@@ -103,7 +103,7 @@ func (d *valueDecoder) tagged(tag uint64) (any, error) {
 	return nil, fmt.Errorf("%w: tag %d, which this program does not know", ErrTypeUnknown, tag)
 }
 
-// scalar reads a value of the type whose tag it is.
+// scalar reads a value of the type that has this tag.
 func (d *valueDecoder) scalar(tag uint64) (any, error) {
 	t := taggedTypes[tag-tagFirst]
 	if err := d.take(taggedSizes[tag-tagFirst]); err != nil {
@@ -123,7 +123,7 @@ func (d *valueDecoder) scalar(tag uint64) (any, error) {
 	return unsigned(tag, n), err
 }
 
-// signed gives n the type of the tag.
+// signed converts n to the type that has this tag.
 func signed(tag uint64, n int64) any {
 	switch tag {
 	case tagInt8:
@@ -136,7 +136,7 @@ func signed(tag uint64, n int64) any {
 	return n
 }
 
-// unsigned gives n the type of the tag.
+// unsigned converts n to the type that has this tag.
 func unsigned(tag, n uint64) any {
 	switch tag {
 	case tagUint:
@@ -151,7 +151,7 @@ func unsigned(tag, n uint64) any {
 	return n
 }
 
-// named reads a value of the type whose name comes first.
+// named reads the name of a type, and a value of that type.
 func (d *valueDecoder) named() (any, error) {
 	if err := d.array(2, anyType); err != nil {
 		return nil, err
@@ -167,7 +167,7 @@ func (d *valueDecoder) named() (any, error) {
 	if err := d.take(at.plan.size); err != nil {
 		return nil, err
 	}
-	p := at.plan.scratch.Get() // what it points to is copied into the result: one allocation less
+	p := at.plan.scratch.Get() // decoding into it and copying saves an allocation
 	v := reflect.ValueOf(p).Elem()
 	err = at.plan.decode(d, v)
 	x := v.Interface()

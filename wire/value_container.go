@@ -7,7 +7,8 @@ import (
 	"sync"
 )
 
-// fillSlice makes the plan of a slice: null for nil, bytes for one of bytes, or else an array.
+// fillSlice makes the plan of a slice. It travels as null if it is nil, as a byte string if its
+// elements are bytes, and as an array otherwise.
 func (b *planBuilder) fillSlice(p *valuePlan) *TravelError {
 	elem, err := b.plan(p.typ.Elem())
 	if err != nil {
@@ -47,12 +48,13 @@ func (b *planBuilder) fillSlice(p *valuePlan) *TravelError {
 	return nil
 }
 
-// isByte tells whether a slice of t travels as bytes.
+// isByte reports whether a slice of t travels as a byte string.
 func isByte(t reflect.Type) bool {
 	return t.Kind() == reflect.Uint8 && !marshals(t) && !marshalings[byCBOR].unmarshal.ownedBy(t)
 }
 
-// fillArray makes the plan of an array: bytes for one of bytes, or else an array.
+// fillArray makes the plan of an array. It travels as a byte string if its elements are bytes, and
+// as an array otherwise.
 func (b *planBuilder) fillArray(p *valuePlan) *TravelError {
 	elem, err := b.plan(p.typ.Elem())
 	if err != nil {
@@ -138,8 +140,8 @@ func decodeByteArray(d *valueDecoder, v reflect.Value) error {
 	return nil
 }
 
-// fillPointer makes the plan of a pointer: null, or what it points to. A pointer to a nil pointer, slice, map or
-// interface arrives as nil.
+// fillPointer makes the plan of a pointer. It travels as null if it is nil, and as what it points
+// to otherwise. A pointer to a nil pointer, slice, map or interface arrives as nil.
 func (b *planBuilder) fillPointer(p *valuePlan) *TravelError {
 	for t, steps := p.typ, 0; t.Kind() == reflect.Pointer; t, steps = t.Elem(), steps+1 {
 		if steps > maxTypeLevels {
@@ -176,17 +178,17 @@ func (b *planBuilder) fillPointer(p *valuePlan) *TravelError {
 type mapPlan struct {
 	typ       reflect.Type
 	key, elem *valuePlan
-	mixedKey  bool      // keys may hold interfaces, and those something without ==
+	mixedKey  bool      // a key may contain an interface, and that a value without ==
 	scratch   sync.Pool // of *mapScratch
 }
 
-// mapScratch is what going through a map needs.
+// mapScratch is what iterating over a map needs.
 type mapScratch struct {
 	key, elem reflect.Value // addressable, zero between uses
 	iter      reflect.MapIter
 }
 
-// fillMap makes the plan of a map: null for nil, or else a map.
+// fillMap makes the plan of a map. It travels as null if it is nil, and as a map otherwise.
 func (b *planBuilder) fillMap(p *valuePlan) *TravelError {
 	if reason := badKey(p.typ.Key(), b.codec); reason != "" {
 		return &TravelError{Path: "[key]", Type: p.typ.Key(), Reason: reason}
@@ -207,7 +209,7 @@ func (b *planBuilder) fillMap(p *valuePlan) *TravelError {
 	return nil
 }
 
-// badKey tells why keys of type t would be of no use where they arrive, empty if they are.
+// badKey returns why keys of type t would be useless where they arrive; empty if they are not.
 func badKey(t reflect.Type, c *Codec) string {
 	switch t.Kind() { //nolint:exhaustive // the others are fine, or cannot travel
 	case reflect.Pointer:
@@ -229,7 +231,7 @@ func badKey(t reflect.Type, c *Codec) string {
 	return ""
 }
 
-// entriesMemory is what n entries of a map are counted as.
+// entriesMemory returns how much memory n entries of a map count.
 func entriesMemory(n int, keySize, elemSize int64) int64 {
 	return mapMemory + 2*int64(n)*(keySize+elemSize)
 }
@@ -260,7 +262,7 @@ func (m *mapPlan) encode(e *valueEncoder, v reflect.Value) error {
 	return nil
 }
 
-// encodeEntry writes the entry that is in s. Where seen is not nil, it holds the keys so far.
+// encodeEntry writes the entry in s. If seen is not nil, it holds the keys so far.
 func (m *mapPlan) encodeEntry(e *valueEncoder, s *mapScratch, seen map[string]bool) error {
 	start := len(e.out)
 	if err := m.key.encode(e, s.key); err != nil {

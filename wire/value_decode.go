@@ -7,19 +7,20 @@ import (
 	"time"
 )
 
-// valueDecoder is one call of Decode: where it is in the data, and what it has taken so far. It belongs to that call.
-// The data has been checked: every item is whole. (Were it not so, an index out of range would become an error.)
+// valueDecoder is the state of one call of Decode: its position in the data, and the memory used so
+// far. It belongs to that call. The data has been checked, so every item is whole. (If that were
+// wrong, an index out of range would become an error.)
 type valueDecoder struct {
 	codec  *Codec
-	ctx    any    // the caller's, for hooks
-	data   []byte // the caller's; nothing that is decoded refers to it
+	ctx    any    // of the caller, for hooks
+	data   []byte // of the caller; the result does not refer to it unless own is set
 	off    int    // of the next item
-	memory int64  // still to be had
+	memory int64  // that may still be used
 	strict bool   // a field that the type does not have is an error
-	own    bool   // a byte string that is most of the data may refer to it
+	own    bool   // a byte string that is most of the data may refer to the data
 }
 
-// newDecoder starts on data.
+// newDecoder returns a decoder for data.
 func (c *Codec) newDecoder(data []byte, ctx any) *valueDecoder {
 	d := c.decoders.Get().(*valueDecoder)
 	d.ctx, d.data, d.off, d.strict, d.own = ctx, data, 0, false, false
@@ -27,14 +28,14 @@ func (c *Codec) newDecoder(data []byte, ctx any) *valueDecoder {
 	return d
 }
 
-// check checks the data, before anything of it is decoded.
+// check checks the data before anything of it is decoded.
 func (d *valueDecoder) check() error {
 	_, err := scanValue(d.data, &d.codec.limits)
 	return err
 }
 
-// finish ends the call that d was made for, a deferred function of it: it turns a panic of a user's method, or on
-// data that slipped through the check, into an error, and completes errors.
+// finish is deferred by the call that d was made for. It turns a panic, of a method of a user or
+// because of data that the check should have refused, into an error, and completes errors.
 func (d *valueDecoder) finish(t reflect.Type, err *error) {
 	if r := recover(); r != nil {
 		*err = fmt.Errorf("panic: %v", r)
@@ -69,7 +70,7 @@ func (d *valueDecoder) head() (major byte, n uint64) {
 	return major, n
 }
 
-// nullInto reads a null into v, if there is one.
+// nullInto reads a null into v, and reports whether there is one.
 func (d *valueDecoder) nullInto(v reflect.Value) bool {
 	if d.data[d.off] != nullByte {
 		return false
@@ -79,7 +80,7 @@ func (d *valueDecoder) nullInto(v reflect.Value) bool {
 	return true
 }
 
-// skip skips an item with all that is in it.
+// skip skips an item with everything in it.
 func (d *valueDecoder) skip() {
 	for left := 1; left > 0; left-- {
 		switch major, n := d.head(); major {
@@ -95,23 +96,23 @@ func (d *valueDecoder) skip() {
 	}
 }
 
-// raw returns the bytes of an item with all that is in it.
+// raw returns the bytes of an item with everything in it.
 func (d *valueDecoder) raw() []byte {
 	start := d.off
 	d.skip()
 	return d.data[start:d.off]
 }
 
-// string reads the bytes of a text, which the result refers to.
+// string reads the bytes of a text. The result refers to the data.
 func (d *valueDecoder) string(t reflect.Type) ([]byte, error) { return d.chunk(majorText, t) }
 
-// bytes reads a byte string, which the result refers to.
+// bytes reads a byte string. The result refers to the data.
 func (d *valueDecoder) bytes(t reflect.Type) ([]byte, error) { return d.chunk(majorBytes, t) }
 
-// ownBytes is the shortest byte string that is not copied where that may be.
+// ownBytes is the size of the shortest byte string that is not copied if the decoder owns the data.
 const ownBytes = 4 << 10
 
-// result returns b, a part of the data, as what the caller of Decode gets.
+// result returns b, a part of the data, for the caller of Decode.
 func (d *valueDecoder) result(b []byte) []byte {
 	if d.own && len(b) >= ownBytes && len(b) >= len(d.data)/2 {
 		return b[:len(b):len(b)]
@@ -129,7 +130,7 @@ func (d *valueDecoder) chunk(want byte, t reflect.Type) ([]byte, error) {
 	return b, nil
 }
 
-// open begins an array or map and returns its number of elements or entries.
+// open begins an array or map, and returns its number of elements or entries.
 func (d *valueDecoder) open(want byte, t reflect.Type) (int, error) {
 	if d.data[d.off]>>5 != want {
 		return 0, d.mismatch(t)
@@ -147,7 +148,7 @@ func (d *valueDecoder) array(n int, t reflect.Type) error {
 	return err
 }
 
-// int reads a number that fits a t of so many bits.
+// int reads a number that fits into that many bits, those of t.
 func (d *valueDecoder) int(bits int, t reflect.Type) (int64, error) {
 	if d.data[d.off]>>5 > majorNegInt {
 		return 0, d.mismatch(t)
@@ -162,7 +163,7 @@ func (d *valueDecoder) int(bits int, t reflect.Type) (int64, error) {
 	return int64(n), nil
 }
 
-// uint reads a number that fits a t of so many bits.
+// uint reads a number that fits into that many bits, those of t.
 func (d *valueDecoder) uint(bits int, t reflect.Type) (uint64, error) {
 	if d.data[d.off]>>5 > majorNegInt {
 		return 0, d.mismatch(t)
@@ -181,7 +182,7 @@ func outOfRange(major byte, n uint64, t reflect.Type) error {
 	return mismatch(fmt.Sprintf("number %d", n), t)
 }
 
-// float reads a number. Whole numbers will do, if nothing of them is lost.
+// float reads a number. It accepts an integer that a float64 holds exactly.
 func (d *valueDecoder) float(t reflect.Type) (float64, error) {
 	first := d.data[d.off]
 	switch {
@@ -204,7 +205,7 @@ func (d *valueDecoder) float(t reflect.Type) (float64, error) {
 	return 0, d.mismatch(t)
 }
 
-// float32 reads a number that is not too large for a t.
+// float32 reads a number that is not too large for t.
 func (d *valueDecoder) float32(t reflect.Type) (float32, error) {
 	f, err := d.float(t)
 	if abs := math.Abs(f); err == nil && abs > math.MaxFloat32 && !math.IsInf(f, 0) {
@@ -213,7 +214,7 @@ func (d *valueDecoder) float32(t reflect.Type) (float32, error) {
 	return float32(f), err
 }
 
-// bool reads a truth value.
+// bool reads a boolean.
 func (d *valueDecoder) bool(t reflect.Type) (bool, error) {
 	first := d.data[d.off]
 	if first != falseByte && first != trueByte {
@@ -223,7 +224,7 @@ func (d *valueDecoder) bool(t reflect.Type) (bool, error) {
 	return first == trueByte, nil
 }
 
-// time reads what valueEncoder.time writes.
+// time reads what [valueEncoder.time] writes.
 func (d *valueDecoder) time() (time.Time, error) {
 	if err := d.array(3, timeType); err != nil {
 		return time.Time{}, err
@@ -243,7 +244,8 @@ func (d *valueDecoder) time() (time.Time, error) {
 	return d.inZone(time.Unix(sec, int64(nsec)), int(offset))
 }
 
-// inZone puts t into UTC, the local zone, or a nameless one, whichever has the offset then.
+// inZone returns t in UTC, in the local zone or in a zone without a name, whichever has that offset
+// at t.
 func (d *valueDecoder) inZone(t time.Time, offset int) (time.Time, error) {
 	if offset == 0 {
 		return t.UTC(), nil
@@ -257,7 +259,7 @@ func (d *valueDecoder) inZone(t time.Time, offset int) (time.Time, error) {
 	return t.In(time.FixedZone("", offset)), nil
 }
 
-// error reads what valueEncoder.error writes.
+// error reads what [valueEncoder.error] writes.
 func (d *valueDecoder) error() (error, error) {
 	if err := d.take(errorMemory); err != nil {
 		return nil, err
@@ -269,7 +271,7 @@ func (d *valueDecoder) error() (error, error) {
 	return d.codec.Error(&v), nil
 }
 
-// handle reads the content of h's tag and returns the pointer that the hook gives for it.
+// handle reads the content of the tag of h, and returns the pointer that the hook gives for it.
 func (d *valueDecoder) handle(h *handle) (reflect.Value, error) {
 	hv, err := d.handleValue(h.hooks.Type)
 	if err != nil {
@@ -286,7 +288,7 @@ func (d *valueDecoder) handle(h *handle) (reflect.Value, error) {
 	return rv, nil
 }
 
-// handleFields is the number of HandleValue's fields.
+// handleFields is the number of fields of a HandleValue.
 const handleFields = 6
 
 func (d *valueDecoder) handleValue(t reflect.Type) (hv HandleValue, err error) {
@@ -322,7 +324,7 @@ func (d *valueDecoder) handleValue(t reflect.Type) (hv HandleValue, err error) {
 	return hv, err
 }
 
-// mismatch is the error of the next item when it is nothing for a t.
+// mismatch returns the error of the next item, which does not fit t.
 func (d *valueDecoder) mismatch(t reflect.Type) error {
 	first := d.data[d.off]
 	switch first {

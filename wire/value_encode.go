@@ -9,7 +9,7 @@ import (
 	"unicode/utf8"
 )
 
-// The single bytes that are whole items.
+// The items that consist of one byte, or begin with it.
 const (
 	falseByte   = 0xf4
 	trueByte    = 0xf5
@@ -19,34 +19,35 @@ const (
 	float64Byte = 0xfb
 )
 
-// What is counted for memory beyond the sizes of Go's types; see Limits.memoryBudget.
+// What counts as memory beyond the sizes of Go types; see Limits.memoryBudget.
 const (
-	mapMemory    = 48  // a map without entries
-	handleMemory = 128 // a handle
-	errorMemory  = 256 // an error
-	zoneMemory   = 128 // a time's zone
+	mapMemory    = 48  // of a map without entries
+	handleMemory = 128 // of a handle
+	errorMemory  = 256 // of an error
+	zoneMemory   = 128 // of the zone of a time
 )
 
-// valueEncoder is one call of Append: the bytes so far, and what was counted of them. It belongs to that call.
+// valueEncoder is the state of one call of Append: the bytes so far, and their counts. It belongs
+// to that call.
 type valueEncoder struct {
 	codec  *Codec
-	ctx    any    // the caller's, for hooks
-	out    []byte // grows
+	ctx    any    // of the caller, for hooks
+	out    []byte // the bytes so far, behind those of the caller
 	start  int    // where the value begins in out
-	depth  int    // arrays and maps open
-	items  int    // written
-	memory int64  // that decoding will take
+	depth  int    // of open arrays and maps
+	items  int    // written so far
+	memory int64  // that the decoded value will take
 }
 
-// newEncoder starts a value that is appended to dst.
+// newEncoder returns an encoder for a value that is appended to dst.
 func (c *Codec) newEncoder(dst []byte, ctx any) *valueEncoder {
 	e := c.encoders.Get().(*valueEncoder)
 	e.ctx, e.out, e.start, e.depth, e.items, e.memory = ctx, dst, len(dst), 0, 0, 0
 	return e
 }
 
-// finish ends the call that e was made for, a deferred function of it: it judges the size, turns a panic of a user's
-// method into an error, completes errors, and sets the results.
+// finish is deferred by the call that e was made for. It checks the size, turns a panic of a method
+// of a user into an error, completes errors, and sets the results.
 func (e *valueEncoder) finish(t reflect.Type, out *[]byte, err *error) {
 	if r := recover(); r != nil {
 		*err = fmt.Errorf("panic: %v", r)
@@ -62,8 +63,8 @@ func (e *valueEncoder) finish(t reflect.Type, out *[]byte, err *error) {
 	e.codec.encoders.Put(e)
 }
 
-// checkSize reports a value that is beyond the limits. It is called at each container, so that values that hold a
-// part many times over do not grow without end.
+// checkSize returns an error if the value so far exceeds the limits. It is called at each
+// container, so that a value which contains a part many times does not grow without end.
 func (e *valueEncoder) checkSize() error {
 	l, size := &e.codec.limits, len(e.out)-e.start
 	switch {
@@ -77,8 +78,8 @@ func (e *valueEncoder) checkSize() error {
 	return nil
 }
 
-// checkWhole is checkSize for the end: it also reports a value that takes so much more memory than bytes that no
-// decoder accepts it.
+// checkWhole is checkSize for the whole value. It also returns an error if the value takes so much
+// more memory than bytes that no decoder would accept it.
 func (e *valueEncoder) checkWhole() error {
 	size := len(e.out) - e.start
 	if budget := e.codec.limits.memoryBudget(size); e.memory > budget {
@@ -109,7 +110,7 @@ func appendHead(b []byte, major byte, n uint64) []byte {
 	return binary.BigEndian.AppendUint64(append(b, major|info64), n)
 }
 
-// open begins an array or map of n elements or entries, which take this much memory where they are decoded.
+// open begins an array or map of n elements or entries, which take that much memory once decoded.
 func (e *valueEncoder) open(major byte, n int, memory int64) error {
 	if e.depth >= e.codec.limits.MaxDepth {
 		return fmt.Errorf("%w: more than %d levels", ErrValueDepth, e.codec.limits.MaxDepth)
@@ -120,7 +121,7 @@ func (e *valueEncoder) open(major byte, n int, memory int64) error {
 	return e.checkSize()
 }
 
-// close ends what open began.
+// close ends an array or map.
 func (e *valueEncoder) close() { e.depth-- }
 
 func (e *valueEncoder) null() {
@@ -142,7 +143,7 @@ func (e *valueEncoder) int(v int64) {
 	e.out = appendInt(e.out, v)
 }
 
-// appendInt appends a whole number.
+// appendInt appends an integer.
 func appendInt(b []byte, v int64) []byte {
 	if v < 0 {
 		return appendHead(b, majorNegInt, uint64(^v))
@@ -174,8 +175,8 @@ func (e *valueEncoder) bytes(b []byte) {
 	e.out = append(e.out, b...)
 }
 
-// time writes [seconds since 1970, nanoseconds, seconds east of UTC]: the instant and the offset survive, the zone's
-// name and the monotonic clock do not.
+// time writes [seconds since 1970, nanoseconds, seconds east of UTC]. The instant and the offset
+// survive; the name of the zone and the monotonic clock do not.
 func (e *valueEncoder) time(t time.Time) error {
 	if err := e.open(majorArray, 3, 0); err != nil {
 		return err
@@ -202,7 +203,7 @@ func (e *valueEncoder) error(err error) error {
 	return e.codec.errorPlan.encode(e, reflect.ValueOf(&v).Elem())
 }
 
-// handle writes the handle v, which is not nil, as h's tag with what the hook makes of it.
+// handle writes the handle v, which is not nil: the tag of h, and what the hook returns for v.
 func (e *valueEncoder) handle(h *handle, v any) error {
 	hv, err := h.hooks.Encode(v, e.ctx)
 	if err != nil {
@@ -226,7 +227,8 @@ func (e *valueEncoder) handle(h *handle, v any) error {
 	return nil
 }
 
-// any writes v together with its type: the types that CBOR tells apart as they are, others behind a tag.
+// any writes v together with its type. Values whose types CBOR itself distinguishes are written as
+// they are, others behind a tag.
 func (e *valueEncoder) any(v any) error {
 	switch v := v.(type) {
 	case nil:
@@ -268,8 +270,8 @@ func (e *valueEncoder) any(v any) error {
 	return nil
 }
 
-// wholeNumber returns the number that v is, and the tag of its type, if it is of one of the common types that have
-// one; typed does the others.
+// wholeNumber returns the number that v is and the tag of its type, if it is one of the common
+// types with a tag. The method typed writes the other types.
 func wholeNumber(v any) (tag uint64, n int64, ok bool) {
 	switch v := v.(type) {
 	case int8:
@@ -292,7 +294,7 @@ func wholeNumber(v any) (tag uint64, n int64, ok bool) {
 	return 0, 0, false
 }
 
-// anySlice writes the elements of v, each together with its type.
+// anySlice writes the elements of v, each with its type.
 func (e *valueEncoder) anySlice(v []any) error {
 	if err := e.open(majorArray, len(v), int64(len(v))*anySize); err != nil {
 		return err
@@ -306,7 +308,7 @@ func (e *valueEncoder) anySlice(v []any) error {
 	return nil
 }
 
-// anyMap writes the entries of v, the values together with their types.
+// anyMap writes the entries of v, each value with its type.
 func (e *valueEncoder) anyMap(v map[string]any) error {
 	if err := e.open(majorMap, len(v), entriesMemory(len(v), stringSize, anySize)); err != nil {
 		return err
@@ -323,8 +325,8 @@ func (e *valueEncoder) anyMap(v map[string]any) error {
 	return nil
 }
 
-// typed writes v, which is not nil, behind the name or tag of its type. What has neither, but is an error, travels
-// as an error.
+// typed writes v, which is not nil, behind the name or tag of its type. A value whose type has
+// neither travels as an error if it is one.
 func (e *valueEncoder) typed(v any) error {
 	t := reflect.TypeOf(v)
 	at := e.codec.types.Load().entryOf(t)
@@ -345,7 +347,7 @@ func (e *valueEncoder) typed(v any) error {
 	return e.prefixed(at, rv)
 }
 
-// prefixed writes v behind at's name or tag.
+// prefixed writes v behind the name or tag of at.
 func (e *valueEncoder) prefixed(at *typeEntry, v reflect.Value) error {
 	e.memory += at.plan.size
 	e.items += at.prefixItems

@@ -8,27 +8,28 @@ import (
 	"strings"
 )
 
-// What is wrong with a value and its type, for errors.Is; see also those of [Check].
+// What can be wrong with a value and its type, for errors.Is; see also the errors of [Check].
 var (
-	// ErrTypeUnknown comes back for a value inside an interface whose type is not registered.
+	// ErrTypeUnknown is returned for a value inside an interface whose type is not registered.
 	ErrTypeUnknown = errors.New("type not registered")
-	// ErrValueType comes back for data that does not fit the type it is decoded into.
+	// ErrValueType is returned for data that does not fit the type that it is decoded into.
 	ErrValueType = errors.New("wrong type of data")
-	// ErrValueField comes back from DecodeStrict for a field that the type does not have.
+	// ErrValueField is returned by [Codec.DecodeStrict] for a field that the type does not have.
 	ErrValueField = errors.New("unknown field")
-	// ErrValueKey comes back for a map with two keys that are the same, at least once they have travelled.
+	// ErrValueKey is returned for a map with two keys that are equal, at least after they have
+	// travelled.
 	ErrValueKey = errors.New("duplicate map key")
 )
 
-// TravelError tells why values of a type cannot travel.
+// TravelError says why values of a type cannot travel.
 type TravelError struct {
 	Root   reflect.Type // the type that was asked about
-	Path   string       // from it to the type that cannot travel, such as ".Done" or ".Items[].Done"; may be empty
-	Type   reflect.Type // that type
-	Reason string       // what is the matter with it
+	Path   string       // from Root to the type that cannot travel, such as ".Items[].Done"; empty: Root itself
+	Type   reflect.Type // the type that cannot travel
+	Reason string       // why it cannot
 }
 
-// Error names the field and the reason: "field Page.Done (chan int): channels cannot travel".
+// Error returns the field and the reason: "field Page.Done (chan int): channels cannot travel".
 func (e *TravelError) Error() string {
 	if e.Path == "" {
 		return fmt.Sprintf("%v: %s", e.Type, e.Reason)
@@ -36,28 +37,28 @@ func (e *TravelError) Error() string {
 	return fmt.Sprintf("field %s%s (%v): %s", shortName(e.Root), e.Path, e.Type, e.Reason)
 }
 
-// below returns e as seen from a type that holds e's at the given step.
+// below returns e as seen from a type that contains the Root of e at that step.
 func (e *TravelError) below(step string) *TravelError {
 	return &TravelError{Path: step + e.Path, Type: e.Type, Reason: e.Reason}
 }
 
-// ValueError tells which part of a value could not be encoded or decoded, and why.
+// ValueError says which part of a value could not be encoded or decoded, and why.
 type ValueError struct {
 	Op   string       // "encode" or "decode"
 	Type reflect.Type // of the whole value
-	Path string       // from it to the part, such as ".Items[3].Name"; empty for the whole
+	Path string       // from the whole value to the part, such as ".Items[3].Name"; empty: the whole
 	Err  error        // why
 }
 
-// Error names operation, type, part and reason.
+// Error returns the operation, the type, the part and the reason.
 func (e *ValueError) Error() string {
 	return fmt.Sprintf("%s %s%s: %v", e.Op, shortName(e.Type), shortPath(e.Path), e.Err)
 }
 
-// Unwrap gives the reason.
+// Unwrap returns the reason.
 func (e *ValueError) Unwrap() error { return e.Err }
 
-// shortName is how t is called in errors.
+// shortName returns the name of t in errors.
 func shortName(t reflect.Type) string {
 	if t == nil {
 		return "value"
@@ -71,7 +72,7 @@ func shortName(t reflect.Type) string {
 	return t.String()
 }
 
-// shortPath is path, without its middle when it is long: that of a cycle says the same again and again.
+// shortPath returns path, without its middle if it is long: the path of a cycle repeats itself.
 func shortPath(path string) string {
 	const most = 120
 	if len(path) <= most {
@@ -80,9 +81,10 @@ func shortPath(path string) string {
 	return path[:most*2/3] + "..." + path[len(path)-most/3:]
 }
 
-// atStep adds to err that it happened below step. Paths are made only when something goes wrong, on the way out.
+// atStep returns err with the information that it happened below step. Paths are made only after an
+// error, on the way out.
 func atStep(err error, step string) error {
-	ve, ok := err.(*ValueError) //nolint:errorlint // ours, not wrapped yet
+	ve, ok := err.(*ValueError) //nolint:errorlint // it is not wrapped yet
 	if !ok {
 		return &ValueError{Path: step, Err: err}
 	}
@@ -99,7 +101,7 @@ func atKey(err error, key reflect.Value) error {
 	return atStep(err, "[...]")
 }
 
-// completed makes err the error of a whole operation.
+// completed returns err as the error of a whole operation.
 func completed(err error, op string, t reflect.Type) error {
 	err = atStep(err, "")
 	ve := err.(*ValueError) //nolint:errorlint // atStep returns nothing else
@@ -107,12 +109,13 @@ func completed(err error, op string, t reflect.Type) error {
 	return ve
 }
 
-// mismatch is the error of data that is a got where a t is wanted.
+// mismatch returns the error of data that is a got where a t is expected.
 func mismatch(got string, t reflect.Type) error {
 	return fmt.Errorf("%w: %s for a %v", ErrValueType, got, t)
 }
 
-// unknownType is the error of a value in an interface whose type t has no name: culprit keeps it from having one.
+// unknownType returns the error of a value in an interface whose type t has no name, because of the
+// type culprit in it.
 func unknownType(t, culprit reflect.Type) error {
 	name, _, _ := strings.Cut(culprit.String(), "[")
 	if !validTypeName(name) {
@@ -126,7 +129,7 @@ func unknownType(t, culprit reflect.Type) error {
 		ErrTypeUnknown, culprit, of, strings.TrimPrefix(culprit.String(), "main."), name)
 }
 
-// unknownName is the error of a type's name that is not known here.
+// unknownName returns the error of a name that no type has here.
 func unknownName(name string) error {
 	return fmt.Errorf("%w: %q: this program must call discoro.RegisterType with that name", ErrTypeUnknown, name)
 }

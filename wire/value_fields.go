@@ -11,17 +11,17 @@ import (
 
 // structField is one field of a struct as it travels.
 type structField struct {
-	name   string // by which it travels
-	isInt  bool   // it travels by a number instead
+	name   string // its name as it travels
+	isInt  bool   // it travels under number instead
 	number int64
-	key    []byte       // either of them, encoded
-	index  []int        // where it is: more than one step for those of embedded structs
-	typ    reflect.Type // of the field
+	key    []byte       // its name or number, encoded
+	index  []int        // its position; more than one step in embedded structs
+	typ    reflect.Type // the type of the field
 	omit   omission
-	named  bool // the name was given by a tag
+	named  bool // a tag gives its name
 
 	plan   *valuePlan
-	memory int64 // of what decoding it makes, beside what plan makes: structs embedded by pointer
+	memory int64 // of the structs embedded by pointer that decoding makes
 }
 
 // omission says when a field is left out.
@@ -30,26 +30,27 @@ type omission uint8
 const (
 	omitNever omission = iota
 	omitEmpty          // tag omitempty: false, 0, nil, or of length 0
-	omitZero           // tag omitzero: its type's zero, or what its method IsZero says
+	omitZero           // tag omitzero: the zero of its type, or its method IsZero returns true
 )
 
-// fieldCollector finds the fields of a struct, by the rules of encoding/json: tags named cbor, or else json; fields
-// of embedded structs are the struct's own, unless hidden by others of the same name; unexported ones are left out.
+// fieldCollector finds the fields of a struct, by the rules of encoding/json. Tags are those named
+// cbor, or else json. The fields of embedded structs belong to the struct, unless other fields of
+// the same name hide them. Unexported fields are left out.
 type fieldCollector struct {
 	codec  *Codec
 	fields []structField
-	next   []embeddedStruct // found at this depth, to be looked at next
+	next   []embeddedStruct // found at this depth, to be collected next
 }
 
 // embeddedStruct is a struct whose fields are to be collected.
 type embeddedStruct struct {
 	typ    reflect.Type
 	index  []int
-	sealed *TravelError // why its fields cannot be set, nil if they can
+	sealed *TravelError // why its fields cannot be set; nil if they can
 }
 
-// collectFields returns the fields of t that travel, in the order in which they are declared, and whether t is tagged
-// to travel as an array.
+// collectFields returns the fields of t that travel, in the order of their declaration, and whether
+// t is tagged to travel as an array.
 func collectFields(t reflect.Type, c *Codec) (fields []structField, toArray bool, err *TravelError) {
 	fc := fieldCollector{codec: c}
 	seen := map[reflect.Type]bool{}
@@ -59,7 +60,7 @@ func collectFields(t reflect.Type, c *Codec) (fields []structField, toArray bool
 			count[s.typ]++
 		}
 		for _, s := range level {
-			if seen[s.typ] || count[s.typ] > 1 { // hidden, or hiding each other
+			if seen[s.typ] || count[s.typ] > 1 { // it is hidden, or two hide each other
 				continue
 			}
 			if err := fc.collect(s); err != nil {
@@ -73,7 +74,7 @@ func collectFields(t reflect.Type, c *Codec) (fields []structField, toArray bool
 	return dominantFields(fc.fields), taggedToArray(t), nil
 }
 
-// taggedToArray tells whether t has a field "_" whose tag says toarray.
+// taggedToArray reports whether t has a field "_" whose tag contains toarray.
 func taggedToArray(t reflect.Type) bool {
 	for f := range t.Fields() {
 		if f.Name == "_" && slices.Contains(strings.Split(f.Tag.Get("cbor"), ","), "toarray") {
@@ -88,7 +89,7 @@ func fieldTag(f reflect.StructField) string {
 	return cmp.Or(f.Tag.Get("cbor"), f.Tag.Get("json"))
 }
 
-// collect adds the fields of s, and what it embeds to next.
+// collect adds the fields of s to fields, and the structs that s embeds to next.
 func (fc *fieldCollector) collect(s embeddedStruct) *TravelError {
 	for i := range s.typ.NumField() {
 		f := s.typ.Field(i)
@@ -101,7 +102,8 @@ func (fc *fieldCollector) collect(s embeddedStruct) *TravelError {
 		if inner := fc.embedded(f); inner != nil && name == "" {
 			sealed := s.sealed
 			if f.Type.Kind() == reflect.Pointer && !f.IsExported() {
-				sealed = &TravelError{Path: "." + f.Name, Type: f.Type, Reason: "an embedded pointer to an unexported struct cannot be set"}
+				reason := "an embedded pointer to an unexported struct cannot be set"
+				sealed = &TravelError{Path: "." + f.Name, Type: f.Type, Reason: reason}
 			}
 			fc.next = append(fc.next, embeddedStruct{typ: inner, index: index, sealed: sealed})
 			continue
@@ -122,8 +124,8 @@ func (fc *fieldCollector) collect(s embeddedStruct) *TravelError {
 	return nil
 }
 
-// embedded returns the struct that f embeds, nil if it is another field. Types that travel in a way of their own are
-// never taken apart.
+// embedded returns the struct that f embeds; nil if f is another field. Types that travel in a way
+// of their own are never taken apart.
 func (fc *fieldCollector) embedded(f reflect.StructField) reflect.Type {
 	t := f.Type
 	if t.Kind() == reflect.Pointer {
@@ -141,7 +143,7 @@ func (fc *fieldCollector) embedded(f reflect.StructField) reflect.Type {
 	return t
 }
 
-// newStructField makes a field by its tag.
+// newStructField returns a field as its tag describes it.
 func newStructField(f reflect.StructField, name, options string) (structField, *TravelError) {
 	field := structField{name: name, typ: f.Type, named: name != ""}
 	if name == "" {
@@ -177,8 +179,8 @@ func newStructField(f reflect.StructField, name, options string) (structField, *
 	return field, nil
 }
 
-// dominantFields returns of each name the field that is least deep, or else the one named by a tag, or else none, in
-// the order in which they are declared.
+// dominantFields returns for each name the field that is least deep, or else the one that a tag
+// names, or else none. They are in the order of their declaration.
 func dominantFields(fields []structField) []structField {
 	groups := map[string][]structField{}
 	for _, f := range fields {

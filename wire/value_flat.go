@@ -9,36 +9,38 @@ import (
 	"unicode/utf8"
 )
 
-// flatPlan is the short way of a struct whose fields, and those of structs inside it, are numbers, truth values,
-// strings and byte strings that are never left out. All its encodings consist of the same constant bytes with these
-// fields between them, so it is known beforehand how many levels, items and bytes of memory it takes.
+// flatPlan is the fast path of a struct whose fields, and those of structs inside it, are numbers,
+// booleans, strings and byte strings that are never left out. All encodings of such a struct
+// consist of the same constant bytes with the fields between them. So the levels, the items and the
+// memory that they take are known beforehand.
 //
-// The short way gives up at whatever is not just so, and the long way starts from the beginning: it accepts more, such as
-// fields in another order, and tells what is wrong. So what the short way takes, the long way must take as the same.
+// The fast path gives up at everything that is not exactly so, and the slow path starts from the
+// beginning. The slow path accepts more, such as fields in another order, and returns what is
+// wrong. What the fast path accepts, the slow path must accept with the same result.
 type flatPlan struct {
 	typ   reflect.Type
 	steps []flatStep // one for each field, in the order in which they travel
 	items int        // in an encoding
-	depth int        // maps and arrays inside one another
+	depth int        // of maps and arrays inside one another
 
 	scratch sync.Pool // of *flatScratch
 }
 
 // flatStep is a field of a flatPlan.
 type flatStep struct {
-	lead  string       // what comes before it: heads and keys
-	index []int        // where it is
-	kind  reflect.Kind // what plainKind says of it
-	most  uint64       // the largest argument of a whole number's head
+	lead  string       // the bytes before it: heads and keys
+	index []int        // its position in the struct
+	kind  reflect.Kind // its plainKind
+	most  uint64       // the largest argument in the head of an integer
 }
 
-// flatScratch is a struct to decode into: what is in it is copied into the result, which is one allocation less.
+// flatScratch is a struct to decode into. Copying it into the result saves an allocation.
 type flatScratch struct {
 	v      reflect.Value   // addressable, zero between uses
 	fields []reflect.Value // of v, one for each step
 }
 
-// flatten makes the short way of s, nil when there is none. The plans of the fields are made.
+// flatten returns the fast path of s; nil if it has none. The plans of the fields are complete.
 func (s *structPlan) flatten(toArray bool) *flatPlan {
 	p := &flatPlan{typ: s.typ, items: 1, depth: 1}
 	major := byte(majorMap)
@@ -67,7 +69,7 @@ func (s *structPlan) flatten(toArray bool) *flatPlan {
 	return p
 }
 
-// add adds the steps of a field of the struct, and tells whether it has any.
+// add adds the steps of a field of the struct. It returns false if the field has no fast path.
 func (p *flatPlan) add(f *structField, lead string) bool {
 	if inner := f.plan.flat; inner != nil {
 		for i, step := range inner.steps {
@@ -95,7 +97,7 @@ func (p *flatPlan) add(f *structField, lead string) bool {
 	return true
 }
 
-// plainKind is the kind of a scalar type t, where Int64 and Uint64 stand for whole numbers of all sizes.
+// plainKind returns the kind of a scalar type t. Int64 and Uint64 stand for integers of all sizes.
 func plainKind(t reflect.Type) reflect.Kind {
 	switch kind := t.Kind(); kind { //nolint:exhaustive // the others have one size
 	case reflect.Int, reflect.Int8, reflect.Int16, reflect.Int32, reflect.Int64:
@@ -115,7 +117,7 @@ func (p *flatPlan) newScratch() *flatScratch {
 	return s
 }
 
-// append writes the struct v, unless a text in it is not valid.
+// append writes the struct v, unless a text in it is not valid UTF-8.
 func (p *flatPlan) append(out []byte, v reflect.Value) ([]byte, bool) {
 	for i := range p.steps {
 		step := &p.steps[i]
@@ -124,7 +126,7 @@ func (p *flatPlan) append(out []byte, v reflect.Value) ([]byte, bool) {
 		for _, at := range step.index {
 			field = field.Field(at)
 		}
-		switch step.kind { //nolint:exhaustive // those that plainKind gives
+		switch step.kind { //nolint:exhaustive // plainKind returns no others
 		case reflect.Int64:
 			out = appendInt(out, field.Int())
 		case reflect.Uint64:
@@ -157,8 +159,8 @@ func (p *flatPlan) append(out []byte, v reflect.Value) ([]byte, bool) {
 	return out, true
 }
 
-// fill reads data, which nobody has checked, into fields, and tells whether that is just what append writes, but for heads
-// that are longer than needed: the long way accepts those too.
+// fill reads data, which has not been checked, into fields. It returns false unless data is exactly
+// what append writes. Heads may be longer than necessary: the slow path accepts these, too.
 func (p *flatPlan) fill(data []byte, fields []reflect.Value) bool {
 	for i := range p.steps {
 		step := &p.steps[i]
@@ -183,7 +185,8 @@ func (p *flatPlan) fill(data []byte, fields []reflect.Value) bool {
 			field.SetInt(int64(arg))
 		case step.kind == reflect.Int64 && major == majorNegInt && arg <= step.most:
 			field.SetInt(^int64(arg))
-		case step.kind == reflect.String && major == majorText && arg <= uint64(len(data)) && validText(data[:arg]):
+		case step.kind == reflect.String && major == majorText &&
+			arg <= uint64(len(data)) && validText(data[:arg]):
 			field.SetString(string(data[:arg]))
 			data = data[arg:]
 		case step.kind == reflect.Float64 && first == float64Byte:
@@ -194,7 +197,8 @@ func (p *flatPlan) fill(data []byte, fields []reflect.Value) bool {
 			field.SetUint(arg)
 		case step.kind == reflect.Float32 && first == float32Byte:
 			field.SetFloat(float64(math.Float32frombits(uint32(arg))))
-		case step.kind == reflect.Slice && major == majorBytes && arg <= uint64(len(data)) && arg < ownBytes:
+		case step.kind == reflect.Slice && major == majorBytes &&
+			arg <= uint64(len(data)) && arg < ownBytes:
 			field.SetBytes(append([]byte{}, data[:arg]...))
 			data = data[arg:]
 		case step.kind == reflect.Slice && first == nullByte: // it is nil
@@ -205,14 +209,15 @@ func (p *flatPlan) fill(data []byte, fields []reflect.Value) bool {
 	return len(data) == 0
 }
 
-// fits tells whether encodings of p behind the name of a type are within the limits, which leaves their size to be looked
-// at. They take so much memory where they are decoded.
+// fits reports whether encodings of p behind the name of a type are within the limits, except that
+// of their size. They take that much memory once decoded.
 func (p *flatPlan) fits(l *Limits, memory int64) bool {
-	return !l.NoTags && p.depth+1 <= l.MaxDepth && p.items+namedItems <= l.MaxItems && memory <= l.memoryBudget(0)
+	return !l.NoTags && p.depth+1 <= l.MaxDepth && p.items+namedItems <= l.MaxItems &&
+		memory <= l.memoryBudget(0)
 }
 
-// appendFlat writes v as AppendAny does, if there is a short way for it: for strings and numbers too, which are hardly any
-// work. It runs no code of users.
+// appendFlat is AppendAny for values with a fast path: certain structs, pointers to them, and
+// strings and ints. It calls no method of a user.
 func (c *Codec) appendFlat(dst []byte, v any) ([]byte, bool) {
 	switch v := v.(type) {
 	case int:
@@ -244,7 +249,8 @@ func (c *Codec) appendFlat(dst []byte, v any) ([]byte, bool) {
 	return out, true
 }
 
-// shortText splits data into a text of less than 256 bytes and what follows, and tells whether it begins with one.
+// shortText splits data into a text of less than 256 bytes and what follows it. It returns false if
+// data does not begin with one.
 func shortText(data []byte) (text, rest []byte, ok bool) {
 	if len(data) < 2 || data[0]>>5 != majorText {
 		return nil, nil, false
@@ -261,8 +267,8 @@ func shortText(data []byte) (text, rest []byte, ok bool) {
 	return rest[:n], rest[n:], true
 }
 
-// decodeFlat decodes data as DecodeAny does, if there is a short way for it: it is a struct of a flatPlan, or a short text. It
-// runs no code of users.
+// decodeFlat is DecodeAny for data with a fast path: a struct with a flatPlan, or a short text. It
+// calls no method of a user.
 func (c *Codec) decodeFlat(data []byte) (any, bool) {
 	if len(data) <= len(namedLead) || string(data[:len(namedLead)]) != namedLead {
 		text, rest, ok := shortText(data)
@@ -286,7 +292,7 @@ func (c *Codec) decodeFlat(data []byte) (any, bool) {
 	switch {
 	case ok && at.typ == p.typ:
 		v = s.v.Interface()
-	case ok: // a pointer to it
+	case ok: // at.typ is a pointer to it
 		target := reflect.New(p.typ)
 		target.Elem().Set(s.v)
 		v = target.Interface()

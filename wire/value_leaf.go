@@ -11,7 +11,7 @@ type handle struct {
 	tag   uint64
 }
 
-// newHandles gives each handle type its tag. It panics when one is not usable.
+// newHandles gives each handle type its tag. It panics if one is not usable.
 func newHandles(types []HandleType) map[reflect.Type]*handle {
 	if len(types) > maxHandleTypes {
 		panic(fmt.Sprintf("wire: more than %d handle types", maxHandleTypes)) //nolint:forbidigo // misuse
@@ -26,7 +26,8 @@ func newHandles(types []HandleType) map[reflect.Type]*handle {
 	return handles
 }
 
-// plan returns the functions of a handle type: null, or what the hooks make of the pointer behind a tag.
+// plan returns the functions of a handle type. A handle travels as null if it is nil, and as what
+// the hook returns, behind a tag, otherwise.
 func (h *handle) plan() (valueEncode, valueDecode) {
 	encode := func(e *valueEncoder, v reflect.Value) error {
 		if v.IsNil() {
@@ -56,8 +57,9 @@ func (h *handle) plan() (valueEncode, valueDecode) {
 
 func encodeAny(e *valueEncoder, v reflect.Value) error { return e.any(v.Interface()) }
 
-// encodeInterface writes what an interface with methods holds. An error that is not registered does not travel as
-// one here: what arrives has the methods of an error only.
+// encodeInterface writes the value in an interface with methods. An error whose type is not
+// registered does not travel as an error here: what arrives would have only the methods of an
+// error.
 func encodeInterface(e *valueEncoder, v reflect.Value) error {
 	if !v.IsNil() {
 		if _, err := e.codec.typeOf(v.Elem().Type()); err != nil {

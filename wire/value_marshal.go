@@ -7,52 +7,65 @@ import (
 	"runtime"
 )
 
-// The methods by which types marshal themselves. Those of cbor come first; those of encoding must be there in pairs.
+// The methods with which types marshal themselves. Those of CBOR come first. Those of package
+// encoding count only in pairs.
 type (
 	cborMarshaler   interface{ MarshalCBOR() ([]byte, error) }
 	cborUnmarshaler interface{ UnmarshalCBOR(data []byte) error }
 )
 
-// marshaling is one way of types to marshal themselves.
+// marshaling is one way in which types marshal themselves.
 type marshaling struct {
 	marshal, unmarshal methodOf
-	encode             func(e *valueEncoder, x any) error // of a pointer to the value
-	decode             func(d *valueDecoder, x any) error // into what a pointer points to
+	encode             func(e *valueEncoder, x any) error // x is a pointer to the value
+	decode             func(d *valueDecoder, x any) error // into the value that x points to
 }
 
-// methodOf looks for one method. The names are constants where they are used: otherwise the linker would have to keep
-// every method of every type in the program.
+// methodOf finds one method of a type. The names are constants at the calls of MethodByName:
+// otherwise the linker would keep every method of every type in the program.
 type methodOf struct {
-	in   reflect.Type // interface that has it
+	in   reflect.Type // the interface that has it
 	look func(t reflect.Type) (reflect.Method, bool)
 }
 
 var marshalings = [...]marshaling{
 	byCBOR: {
-		methodOf{reflect.TypeFor[cborMarshaler](), func(t reflect.Type) (reflect.Method, bool) { return t.MethodByName("MarshalCBOR") }},
-		methodOf{reflect.TypeFor[cborUnmarshaler](), func(t reflect.Type) (reflect.Method, bool) { return t.MethodByName("UnmarshalCBOR") }},
+		methodOf{reflect.TypeFor[cborMarshaler](), func(t reflect.Type) (reflect.Method, bool) {
+			return t.MethodByName("MarshalCBOR")
+		}},
+		methodOf{reflect.TypeFor[cborUnmarshaler](), func(t reflect.Type) (reflect.Method, bool) {
+			return t.MethodByName("UnmarshalCBOR")
+		}},
 		encodeCBOR, decodeCBOR,
 	},
 	byBinary: {
-		methodOf{reflect.TypeFor[encoding.BinaryMarshaler](), func(t reflect.Type) (reflect.Method, bool) { return t.MethodByName("MarshalBinary") }},
-		methodOf{reflect.TypeFor[encoding.BinaryUnmarshaler](), func(t reflect.Type) (reflect.Method, bool) { return t.MethodByName("UnmarshalBinary") }},
+		methodOf{reflect.TypeFor[encoding.BinaryMarshaler](), func(t reflect.Type) (reflect.Method, bool) {
+			return t.MethodByName("MarshalBinary")
+		}},
+		methodOf{reflect.TypeFor[encoding.BinaryUnmarshaler](), func(t reflect.Type) (reflect.Method, bool) {
+			return t.MethodByName("UnmarshalBinary")
+		}},
 		encodeBinary, decodeBinary,
 	},
 	byText: {
-		methodOf{reflect.TypeFor[encoding.TextMarshaler](), func(t reflect.Type) (reflect.Method, bool) { return t.MethodByName("MarshalText") }},
-		methodOf{reflect.TypeFor[encoding.TextUnmarshaler](), func(t reflect.Type) (reflect.Method, bool) { return t.MethodByName("UnmarshalText") }},
+		methodOf{reflect.TypeFor[encoding.TextMarshaler](), func(t reflect.Type) (reflect.Method, bool) {
+			return t.MethodByName("MarshalText")
+		}},
+		methodOf{reflect.TypeFor[encoding.TextUnmarshaler](), func(t reflect.Type) (reflect.Method, bool) {
+			return t.MethodByName("UnmarshalText")
+		}},
 		encodeText, decodeText,
 	},
 }
 
-// Positions in marshalings.
+// The positions in marshalings.
 const (
 	byCBOR = iota
 	byBinary
 	byText
 )
 
-// fillMarshaler makes p when its type marshals itself, and tells whether it does.
+// fillMarshaler makes p if its type marshals itself, and reports whether it does.
 func (b *planBuilder) fillMarshaler(p *valuePlan) (bool, *TravelError) {
 	m := marshalingOf(p.typ)
 	if m == nil {
@@ -63,8 +76,8 @@ func (b *planBuilder) fillMarshaler(p *valuePlan) (bool, *TravelError) {
 	return true, nil
 }
 
-// lacksUnmarshal refuses a type that has MarshalCBOR, which says that it means to be encoded in a way of its own, and
-// nothing to decode that.
+// lacksUnmarshal refuses a type that has MarshalCBOR, and so an encoding of its own, but nothing to
+// decode it.
 func lacksUnmarshal(t reflect.Type) *TravelError {
 	if mayMarshal(t) && marshalings[byCBOR].marshal.ownedBy(t) {
 		return refuse(t, "it has MarshalCBOR but not UnmarshalCBOR")
@@ -72,7 +85,8 @@ func lacksUnmarshal(t reflect.Type) *TravelError {
 	return nil
 }
 
-// fillUnmarshaler makes p decode by its type's UnmarshalCBOR, where that is all it has: a check of what arrives.
+// fillUnmarshaler makes p decode with the UnmarshalCBOR of its type, if that is all the type has:
+// such a method checks what arrives.
 func fillUnmarshaler(p *valuePlan) {
 	if m := &marshalings[byCBOR]; mayMarshal(p.typ) && m.unmarshal.ownedBy(p.typ) {
 		p.exactKey, p.plain, p.flat = false, reflect.Invalid, nil
@@ -80,12 +94,13 @@ func fillUnmarshaler(p *valuePlan) {
 	}
 }
 
-// mayMarshal tells whether methods of t count. A pointer travels as what it points to, and an interface as what it holds.
+// mayMarshal reports whether methods of t count. A pointer travels as what it points to, and an
+// interface as what it holds.
 func mayMarshal(t reflect.Type) bool {
 	return t.Kind() != reflect.Pointer && t.Kind() != reflect.Interface
 }
 
-// pointerTo returns a pointer to v, or to a copy of it.
+// pointerTo returns a pointer to v, or to a copy of v.
 func pointerTo(v reflect.Value) any {
 	if v.CanAddr() {
 		return v.Addr().Interface()
@@ -95,11 +110,12 @@ func pointerTo(v reflect.Value) any {
 	return box.Interface()
 }
 
-// marshals tells whether values of t marshal themselves.
+// marshals reports whether values of t marshal themselves.
 func marshals(t reflect.Type) bool { return marshalingOf(t) != nil }
 
-// marshalingOf returns how values of t marshal themselves, nil if they do not. MarshalText is only for structs that
-// have no other way to travel: numbers that have names, for instance, travel as the numbers they are.
+// marshalingOf returns how values of t marshal themselves; nil if they do not. MarshalText counts
+// only for structs that have no other way to travel. Numbers that have names, for instance, travel
+// as numbers.
 func marshalingOf(t reflect.Type) *marshaling {
 	if !mayMarshal(t) {
 		return nil
@@ -116,7 +132,7 @@ func marshalingOf(t reflect.Type) *marshaling {
 	return nil
 }
 
-// opaque tells whether t is a struct with fields, none of which is exported or embedded.
+// opaque reports whether t is a struct with fields none of which is exported or embedded.
 func opaque(t reflect.Type) bool {
 	if t.Kind() != reflect.Struct {
 		return false
@@ -131,8 +147,8 @@ func opaque(t reflect.Type) bool {
 	return hidden
 }
 
-// ownedBy tells whether t, or a pointer to it, has the method itself. A method that it has only because it embeds
-// something would marshal that alone, and lose the other fields without a word.
+// ownedBy reports whether t, or a pointer to t, has the method itself. A method that it has only
+// because it embeds another type would marshal that type alone, and lose the other fields silently.
 func (m methodOf) ownedBy(t reflect.Type) bool {
 	if !t.Implements(m.in) {
 		t = reflect.PointerTo(t)
@@ -140,7 +156,8 @@ func (m methodOf) ownedBy(t reflect.Type) bool {
 	return t.Implements(m.in) && !m.promotedTo(t)
 }
 
-// promotedTo tells whether t has the method from a field that it embeds: the compiler wrote it then.
+// promotedTo reports whether t has the method from a field that it embeds. The compiler has written
+// such a method.
 func (m methodOf) promotedTo(t reflect.Type) bool {
 	if !embeds(t) {
 		return false
@@ -158,7 +175,7 @@ func (m methodOf) promotedTo(t reflect.Type) bool {
 	return file == "<autogenerated>"
 }
 
-// embeds tells whether t, or what it points to, is a struct with an embedded field.
+// embeds reports whether t, or what t points to, is a struct with an embedded field.
 func embeds(t reflect.Type) bool {
 	if t.Kind() == reflect.Pointer {
 		t = t.Elem()

@@ -2,7 +2,8 @@ package wire
 
 import "reflect"
 
-// fastSlices makes the plans of common slices, which go through their elements without reflection.
+// fastSlices has the plans of common slices, which read and write their elements without
+// reflection.
 var fastSlices = map[reflect.Type]func() (valueEncode, valueDecode){
 	reflect.TypeFor[[]int]():     intSlice[int],
 	reflect.TypeFor[[]int32]():   intSlice[int32],
@@ -12,7 +13,7 @@ var fastSlices = map[reflect.Type]func() (valueEncode, valueDecode){
 	reflect.TypeFor[[]string]():  stringSlice,
 }
 
-// fastSlice makes the functions of []T from those of T.
+// fastSlice returns the functions of []T for those of T.
 func fastSlice[T any](put func(*valueEncoder, T) error, get func(*valueDecoder) (T, error)) (valueEncode, valueDecode) {
 	typ := reflect.TypeFor[[]T]()
 	size := int64(typ.Elem().Size())
@@ -59,7 +60,7 @@ func fastSlice[T any](put func(*valueEncoder, T) error, get func(*valueDecoder) 
 // sliceIn returns the slice that v holds.
 func sliceIn[T any](v reflect.Value) []T {
 	if v.CanAddr() {
-		return *v.Addr().Interface().(*[]T) // without the copy that Interface makes
+		return *v.Addr().Interface().(*[]T) // avoids the copy that Interface makes
 	}
 	return v.Interface().([]T)
 }

@@ -8,13 +8,13 @@ import (
 	"strconv"
 )
 
-// structPlan encodes and decodes structs of one type: as a map from field names, or as an array where the type is
-// tagged so.
+// structPlan encodes and decodes structs of one type: as a map from field names, or as an array if
+// the type is tagged so.
 type structPlan struct {
 	typ    reflect.Type
 	fields []structField
-	byName map[string]int // positions in fields, of those with a name
-	byInt  map[int64]int  // and of those with a number
+	byName map[string]int // positions in fields of those with a name
+	byInt  map[int64]int  // positions in fields of those with a number
 }
 
 // fillStruct makes the plan of a struct.
@@ -52,7 +52,8 @@ func (b *planBuilder) fillStruct(p *valuePlan) *TravelError {
 	return nil
 }
 
-// hides tells whether the struct t has a field that would not travel without having been asked to stay.
+// hides reports whether the struct t has a field that would not travel although no tag asks for
+// that.
 func hides(t reflect.Type) bool {
 	for f := range t.Fields() {
 		if embedded := f.Anonymous && f.Type.Kind() == reflect.Struct; embedded && !hides(f.Type) {
@@ -65,7 +66,8 @@ func hides(t reflect.Type) bool {
 	return false
 }
 
-// pointedTo returns the size of the structs embedded by pointer that f is in, nothing when there are none.
+// pointedTo returns the size of the structs, embedded by pointer, that contain f; 0 if there are
+// none.
 func (s *structPlan) pointedTo(f *structField) (size int64) {
 	t := s.typ
 	for _, i := range f.index {
@@ -78,8 +80,8 @@ func (s *structPlan) pointedTo(f *structField) (size int64) {
 	return size
 }
 
-// encodeMap writes the fields behind their keys. The head announces as many as are written: it has room for the
-// number of all fields, and is set in the end.
+// encodeMap writes the fields behind their keys. The head has room for the number of all fields,
+// and is set at the end to the number of those that were written.
 func (s *structPlan) encodeMap(e *valueEncoder, v reflect.Value) error {
 	start := len(e.out)
 	if err := e.open(majorMap, len(s.fields), 0); err != nil {
@@ -114,12 +116,13 @@ func setHeadArgument(b []byte, n int) {
 		b[1] = byte(n)
 	case info16:
 		binary.BigEndian.PutUint16(b[1:], uint16(n))
-	default: // a struct has fewer fields than 2^16: see fillStruct
+	default: // a struct has fewer than 2^16 fields
 		b[0] = b[0]&^31 | byte(n)
 	}
 }
 
-// in returns the field of the struct v, an invalid value when it belongs to an embedded struct that is not there.
+// in returns the field of the struct v. It returns an invalid value if the field belongs to an
+// embedded pointer that is nil.
 func (f *structField) in(v reflect.Value) reflect.Value {
 	if len(f.index) == 1 {
 		return v.Field(f.index[0])
@@ -136,7 +139,7 @@ func (f *structField) in(v reflect.Value) reflect.Value {
 	return v
 }
 
-// omitted tells whether the field is left out when it is v.
+// omitted reports whether the field is left out if its value is v.
 func (f *structField) omitted(v reflect.Value) bool {
 	switch f.omit {
 	case omitEmpty:
@@ -154,7 +157,7 @@ func (f *structField) omitted(v reflect.Value) bool {
 	return false
 }
 
-// saysZero tells what v's method IsZero says, false when it has none.
+// saysZero returns the result of the method IsZero of v; false if it has none.
 func saysZero(v reflect.Value) bool {
 	x := v.Interface()
 	if v.Kind() != reflect.Pointer && v.Kind() != reflect.Interface {
@@ -164,12 +167,12 @@ func saysZero(v reflect.Value) bool {
 	return ok && z.IsZero()
 }
 
-// goName is what the field is called in the program.
+// goName returns the name of the field in the program.
 func (f *structField) goName(in reflect.Type) string {
 	return in.FieldByIndex(f.index).Name
 }
 
-// decodeMap reads fields behind their keys. Most often they come in the order in which they are declared.
+// decodeMap reads fields behind their keys. They are most often in the order of their declaration.
 func (s *structPlan) decodeMap(d *valueDecoder, v reflect.Value) error {
 	n, err := d.open(majorMap, s.typ)
 	if err != nil {
@@ -202,7 +205,7 @@ func (s *structPlan) decodeMap(d *valueDecoder, v reflect.Value) error {
 	return nil
 }
 
-// decodeKey reads a key and returns the position of its field, negative when there is none.
+// decodeKey reads a key and returns the position of its field; negative if there is none.
 func (s *structPlan) decodeKey(d *valueDecoder, next int) (int, error) {
 	if next < len(s.fields) && bytes.HasPrefix(d.data[d.off:], s.fields[next].key) {
 		d.off += len(s.fields[next].key)
@@ -230,7 +233,7 @@ func (s *structPlan) decodeKey(d *valueDecoder, next int) (int, error) {
 	return -1, nil
 }
 
-// keyText shows an encoded key.
+// keyText returns an encoded key as a text.
 func keyText(raw []byte) string {
 	d := valueDecoder{data: raw}
 	if name, err := d.string(stringType); err == nil {
@@ -240,7 +243,8 @@ func keyText(raw []byte) string {
 	return strconv.FormatInt(n, 10)
 }
 
-// settable returns the field of the struct v, making the structs that it is embedded in by pointer.
+// settable returns the field of the struct v. It makes the structs that are embedded by pointer on
+// the way.
 func (f *structField) settable(d *valueDecoder, v reflect.Value) (reflect.Value, error) {
 	if len(f.index) == 1 {
 		return v.Field(f.index[0]), nil
@@ -289,10 +293,10 @@ func (s *structPlan) decodeArray(d *valueDecoder, v reflect.Value) error {
 	return nil
 }
 
-// fieldSet remembers which fields of a struct have been read.
+// fieldSet records which fields of a struct have been read.
 type fieldSet struct {
-	few  uint64 // of the first 64
-	many []bool // of all, where there are more
+	few  uint64 // for at most 64 fields
+	many []bool // for more fields
 }
 
 func newFieldSet(n int) fieldSet {
@@ -302,7 +306,7 @@ func newFieldSet(n int) fieldSet {
 	return fieldSet{many: make([]bool, n)}
 }
 
-// add enters field i, and tells whether it is new.
+// add adds field i, and reports whether it is new.
 func (s *fieldSet) add(i int) bool {
 	if s.many != nil {
 		had := s.many[i]

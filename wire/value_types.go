@@ -10,8 +10,8 @@ import (
 	"unicode/utf8"
 )
 
-// The tags in front of a value inside an interface that CBOR itself does not tell the type of. They are part of the
-// protocol. All are in the range whose heads take two bytes.
+// The tags of values inside an interface whose type CBOR itself does not show. They are part of the
+// protocol. The heads of all of them take two bytes.
 const (
 	tagNamed    = 0xe0 // [name of the type, value]
 	tagError    = 0xe1 // an ErrorValue
@@ -27,10 +27,10 @@ const (
 	tagUint64   = 0xea
 	tagTime     = 0xeb
 	tagDuration = 0xec
-	tagHandles  = 0xf8 // of the first handle type; the others follow
+	tagHandles  = 0xf8 // of the first handle type; those of the others follow
 )
 
-// maxHandleTypes is how many tags there are for handles.
+// maxHandleTypes is the number of tags for handles.
 const maxHandleTypes = 0x100 - tagHandles
 
 // taggedTypes are the types of the tags from tagFirst on.
@@ -56,7 +56,7 @@ var taggedSizes = func() (sizes []int64) {
 	return sizes
 }()
 
-// Types that the codec must recognise.
+// Types that the codec treats specially.
 var (
 	anyType      = reflect.TypeFor[any]()
 	errorType    = reflect.TypeFor[error]()
@@ -71,19 +71,20 @@ var (
 	anyMapType   = reflect.TypeFor[map[string]any]()
 )
 
-// Their sizes where those are counted.
+// Sizes of these types that count.
 var (
 	intBits    = intType.Bits()
 	anySize    = int64(anyType.Size())
 	stringSize = int64(stringType.Size())
 )
 
-// builtinTypes are the types that have a name inside interfaces without being registered, beside handles.
+// builtinTypes are the types, apart from handles, that have a name inside interfaces without being
+// registered.
 var builtinTypes = append([]reflect.Type{
 	anyType, errorType, boolType, intType, float32Type, float64Type, stringType, bytesType, reflect.TypeFor[struct{}](),
 }, taggedTypes...)
 
-// builtinName is what a type of builtinTypes is called.
+// builtinName returns the name of a type of builtinTypes.
 func builtinName(t reflect.Type) string {
 	switch t {
 	case anyType:
@@ -96,11 +97,11 @@ func builtinName(t reflect.Type) string {
 	return t.String()
 }
 
-// Bounds on names that come from a peer: each new one makes types that stay for ever.
+// Bounds of names that come from a peer: each new name makes types that are never freed.
 const (
-	maxTypeName    = 256  // bytes
-	maxTypeLevels  = 8    // slices and maps inside one another, []byte included
-	maxBuiltTypes  = 1024 // unnamed types met in data
+	maxTypeName    = 256  // bytes of a name
+	maxTypeLevels  = 8    // of slices and maps inside one another, []byte included
+	maxBuiltTypes  = 1024 // unnamed types that data has named
 	maxNamedLength = 100  // bytes of a registered name
 )
 
@@ -110,19 +111,20 @@ type typeEntry struct {
 	typ         reflect.Type
 	plan        *valuePlan
 	handle      *handle   // nil for other types
-	named       bool      // prefix names the type, and the value is the second element of an array
-	prefix      []byte    // what comes before a value
-	prefixItems int       // in it
-	flat        *flatPlan // of typ, or of what typ points to; nil when values need the long way
+	named       bool      // prefix has the name of the type, and the value is the second element of an array
+	prefix      []byte    // the bytes before a value
+	prefixItems int       // data items in prefix
+	flat        *flatPlan // of typ, or of what typ points to; nil: values take the slow path
 }
 
-// namedLead is what the prefix of a named type begins with, and namedItems are its items: the tag, the array, the name.
+// namedLead is how the prefix of a named type begins. Its namedItems items are the tag, the array
+// and the name.
 const (
 	namedLead  = "\xd8\xe0\x82"
 	namedItems = 3
 )
 
-// newTypeEntry makes the entry of t, which can travel.
+// newTypeEntry returns the entry of t, which can travel.
 func newTypeEntry(name string, t reflect.Type, c *Codec) (*typeEntry, error) {
 	plan, err := c.planOf(t)
 	if err != nil {
@@ -137,11 +139,11 @@ func newTypeEntry(name string, t reflect.Type, c *Codec) (*typeEntry, error) {
 	}
 	e.named, e.prefixItems = true, namedItems
 	e.prefix = append(appendHead([]byte(namedLead), majorText, uint64(len(name))), name...)
-	return e, e.shorten(c)
+	return e, e.setFlat(c)
 }
 
-// shorten finds the short way for values of e's type.
-func (e *typeEntry) shorten(c *Codec) error {
+// setFlat finds the fast path for values of the type of e.
+func (e *typeEntry) setFlat(c *Codec) error {
 	flat, memory := e.plan.flat, e.plan.size
 	if e.typ.Kind() == reflect.Pointer && e.handle == nil {
 		elem, err := c.planOf(e.typ.Elem())
@@ -156,19 +158,23 @@ func (e *typeEntry) shorten(c *Codec) error {
 	return nil
 }
 
-// typeTable holds the types that travel in interfaces: those built in, those registered, and the slices, maps and
-// pointers of them that have been met. It is immutable.
+// typeTable holds the types that travel in interfaces: those built in, those registered, and the
+// slices, maps and pointers of them that have been met. It is immutable once others can find it.
 type typeTable struct {
 	byType     map[reflect.Type]*typeEntry
 	byName     map[string]*typeEntry
-	registered map[reflect.Type]string // not the pointers to them
-	built      int                     // types met in data
-	index      typeIndex               // of both maps
+	registered map[reflect.Type]string // without the pointers to them
+	built      int                     // how many types data has named
+	index      typeIndex               // of byType and byName
 }
 
-// newTypeTable makes the table of what is built in.
+// newTypeTable returns the table of the types built in.
 func newTypeTable(c *Codec) *typeTable {
-	t := &typeTable{byType: map[reflect.Type]*typeEntry{}, byName: map[string]*typeEntry{}, registered: map[reflect.Type]string{}}
+	t := &typeTable{
+		byType:     map[reflect.Type]*typeEntry{},
+		byName:     map[string]*typeEntry{},
+		registered: map[reflect.Type]string{},
+	}
 	for _, builtin := range builtinTypes {
 		name := builtinName(builtin)
 		t.mustAdd(name, builtin, c)
@@ -190,13 +196,13 @@ func (t *typeTable) mustAdd(name string, typ reflect.Type, c *Codec) {
 	t.add(entry)
 }
 
-// add enters a type into a table that nobody else has yet.
+// add adds a type to a table that nobody else can find yet.
 func (t *typeTable) add(entry *typeEntry) {
 	t.byType[entry.typ], t.byName[entry.name] = entry, entry
 	*t.index.ofType(entry.typ), *t.index.ofName([]byte(entry.name)) = entry, entry
 }
 
-// entryOf returns the entry of typ, nil when there is none.
+// entryOf returns the entry of typ; nil if there is none.
 func (t *typeTable) entryOf(typ reflect.Type) *typeEntry {
 	if at := *t.index.ofType(typ); at != nil && at.typ == typ {
 		return at
@@ -204,7 +210,7 @@ func (t *typeTable) entryOf(typ reflect.Type) *typeEntry {
 	return t.byType[typ]
 }
 
-// entryCalled returns the entry of the type with that name, nil when there is none.
+// entryCalled returns the entry of the type with that name; nil if there is none.
 func (t *typeTable) entryCalled(name []byte) *typeEntry {
 	if at := *t.index.ofName(name); at != nil && at.name == string(name) {
 		return at
@@ -212,18 +218,19 @@ func (t *typeTable) entryCalled(name []byte) *typeEntry {
 	return t.byName[string(name)]
 }
 
-// typeIndex finds most entries in less time than a map: of two in one slot, it has the one that came later.
+// typeIndex finds most entries faster than a map. If two entries have the same slot, it holds the
+// one that was added later.
 type typeIndex struct {
 	byType, byName [128]*typeEntry
 }
 
-// ofType is the slot of a type: by its address, which never changes.
+// ofType returns the slot of a type. It depends on the address of the type, which never changes.
 func (x *typeIndex) ofType(t reflect.Type) **typeEntry {
 	addr := reflect.ValueOf(t).Pointer()
 	return &x.byType[(addr>>5^addr>>12)%128]
 }
 
-// ofName is the slot of a name.
+// ofName returns the slot of a name.
 func (x *typeIndex) ofName(name []byte) **typeEntry {
 	n := len(name)
 	if n == 0 {
@@ -243,7 +250,7 @@ func (t *typeTable) clone() *typeTable {
 	}
 }
 
-// withRegistered returns a table that has a type and pointers to it registered.
+// withRegistered returns a table in which a type and pointers to it are registered as well.
 func (t *typeTable) withRegistered(entry, pointer *typeEntry) (*typeTable, error) {
 	name, typ := entry.name, entry.typ
 	if other, ok := t.registered[typ]; ok {
@@ -262,13 +269,15 @@ func (t *typeTable) withRegistered(entry, pointer *typeEntry) (*typeTable, error
 	return n, nil
 }
 
-// registrable reports what keeps a type from being registered under a name, whatever else is registered.
+// registrable returns what keeps a type from being registered under a name, whatever else is
+// registered.
 func registrable(name string, t reflect.Type) error {
 	switch {
 	case t == nil:
 		return fmt.Errorf("register type %q: no type", name)
 	case !validTypeName(name):
-		return fmt.Errorf("register type %q: a name has 1 to %d printable characters, and none of []*{}", name, maxNamedLength)
+		return fmt.Errorf("register type %q: a name has 1 to %d printable characters, and none of []*{}",
+			name, maxNamedLength)
 	case t.Kind() == reflect.Interface:
 		return fmt.Errorf("register type %q: %v is an interface; register the types that it holds", name, t)
 	case t.Kind() == reflect.Pointer:
@@ -282,13 +291,13 @@ func registrable(name string, t reflect.Type) error {
 	return nil
 }
 
-// validTypeName tells whether name can be part of the names of other types.
+// validTypeName reports whether name can be a part of the names of other types.
 func validTypeName(name string) bool {
 	return name != "" && len(name) <= maxNamedLength && utf8.ValidString(name) &&
 		!strings.ContainsFunc(name, func(r rune) bool { return !unicode.IsPrint(r) || strings.ContainsRune("[]*{}", r) })
 }
 
-// nameOf returns the name by which values of typ travel, empty when they cannot.
+// nameOf returns the name under which values of typ travel; empty if they cannot.
 func (t *typeTable) nameOf(typ reflect.Type) string {
 	name := t.nameOfAny(typ)
 	if !withinBounds(name) {
@@ -297,8 +306,8 @@ func (t *typeTable) nameOf(typ reflect.Type) string {
 	return name
 }
 
-// withinBounds tells whether peers look at all at the name of a type. It depends on nothing but the name, so that all
-// agree.
+// withinBounds reports whether peers accept the name of a type. It depends on nothing but the name,
+// so that all peers agree.
 func withinBounds(name string) bool {
 	return len(name) <= maxTypeName && strings.Count(name, "[") <= maxTypeLevels
 }
@@ -325,7 +334,8 @@ func (t *typeTable) nameOfAny(typ reflect.Type) string {
 	return ""
 }
 
-// culprit returns the type in typ that keeps it from having a name: often the one that a slice or map is of.
+// culprit returns the type in typ that keeps it from having a name, such as the element of a slice
+// or map.
 func (t *typeTable) culprit(typ reflect.Type) reflect.Type {
 	for typ.Name() == "" {
 		inner := typ
@@ -352,7 +362,7 @@ func (c *Codec) typeOf(t reflect.Type) (*typeEntry, error) {
 	name := table.nameOf(t)
 	if name == "" {
 		if err := c.CanTravel(t); err != nil {
-			return nil, err // no use in registering it
+			return nil, err // registering it would not help
 		}
 		return nil, unknownType(t, table.culprit(t))
 	}
@@ -362,7 +372,8 @@ func (c *Codec) typeOf(t reflect.Type) (*typeEntry, error) {
 	return c.types.Load().byType[t], nil
 }
 
-// learn enters a type that was met. Of those that data names (built counts them) there are only so many.
+// learn adds a type that was met. The number of those that data has named, which built counts, is
+// bounded.
 func (c *Codec) learn(name string, t reflect.Type, built int) error {
 	entry, err := newTypeEntry(name, t, c)
 	if err != nil {
@@ -384,13 +395,14 @@ func (c *Codec) learn(name string, t reflect.Type, built int) error {
 	return nil
 }
 
-// find returns the entry of the type that data calls name.
+// find returns the entry of the type that has this name in data.
 func (t *typeTable) find(name []byte, c *Codec) (*typeEntry, error) {
 	if entry := t.entryCalled(name); entry != nil {
 		return entry, nil
 	}
 	if !withinBounds(string(name)) {
-		return nil, fmt.Errorf("%w: a name of %d bytes, or of more than %d slices and maps", ErrTypeUnknown, len(name), maxTypeLevels)
+		return nil, fmt.Errorf("%w: a name of %d bytes, or of more than %d slices and maps",
+			ErrTypeUnknown, len(name), maxTypeLevels)
 	}
 	typ := t.parse(string(name))
 	if typ == nil {
@@ -402,8 +414,8 @@ func (t *typeTable) find(name []byte, c *Codec) (*typeEntry, error) {
 	return c.types.Load().byType[typ], nil
 }
 
-// parse returns the type that is called s, nil when there is none. What registered names consist of can end neither
-// "[]" nor the key of a map too early.
+// parse returns the type with the name s; nil if there is none. Registered names have no characters
+// that could end "[]" or the key of a map too early.
 func (t *typeTable) parse(s string) reflect.Type {
 	if entry := t.byName[s]; entry != nil {
 		return entry.typ
