@@ -42,12 +42,12 @@ func (m *mapping[A, R]) enter(sv *rcsServer, it *item[R]) {
 	}
 	l.items = append(l.items, it)
 	it.at, it.line, it.back, it.took = sv, l, false, longItem
-	m.under[it.index] = it
+	m.sent[it.index] = it
 }
 
 // exit books that an item has ended at its server, or is lost with it; it reports false when it had not begun there.
 func (m *mapping[A, R]) exit(it *item[R], lost bool) (begun bool) {
-	delete(m.under, it.index)
+	delete(m.sent, it.index)
 	l := it.line
 	if lost && l.last == nil {
 		l.last, l.behind = l.items[0], slices.Clone(l.items[1:])
@@ -97,13 +97,11 @@ func (m *mapping[A, R]) list(sv *rcsServer, l *mapLine[R]) {
 
 // ahead returns a server of this mapping where one more item may wait; nil when there is none.
 func (m *mapping[A, R]) ahead() *rcsServer {
-	m.mu.Lock()
-	got := m.got
-	m.mu.Unlock()
+	own := m.claim.waits()
 	for n := len(m.room); n > 0; n = len(m.room) {
 		sv := m.room[n-1]
 		l := m.lines[sv]
-		if l != nil && len(l.items) > 0 && len(l.items) <= l.ahead && !l.items[0].alone && m.s.pool.extend(sv, got) {
+		if l != nil && len(l.items) > 0 && len(l.items) <= l.ahead && !l.items[0].alone && m.s.pool.extend(sv, own) {
 			return sv
 		}
 		m.room = m.room[:n-1]
@@ -116,7 +114,7 @@ func (m *mapping[A, R]) ahead() *rcsServer {
 
 // watchLong has a tick come while items wait behind others.
 func (m *mapping[A, R]) watchLong() {
-	if m.timer == nil && len(m.under) > m.busy {
+	if m.timer == nil && len(m.sent) > m.busy {
 		m.timer = time.AfterFunc(longItem, func() { m.events.put(mapEvent[R]{tick: true}) })
 	}
 }
@@ -143,6 +141,6 @@ func (m *mapping[A, R]) takeLongBack() {
 func (m *mapping[A, R]) takeBack(it *item[R]) {
 	if !it.back && it.job != nil {
 		it.back = true
-		m.s.comp.sched.tell(&wire.Unrun{Token: m.s.comp.token, Job: it.job.id})
+		m.s.comp.scheduler().tell(&wire.Unrun{Token: m.s.comp.token, Job: it.job.id})
 	}
 }

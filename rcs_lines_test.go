@@ -14,7 +14,7 @@ func TestEndBehindLoss(t *testing.T) {
 	const items = 4
 	for ended := range items { // so many of them have ended
 		for _, order := range [][]int{{0, 1, 2, 3}, {3, 2, 1, 0}, {1, 3, 0, 2}, {2, 0, 3, 1}} {
-			m := &mapping[int, int]{s: &RemoteCoroScheduler{cfg: RCSConfig{Retries: 2}}, under: map[int]*item[int]{}, lines: map[*rcsServer]*mapLine[int]{}}
+			m := &mapping[int, int]{s: &RemoteCoroScheduler{cfg: RCSConfig{Retries: 2}}, sent: map[int]*item[int]{}, lines: map[*rcsServer]*mapLine[int]{}}
 			sv := &rcsServer{}
 			var all []*item[int]
 			for i := range items {
@@ -25,7 +25,7 @@ func TestEndBehindLoss(t *testing.T) {
 			told := 0
 			for _, i := range order {
 				if i >= ended {
-					m.ended(all[i], call.Outcome{Err: &ServerLostError{}})
+					m.itemEnded(all[i], call.Outcome{Err: &ServerLostError{}})
 					continue
 				}
 				for ; told <= i; told++ { // ends are told in their order, losses in any
@@ -38,7 +38,7 @@ func TestEndBehindLoss(t *testing.T) {
 			}
 			want := slices.Repeat([]int{0}, items-ended)
 			want[0] = 1
-			if !slices.Equal(attempts, want) || len(m.again) != items-ended || m.busy != 0 || len(m.under) != 0 {
+			if !slices.Equal(attempts, want) || len(m.again) != items-ended || m.busy != 0 || len(m.sent) != 0 {
 				t.Errorf("%d ended, told as %v: attempts %v, want %v; %d run again, %d busy", ended, order, attempts, want, len(m.again), m.busy)
 			}
 		}
@@ -49,7 +49,7 @@ func TestEndBehindLoss(t *testing.T) {
 // the third's.
 func TestTakenBackBehindLoss(t *testing.T) {
 	t.Parallel()
-	m := &mapping[int, int]{s: &RemoteCoroScheduler{cfg: RCSConfig{Retries: 2}}, under: map[int]*item[int]{}, lines: map[*rcsServer]*mapLine[int]{}}
+	m := &mapping[int, int]{s: &RemoteCoroScheduler{cfg: RCSConfig{Retries: 2}}, sent: map[int]*item[int]{}, lines: map[*rcsServer]*mapLine[int]{}}
 	sv := &rcsServer{}
 	var all []*item[int]
 	for i := range 3 {
@@ -57,7 +57,7 @@ func TestTakenBackBehindLoss(t *testing.T) {
 		m.enter(sv, it)
 		all = append(all, it)
 	}
-	m.ended(all[2], call.Outcome{Err: &ServerLostError{}})
+	m.itemEnded(all[2], call.Outcome{Err: &ServerLostError{}})
 	m.exit(all[1], false)
 	m.exit(all[0], false)
 	for i, it := range all { // who calls exit takes off that of the second

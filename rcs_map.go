@@ -13,17 +13,20 @@ import (
 
 // Outcome is how one item of [AsCompleted] ended.
 type Outcome[R any] struct {
-	Index    int      // of the argument, from 0
+	Index    int      // the position of the argument, from 0; -1: see AsCompleted
 	Value    R        // the result, when Err is nil
-	Err      error    // as Execute returns it
-	Server   Location // where it ran last
+	Err      error    // an error that Execute would return
+	Server   Location // where the item ran last
 	Attempts int      // how often it was run: more than 1 when servers were lost while they ran it
 }
 
-// MapResults runs f with each of args, one at a server at a time, and returns the results in the order of args. It
-// reads args only as servers come free, or a little ahead; see AsCompleted. When items fail it returns every result it has, zero values in the place of those
-// that failed, together with errors.Join of the failures, each of which tells its index. When ctx ends, what runs is
-// terminated and MapResults returns; ctx's error is among the failures.
+// MapResults runs f with each of args, at most one at a time at each server, and returns the results in
+// the order of args. It reads args only as servers become free, or a little ahead; see [AsCompleted]. It
+// blocks until every item has ended, or ctx ends: then it terminates what still runs and returns.
+//
+// When items fail, MapResults returns every result that it has, and zero values in place of the others,
+// together with errors.Join of the failures. Each failure names the index of its item. When ctx ends,
+// its error is among them.
 func MapResults[A, R any](ctx context.Context, s *RemoteCoroScheduler, f Func[A, R], args iter.Seq[A]) ([]R, error) {
 	var results []R
 	var errs []error
@@ -44,27 +47,39 @@ func MapResults[A, R any](ctx context.Context, s *RemoteCoroScheduler, f Func[A,
 	return results, errors.Join(errs...)
 }
 
-// AsCompleted runs f with each of args, one at a server at a time, and yields each outcome as it comes. It reads args only
-// as servers come free; with RCSConfig.Retries, where items take less than a millisecond, up to 15 more for each server, which wait
-// there for their turn, and are run elsewhere when it does not come soon. An item whose server was lost is run again as RCSConfig.Retries allows, never at two servers at
-// once, as far as can be known here: a server that is merely cut off ends what it runs when it notices that, too. When ctx
-// ends, or the loop is left, what runs is terminated; with ctx, each item that was under way is yielded with ctx's error, and
-// last an Outcome with Index -1 tells why the rest was not read. While args gives no next argument, ctx is not looked at. Neither
-// args nor the loop's body keeps a server waiting: both may run tasks, and maps, with s, and what takes long there holds up nobody else. The
-// same Outcome tells that the computation is over or could not be scheduled. It is to be ranged over once, by one goroutine or coroutine.
+// AsCompleted runs f with each of args, at most one at a time at each server, and yields each outcome as
+// it comes. The iterator is for one loop, in one goroutine or coroutine.
+//
+// It reads args only as servers become free. With [RCSConfig].Retries, where items take less than a
+// millisecond, it reads up to 15 more for each server. They wait at that server until the item before
+// them has ended, and are run elsewhere when that takes long.
+//
+// An item whose server was lost is run again, as often as RCSConfig.Retries allows, and never at two
+// servers at once as far as the client can know: a server that is only cut off terminates what it runs
+// when it notices that.
+//
+// When ctx ends, what runs is terminated. Each item that was under way is yielded with ctx's error, and
+// a last Outcome with Index -1 says why the remaining args were not read. Such an Outcome also comes when
+// the computation is over or could not be scheduled. When the loop is left early, what runs is terminated,
+// too. AsCompleted does not look at ctx while it waits for args to give the next argument.
+//
+// Neither args nor the loop's body holds back a server: both may run other tasks and maps with s, however
+// long that takes.
 func AsCompleted[A, R any](ctx context.Context, s *RemoteCoroScheduler, f Func[A, R], args iter.Seq[A]) iter.Seq[Outcome[R]] {
 	return func(yield func(Outcome[R]) bool) {
 		if err := s.awaitReady(ctx); err != nil {
 			yield(Outcome[R]{Index: -1, Err: err})
 			return
 		}
-		m := &mapping[A, R]{s: s, f: f, yield: yield, under: map[int]*item[R]{}, lines: map[*rcsServer]*mapLine[R]{}}
+		m := &mapping[A, R]{s: s, f: f, yield: yield, sent: map[int]*item[R]{}, lines: map[*rcsServer]*mapLine[R]{}}
+		m.claim.pool, m.claim.notify = &s.pool, func() { m.events.put(mapEvent[R]{}) }
 		defer m.leave()
 		m.run(ctx, args)
 	}
 }
 
-// mapping is one AsCompleted under way. It belongs to who ranges over it, but for events and what mu guards.
+// mapping is one AsCompleted under way. It belongs to the goroutine or coroutine of the loop, except
+// for claim and events, which have locks of their own.
 type mapping[A, R any] struct {
 	s     *RemoteCoroScheduler
 	f     Func[A, R]
@@ -72,20 +87,13 @@ type mapping[A, R any] struct {
 
 	fresh  *item[R]         // was read, and has not been sent; nil: none
 	again  []*item[R]       // to be run again
-	under  map[int]*item[R] // sent to a server
+	sent   map[int]*item[R] // to servers, by index
 	lines  map[*rcsServer]*mapLine[R]
 	busy   int          // lines that are not empty
 	room   []*rcsServer // where one more item may wait, perhaps
-	timer  *time.Timer  // puts a tick; nil: no
-	cancel func() bool  // takes back the last wait for a server; nil: there was none
+	timer  *time.Timer  // puts a tick; nil: none is due
+	claim  rcsClaim     // to the next free server
 	events eventQueue[mapEvent[R]]
-
-	mu     sync.Mutex   // guards following; leaf
-	got    *call.Future // the wait for a server; nil: it is over
-	server *rcsServer   // was given, and is not used yet
-	closed bool         // none is given any more
-	out    bool         // user code runs, which may need a server itself: what is given now others may have
-	passed bool         // they had it: the next wait is the first in the line
 }
 
 // item is one argument.
@@ -95,22 +103,24 @@ type item[R any] struct {
 	attempts int
 	server   Location
 	job      *job
-	took     time.Duration // from its start to its end, as word of them came
+	took     time.Duration // from its start to its end, as the client received them
 
-	at    *rcsServer  // whose it is while it is sent there
+	at    *rcsServer  // the server that it is sent to
 	line  *mapLine[R] // that server's
 	back  bool        // it is being taken back
-	alone bool        // a server where it was has been lost: nothing is to wait behind it
+	alone bool        // a server that had it was lost: nothing is to wait behind it
 }
 
-// mapEvent is an item's end, a tick, or only word that a wait for a server is over.
+// mapEvent is the end of an item, or a tick. An event that is neither makes the mapping look again
+// whether there is a server.
 type mapEvent[R any] struct {
 	tick bool
 	item *item[R]
 	out  call.Outcome
 }
 
-// run goes on until every item has ended. A server, or room at one, is waited for before the argument is read that it is to have.
+// run reads args and runs an item for each, until all have ended. It waits for a server, or for room
+// at one, before it reads the argument that is to go there.
 func (m *mapping[A, R]) run(ctx context.Context, args iter.Seq[A]) {
 	if !m.pump(ctx, true) {
 		return
@@ -126,47 +136,74 @@ func (m *mapping[A, R]) run(ctx context.Context, args iter.Seq[A]) {
 	m.pump(ctx, false)
 }
 
-// pump handles events, and sends items to servers, until there is room for the next argument or, when none is wanted, until
-// every item has ended. It reports false when nothing more is to be done. It keeps no server for who is to give that argument.
-func (m *mapping[A, R]) pump(ctx context.Context, want bool) bool {
-	defer m.stepOut()
+// progress is how far a step has brought a pump.
+type progress int
+
+const (
+	goesOn  progress = iota // the pump takes its next step
+	hasRoom                 // the next argument may be read
+	isLeft                  // the loop has been left: nothing more is to be done
+)
+
+// pump sends items to servers and handles their ends: where more is set, until there is room for the
+// next argument; otherwise until every item has ended. It returns false when nothing more is to be
+// done. When it returns, it has no server: the code that gives the next argument may need one.
+func (m *mapping[A, R]) pump(ctx context.Context, more bool) bool {
+	defer m.claim.stepOut()
 	for {
 		it := m.next()
 		switch {
-		case want || it != nil:
-			m.ask()
-		case len(m.under) == 0:
+		case more || it != nil:
+			m.claim.ask()
+		case len(m.sent) == 0:
 			return true
 		default:
-			m.stepOut()
+			m.claim.stepOut()
 		}
 		m.watchLong()
-		events := m.events.poll()
-		if len(events) == 0 {
-			sv, err := m.serve(ctx, it, want)
-			switch {
-			case err != nil:
-			case sv == nil:
-				events, err = m.take(ctx)
-			case it == nil:
-				return true
-			case !m.launch(sv, it):
-				return false
-			}
-			if err != nil {
-				m.abort(err, want)
-				return false
-			}
-		}
-		for _, e := range events {
-			if e.tick {
-				m.takeLongBack()
-			}
-			if e.item != nil && !m.ended(e.item, e.out) {
-				return false
-			}
+		p, err := m.step(ctx, it, more)
+		switch {
+		case err != nil:
+			m.abort(err, more)
+			return false
+		case p != goesOn:
+			return p == hasRoom
 		}
 	}
+}
+
+// step handles the events that have come. Where there are none, it sends it to a server, or finds out
+// that there is room for the next argument, or waits for an event.
+func (m *mapping[A, R]) step(ctx context.Context, it *item[R], more bool) (progress, error) {
+	if events := m.events.poll(); len(events) > 0 {
+		return m.handle(events), nil
+	}
+	sv, ok, err := m.serverFor(ctx, it, more)
+	switch {
+	case err != nil:
+		return isLeft, err
+	case ok && it == nil:
+		return hasRoom, nil
+	case ok:
+		return m.launch(sv, it), nil
+	}
+	events, err := m.take(ctx)
+	if err != nil {
+		return isLeft, err
+	}
+	return m.handle(events), nil
+}
+
+func (m *mapping[A, R]) handle(events []mapEvent[R]) progress {
+	for _, e := range events {
+		if e.tick {
+			m.takeLongBack()
+		}
+		if e.item != nil && m.itemEnded(e.item, e.out) == isLeft {
+			return isLeft
+		}
+	}
+	return goesOn
 }
 
 // next returns the item that is to be sent next, nil when there is none.
@@ -177,43 +214,40 @@ func (m *mapping[A, R]) next() *item[R] {
 	return m.fresh
 }
 
-// serve returns a server for it, nil when there is none yet. Without an item it tells, when one is wanted, whether there is a
-// server; that is kept no longer than the user's code lets it.
-func (m *mapping[A, R]) serve(ctx context.Context, it *item[R], want bool) (*rcsServer, error) {
-	if it == nil && !want {
-		return nil, nil //nolint:nilnil // none is needed
+// serverFor takes a server for it; ok is false where there is none yet. Without an item, but with
+// more set, it only finds out whether there is one, and leaves it to others meanwhile.
+func (m *mapping[A, R]) serverFor(ctx context.Context, it *item[R], more bool) (sv *rcsServer, ok bool, err error) {
+	if it == nil && !more {
+		return nil, false, nil // none is needed
 	}
-	m.mu.Lock()
-	sv, closed := m.server, m.closed
-	m.mu.Unlock()
-	switch ended := ctx.Err() != nil; {
-	case sv != nil && m.events.some(): // the end of what ran there, first
-		return nil, nil //nolint:nilnil // who waits is told
-	case sv != nil && ended: // servers may come faster than arguments, and never be waited for
-		return nil, ctx.Err()
-	case sv != nil && it != nil:
-		m.mu.Lock()
-		m.server = nil
-		m.mu.Unlock()
-		return sv, nil
+	sv, closed := m.claim.held()
+	ended := ctx.Err()
+	switch {
+	case sv != nil && m.events.some(): // the end of the server's last item comes first
+		return nil, false, nil
+	case sv != nil && ended != nil: // with servers faster than arguments, nobody would ever wait and see it
+		return nil, false, ended
 	case sv != nil:
-		return sv, nil
+		if it != nil {
+			m.claim.take()
+		}
+		return sv, true, nil
 	case closed:
-		return nil, m.s.errClosed(m.f.name)
-	case ended:
-		return nil, nil //nolint:nilnil,nilerr // who waits is told
-	case len(m.again) > 0:
-		return nil, nil //nolint:nilnil // it is not to wait behind another
+		return nil, false, m.s.errClosed(m.f.name)
+	case ended != nil: // take returns it, with what was waited for
+		return nil, false, nil
+	case len(m.again) > 0: // such an item does not wait behind another
+		return nil, false, nil
 	}
 	if sv = m.ahead(); sv != nil && it == nil {
 		m.s.pool.release(sv)
 	}
-	return sv, nil
+	return sv, sv != nil, nil
 }
 
-// take waits for events; while nothing runs it says what it waits for.
+// take waits for events. While nothing runs, the log says what it waits for.
 func (m *mapping[A, R]) take(ctx context.Context) ([]mapEvent[R], error) {
-	if len(m.under) > 0 {
+	if len(m.sent) > 0 {
 		return m.events.take(ctx, m.s.rt)
 	}
 	what := "a free server for " + m.f.name
@@ -226,61 +260,17 @@ func (m *mapping[A, R]) take(ctx context.Context) ([]mapEvent[R], error) {
 	return events, err
 }
 
-// ask waits for one more server.
-func (m *mapping[A, R]) ask() {
-	var got *call.Future
-	m.mu.Lock()
-	m.out = false
-	first := m.passed
-	if m.got == nil && m.server == nil && !m.closed {
-		got = &call.Future{}
-		m.got, m.passed = got, false
+// yieldOutcome runs the loop's body with an outcome.
+func (m *mapping[A, R]) yieldOutcome(out Outcome[R]) progress {
+	m.claim.stepOut()
+	if !m.yield(out) {
+		return isLeft
 	}
-	m.mu.Unlock()
-	if got == nil {
-		return
-	}
-	m.cancel = m.s.pool.acquire(got, first)
-	got.OnDone(func(out call.Outcome) { m.given(serverIn(out)) })
+	return goesOn
 }
 
-// given takes the server that was waited for, nil when there will be none, unless user code runs: then others may have it.
-func (m *mapping[A, R]) given(sv *rcsServer) {
-	m.mu.Lock()
-	m.got = nil
-	m.closed = m.closed || sv == nil
-	pass := m.out && sv != nil
-	if pass {
-		m.passed = true
-	} else {
-		m.server = sv
-	}
-	m.mu.Unlock()
-	if pass {
-		m.s.pool.release(sv)
-		return
-	}
-	m.events.put(mapEvent[R]{})
-}
-
-// stepOut lets others have the server that this waits for, or has, until the next ask: user code is to run.
-func (m *mapping[A, R]) stepOut() {
-	m.mu.Lock()
-	sv := m.server
-	m.server, m.out = nil, true
-	m.passed = m.passed || sv != nil
-	m.mu.Unlock()
-	m.s.pool.release(sv)
-}
-
-// tell yields an outcome.
-func (m *mapping[A, R]) tell(out Outcome[R]) bool {
-	m.stepOut()
-	return m.yield(out)
-}
-
-// launch runs an item at a server; it reports false when the loop was left.
-func (m *mapping[A, R]) launch(sv *rcsServer, it *item[R]) bool {
+// launch runs an item at a server.
+func (m *mapping[A, R]) launch(sv *rcsServer, it *item[R]) progress {
 	if it == m.fresh {
 		m.fresh = nil
 	} else {
@@ -291,93 +281,78 @@ func (m *mapping[A, R]) launch(sv *rcsServer, it *item[R]) bool {
 	m.enter(sv, it)
 	j, err := m.s.start(sv, it.call, func(j *job, out call.Outcome) {
 		it.took = time.Since(j.begunAt())
-		m.events.add(mapEvent[R]{item: it, out: out}) // without a wake: in a moment there is the server, too
+		// This does not wake the mapping: the wake below does, when the server is free again, too.
+		m.events.add(mapEvent[R]{item: it, out: out})
 	})
 	if err != nil {
-		return m.ended(it, call.Outcome{Err: err})
+		return m.itemEnded(it, call.Outcome{Err: err})
 	}
 	it.job = j
 	j.done.OnDone(func(call.Outcome) { m.events.wake() })
-	return true
+	return goesOn
 }
 
-// ended takes the end of an item: it is run again, or yielded.
-func (m *mapping[A, R]) ended(it *item[R], out call.Outcome) bool {
+// itemEnded yields the outcome of an item, or has the item run again.
+func (m *mapping[A, R]) itemEnded(it *item[R], out call.Outcome) progress {
 	var lost *ServerLostError
 	isLost := errors.As(out.Err, &lost)
 	begun := m.exit(it, isLost)
 	it.alone = it.alone || isLost
-	if isLost && !begun {
-		it.attempts--
+	switch {
+	case isLost && !begun:
+		it.attempts-- // that was none
 		m.again = append(m.again, it)
-		return true
-	}
-	if isLost {
-		if it.attempts <= m.s.cfg.Retries {
-			m.again = append(m.again, it)
-			return true
-		}
+		return goesOn
+	case isLost && it.attempts <= m.s.cfg.Retries:
+		m.again = append(m.again, it)
+		return goesOn
+	case isLost:
 		out.Err = attempts(out.Err, it.attempts)
 	}
-	if turnedAway(out.Err) && it.job != nil && !it.job.ran() {
+	if turnedAway(out.Err) && it.job != nil && !it.job.hasStarted() {
 		if !it.back {
 			m.s.pool.drop(it.at)
 		}
 		it.attempts-- // that was none
 		m.again = append(m.again, it)
-		return true
+		return goesOn
 	}
 	v, err := resultAs[R](m.s.rt, out, m.f.name)
-	return m.tell(Outcome[R]{Index: it.index, Value: v, Err: err, Server: it.server, Attempts: it.attempts})
+	return m.yieldOutcome(Outcome[R]{Index: it.index, Value: v, Err: err, Server: it.server, Attempts: it.attempts})
 }
 
-// ran reports whether the job was started somewhere.
-func (j *job) ran() bool {
-	return j.startedAs() != nil
-}
-
-// begunAt returns when word came that the job has started; zero: it has not.
-func (j *job) begunAt() time.Time {
-	j.comp.mu.Lock()
-	defer j.comp.mu.Unlock()
-	return j.begun
-}
-
-// abort yields what was under way with err, and why the rest was not read.
+// abort yields what was under way with err, and then why the remaining arguments were not read.
 func (m *mapping[A, R]) abort(err error, unread bool) {
-	for _, it := range m.under {
-		if !m.tell(Outcome[R]{Index: it.index, Err: err, Server: it.server, Attempts: it.attempts}) {
+	for _, it := range m.sent {
+		if m.yieldOutcome(Outcome[R]{Index: it.index, Err: err, Server: it.server, Attempts: it.attempts}) == isLeft {
 			return
 		}
 	}
 	for _, it := range m.again {
-		if !m.tell(Outcome[R]{Index: it.index, Err: err, Server: it.server, Attempts: it.attempts}) {
+		if m.yieldOutcome(Outcome[R]{Index: it.index, Err: err, Server: it.server, Attempts: it.attempts}) == isLeft {
 			return
 		}
 	}
-	if it := m.fresh; it != nil && !m.tell(Outcome[R]{Index: it.index, Err: err}) {
+	if it := m.fresh; it != nil && m.yieldOutcome(Outcome[R]{Index: it.index, Err: err}) == isLeft {
 		return
 	}
 	if unread {
-		m.tell(Outcome[R]{Index: -1, Err: fault.Because(err, "map %s: not all arguments were read", m.f.name)})
+		m.yieldOutcome(Outcome[R]{Index: -1, Err: fault.Because(err, "map %s: not all arguments were read", m.f.name)})
 	}
 }
 
-// leave ends what is under way and gives back what was waited for.
+// leave terminates what is under way, and gives back the claim to a server.
 func (m *mapping[A, R]) leave() {
-	if m.cancel != nil {
-		m.cancel()
-	}
-	m.stepOut() // what is given all the same, others may have
+	m.claim.quit()
 	if m.timer != nil {
 		m.timer.Stop()
 	}
-	for _, it := range m.under { // first, lest their turn comes
+	for _, it := range m.sent { // those that wait come first, lest one of them starts
 		if it != it.line.items[0] {
 			m.takeBack(it)
 		}
 	}
-	for _, it := range m.under {
+	for _, it := range m.sent {
 		if it.job == nil {
 			continue
 		}
@@ -390,7 +365,7 @@ func (m *mapping[A, R]) leave() {
 	m.events.close()
 }
 
-// eventQueue brings events to one waiter. put never blocks.
+// eventQueue hands events to one waiter. put never blocks.
 type eventQueue[T any] struct {
 	mu     sync.Mutex // guards following; leaf
 	items  []T
@@ -398,13 +373,13 @@ type eventQueue[T any] struct {
 	closed bool
 }
 
-// put adds v, unless the queue is closed, and wakes who waits.
+// put adds v, unless the queue is closed, and wakes the waiter.
 func (q *eventQueue[T]) put(v T) {
 	q.add(v)
 	q.wake()
 }
 
-// add adds v, unless the queue is closed; a wake must follow.
+// add adds v, unless the queue is closed. A wake must follow.
 func (q *eventQueue[T]) add(v T) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
@@ -413,7 +388,7 @@ func (q *eventQueue[T]) add(v T) {
 	}
 }
 
-// wake wakes who waits.
+// wake wakes the waiter.
 func (q *eventQueue[T]) wake() {
 	q.mu.Lock()
 	k := q.waiter
@@ -424,14 +399,14 @@ func (q *eventQueue[T]) wake() {
 	}
 }
 
-// close makes put fail, and drops what was not taken.
+// close makes put and add do nothing, and drops what was not taken.
 func (q *eventQueue[T]) close() {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	q.closed, q.items = true, nil
 }
 
-// poll takes the events that there are.
+// poll takes all events, without waiting.
 func (q *eventQueue[T]) poll() []T {
 	q.mu.Lock()
 	defer q.mu.Unlock()

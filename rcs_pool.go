@@ -188,3 +188,127 @@ func withoutFirst[T any](queue []*T) []*T {
 	queue[0] = nil
 	return queue[1:]
 }
+
+// rcsClaim is the claim of a mapping to the next free server of a pool. Between the mapping's own steps
+// user code runs: the loop's body, and the iterator that gives the arguments. That code may need a
+// server itself, so the mapping keeps none from it: a server that comes meanwhile is passed on, and the
+// mapping's next wait is then the first of the pool's line.
+//
+//	state       ask      a server comes   the pool closes   stepOut
+//	none        waiting                                     none
+//	waiting     waiting  held             closed            outside
+//	outside     waiting  none, passed on  closed            outside
+//	held        held                                        none, passed on
+//	closed      closed                                      closed
+//
+// take makes none of held. ask, held, take, stepOut and quit belong to the mapping; the pool calls
+// given.
+type rcsClaim struct {
+	pool   *rcsPool    // immutable
+	notify func()      // immutable: is called when the state has become held or closed; never blocks
+	cancel func() bool // takes back the last wait; nil: there was none
+
+	mu     sync.Mutex // guards following; leaf
+	state  claimState
+	wait   *call.Future // in the pool's line: of waiting and outside
+	server *rcsServer   // of held
+	first  bool         // a server was passed on: the next wait is the first of the line
+}
+
+// claimState is where a claim is.
+type claimState uint8
+
+const (
+	claimNone    claimState = iota // it neither waits nor has a server
+	claimWaiting                   // it waits in the pool's line
+	claimOutside                   // it waits there while user code runs
+	claimHeld                      // it has a server, which is not used yet
+	claimClosed                    // no server will come any more
+)
+
+// ask makes the claim wait for a server, unless it has one.
+func (c *rcsClaim) ask() {
+	c.mu.Lock()
+	var wait *call.Future
+	first := c.first
+	switch c.state {
+	case claimNone:
+		wait = &call.Future{}
+		c.state, c.wait, c.first = claimWaiting, wait, false
+	case claimOutside:
+		c.state = claimWaiting
+	case claimWaiting, claimHeld, claimClosed:
+	}
+	c.mu.Unlock()
+	if wait == nil {
+		return
+	}
+	c.cancel = c.pool.acquire(wait, first)
+	wait.OnDone(func(out call.Outcome) { c.given(serverIn(out)) })
+}
+
+// given is called when the wait is over: with a server, or with nil when there will be none.
+func (c *rcsClaim) given(sv *rcsServer) {
+	c.mu.Lock()
+	c.wait = nil
+	pass := sv != nil && c.state == claimOutside
+	switch {
+	case sv == nil:
+		c.state = claimClosed
+	case pass:
+		c.state, c.first = claimNone, true
+	default:
+		c.state, c.server = claimHeld, sv
+	}
+	c.mu.Unlock()
+	if pass {
+		c.pool.release(sv)
+		return
+	}
+	c.notify()
+}
+
+// held returns the server that has come, nil when none has; closed reports that none will.
+func (c *rcsClaim) held() (sv *rcsServer, closed bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.server, c.state == claimClosed
+}
+
+// waits returns the claim's wait in the pool's line, nil when it has none there.
+func (c *rcsClaim) waits() *call.Future {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.wait
+}
+
+// take takes the server that is held.
+func (c *rcsClaim) take() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.state, c.server = claimNone, nil
+}
+
+// stepOut passes on the server that is held, and until the next ask those that come: user code is
+// about to run.
+func (c *rcsClaim) stepOut() {
+	c.mu.Lock()
+	sv := c.server
+	switch c.state {
+	case claimWaiting:
+		c.state = claimOutside
+	case claimHeld:
+		c.state, c.server, c.first = claimNone, nil, true
+	case claimNone, claimOutside, claimClosed:
+	}
+	c.mu.Unlock()
+	c.pool.release(sv)
+}
+
+// quit gives up the claim. A server that comes all the same is passed on.
+func (c *rcsClaim) quit() {
+	if c.cancel != nil {
+		c.cancel()
+	}
+	c.stepOut()
+}

@@ -198,6 +198,16 @@ func (j *job) startedAs() *Coro {
 	return j.coro
 }
 
+// hasStarted reports whether the job has started somewhere.
+func (j *job) hasStarted() bool { return j.startedAs() != nil }
+
+// begunAt returns when the client learned that the job has started; zero: it has not started.
+func (j *job) begunAt() time.Time {
+	j.comp.mu.Lock()
+	defer j.comp.mu.Unlock()
+	return j.begun
+}
+
 // jobOf returns a job that has not ended; nil, too, for a peer that does not know the token of its computation.
 func (rt *Runtime) jobOf(id wire.JobID, token wire.Token) *job {
 	rt.mu.Lock()
