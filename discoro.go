@@ -244,6 +244,18 @@ func (rt *Runtime) Close() error {
 	return rt.close()
 }
 
+// mayClose returns an error when a coroutine of the runtime calls, for which closing it would wait.
+func (rt *Runtime) mayClose(what string) error {
+	me := turn.GoroutineID()
+	for _, l := range rt.allCoros() {
+		if l.g.Load() == me {
+			return fmt.Errorf("discoro: close %s at %v: called by its coroutine %v, which it would wait for: "+
+				"close it in a goroutine that the coroutine does not wait for, or from outside: %w", what, rt.loc, &l.Coro, ErrRejected)
+		}
+	}
+	return nil
+}
+
 func (rt *Runtime) close() error {
 	rt.mu.Lock()
 	if rt.closing {

@@ -14,7 +14,7 @@ func SetGrace(rt *Runtime, d time.Duration) { rt.grace = d }
 
 // Nobody returns rt's handle of a coroutine of home that there never was.
 func Nobody(rt, home *Runtime) *Coro {
-	return rt.handle(wire.HandleValue{ID: home.id, Host: home.loc.Addr, Port: home.loc.Port, Key: 1 << 40, Seq: 1 << 40, Name: "nobody"})
+	return rt.liveHandle(wire.HandleValue{ID: home.id, Host: home.loc.Addr, Port: home.loc.Port, Key: 1 << 40, Seq: 1 << 40, Name: "nobody"})
 }
 
 // NoChannel returns rt's handle of a channel of owner that there never was.

@@ -6,6 +6,8 @@ import (
 	"net/netip"
 	"strconv"
 	"strings"
+
+	"github.com/discoro/discoro/wire"
 )
 
 // Location is where a runtime can be reached: a host, by name or address, and a TCP port. It is comparable.
@@ -59,3 +61,13 @@ func isHost(s string) bool {
 	}
 	return !strings.Contains(s, ":")
 }
+
+// Place says where a run is to take place: a [Location], that server, or a [NodeAddr], the least loaded server there.
+type Place interface{ place() wire.Where }
+
+// NodeAddr names a node by its location, "host:port", or all the nodes at a host, "host".
+type NodeAddr string
+
+func (n NodeAddr) place() wire.Where { return wire.Where{Node: string(n)} }
+
+func (l Location) place() wire.Where { return wire.Where{Host: l.Addr, Port: l.Port} }

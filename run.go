@@ -15,16 +15,6 @@ import (
 	"github.com/discoro/discoro/wire"
 )
 
-// Place says where a run is to take place: a [Location], that server, or a [NodeAddr], the least loaded server there.
-type Place interface{ place() wire.Where }
-
-// NodeAddr names a node by its location, "host:port", or all the nodes at a host, "host".
-type NodeAddr string
-
-func (n NodeAddr) place() wire.Where { return wire.Where{Node: string(n)} }
-
-func (l Location) place() wire.Where { return wire.Where{Host: l.Addr, Port: l.Port} }
-
 // job is one run of a function, at its client.
 type job struct {
 	id   wire.JobID   // immutable

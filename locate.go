@@ -54,6 +54,16 @@ func (rt *Runtime) unregisterName(l *localCoro, name string) error {
 	return nil
 }
 
+// freeNames takes back the names that l is registered under.
+func (rt *Runtime) freeNames(l *localCoro) {
+	l.mu.Lock()
+	names := l.names
+	l.mu.Unlock()
+	for _, name := range names {
+		_ = rt.unregisterName(l, name) // it may have been taken back before
+	}
+}
+
 // Locate finds a coroutine by the name that it was registered with: at the given locations, or, without any, here, then at
 // all the peers, which are asked at once, and then on the local network, unless that is turned off: runtimes there that
 // have the name are connected to. It blocks until the first has answered that it has it, all have answered, or ctx ends;

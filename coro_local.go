@@ -162,16 +162,6 @@ func (l *localCoro) end(out call.Outcome) {
 	l.rt.forget(l, names)
 }
 
-// freeNames takes back the names that l is registered under.
-func (rt *Runtime) freeNames(l *localCoro) {
-	l.mu.Lock()
-	names := l.names
-	l.mu.Unlock()
-	for _, name := range names {
-		_ = rt.unregisterName(l, name) // it may have been taken back before
-	}
-}
-
 func (l *localCoro) logger() *slog.Logger {
 	log := l.rt.log.With(slog.String("coro", l.Coro.String()))
 	if l.serves != nil {

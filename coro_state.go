@@ -12,8 +12,6 @@ import (
 	"strings"
 	"sync"
 	"time"
-
-	"github.com/discoro/discoro/internal/turn"
 )
 
 // CoroState is what a coroutine does at one moment; see [Runtime.Coros].
@@ -160,18 +158,6 @@ func (rt *Runtime) countSent() {
 	if c := rt.withTurn(); c != nil && c.isCaller() {
 		c.sent++
 	}
-}
-
-// mayClose returns an error when a coroutine of the runtime calls, for which closing it would wait.
-func (rt *Runtime) mayClose(what string) error {
-	me := turn.GoroutineID()
-	for _, l := range rt.allCoros() {
-		if l.g.Load() == me {
-			return fmt.Errorf("discoro: close %s at %v: called by its coroutine %v, which it would wait for: "+
-				"close it in a goroutine that the coroutine does not wait for, or from outside: %w", what, rt.loc, &l.Coro, ErrRejected)
-		}
-	}
-	return nil
 }
 
 // profiles holds the labels that the goroutines of coroutines carry in profiles: "coro", the coroutine's name, "func",
