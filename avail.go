@@ -8,22 +8,27 @@ import (
 	"github.com/discoro/discoro/wire"
 )
 
-// NodeAvail tells what a node has to spare. A computation's status coroutine receives one for each node when the node
-// begins to serve it, and again at every ComputationConfig.PulseInterval while it does; from a node that started less than a second
-// before, whose CPU says little yet, also at the end of that second. In asyncoro: DiscoroNodeAvailInfo.
+// NodeAvail is a message that says what a node has to spare. A computation's status coroutine
+// receives one from each node when the node begins to serve the computation, and then one every
+// ComputationConfig.PulseInterval. A node that started less than a second before sends another one
+// at the end of that second, as its first CPU value means little. In asyncoro:
+// DiscoroNodeAvailInfo.
 type NodeAvail struct {
 	Node   string  // the node's location, "host:port"
 	CPU    float64 // percent idle, of all CPUs of that machine, since the reading before
-	Memory uint64  // bytes available, within the limits of the container where there is one
+	Memory uint64  // bytes available, within the container's limit where there is one
 	Disk   uint64  // bytes free on the partition that the node uses
 	Swap   float64 // percent free; 100 where there is none
 }
 
-// availInterval is how often a node reads what it has to spare, unless it serves a computation that wants it otherwise.
-const availInterval = 2 * MinPulseInterval
-
-// availFirst is when a node reads again after it has started: how busy the CPUs are is measured between two readings.
-const availFirst = time.Second
+const (
+	// availInterval is how often a node reads what it has to spare, unless it serves a computation,
+	// which has an interval of its own.
+	availInterval = 2 * MinPulseInterval
+	// availFirst is the time from a node's start to its second reading. It is short because CPU is
+	// measured from one reading to the next.
+	availFirst = time.Second
+)
 
 // readAvail reads what this machine has to spare, for a node whose files go to folder.
 func readAvail(folder string) wire.Avail {
@@ -31,7 +36,8 @@ func readAvail(folder string) wire.Avail {
 	return wire.Avail{CPU: r.CPU, Memory: r.Memory, Disk: r.Disk, Swap: r.Swap}
 }
 
-// watchAvail keeps the node's reading new. It ends with the runtime.
+// watchAvail reads again and again what the machine has to spare, for the node's loop. It is a
+// goroutine of the node, as reading blocks, and ends with the runtime.
 func (l *nodeLoop) watchAvail() {
 	every, next, settled := availInterval, time.Now().Add(availFirst), false
 	for {
@@ -42,7 +48,7 @@ func (l *nodeLoop) watchAvail() {
 			a := readAvail(l.folder)
 			l.asks.Put(func(l *nodeLoop) {
 				l.avail = a
-				l.tellAvail()
+				l.sendAvail()
 			})
 		case every = <-l.paces:
 			timer.Stop()
@@ -56,17 +62,18 @@ func (l *nodeLoop) watchAvail() {
 	}
 }
 
-// readAvailEvery sets how often it is read; 0: as usual. Only the node's loop calls it, and never waits.
+// readAvailEvery sets the interval of watchAvail; 0: availInterval. It never blocks, as only the
+// node's loop calls it and removes the value that watchAvail has not yet received.
 func (l *nodeLoop) readAvailEvery(every time.Duration) {
 	select {
-	case <-l.paces: // the one before it has not been seen
+	case <-l.paces:
 	default:
 	}
 	l.paces <- cmp.Or(every, availInterval)
 }
 
-// tellAvail tells the client, by way of the scheduler, what the node has to spare.
-func (l *nodeLoop) tellAvail() {
+// sendAvail sends the latest reading to the client, through the scheduler.
+func (l *nodeLoop) sendAvail() {
 	v := l.serving
 	if v == nil || v.releasing {
 		return
@@ -76,7 +83,7 @@ func (l *nodeLoop) tellAvail() {
 	v.scheduler.tell(&a)
 }
 
-// hearAvail takes what a node has to spare. It runs on the link's reader.
+// hearAvail makes a message of a node's reading. It runs on the link's reader.
 func (p *Computation) hearAvail(f *wire.Avail) {
 	p.mu.Lock()
 	if p.state != compOver {

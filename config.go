@@ -44,13 +44,14 @@ const (
 )
 
 // Config says how others reach a [Runtime] and how its links are protected. The zero Config is a
-// runtime that only this machine can reach. The configuration of each role embeds a Config. The tags
-// are the names of the options of [NodeMain] and [SchedulerMain].
+// runtime that only this machine can reach. The configuration of each role embeds a Config. The
+// tags are the names of the options of [NodeMain] and [SchedulerMain].
 type Config struct {
 	// Name is what others see. Empty: the host's name.
 	Name string `json:"name"`
-	// Addr is the host name or IP address to listen on and to announce. Empty: loopback, unless Secret,
-	// certificates or Insecure are set; then all addresses, and the host's own address is announced.
+	// Addr is the host name or IP address to listen on and to announce. Empty: loopback, unless
+	// Secret, certificates or Insecure are set; then all addresses, and the host's own address is
+	// announced.
 	Addr string `json:"ip_addr"`
 	// ExtAddr is announced instead of Addr, for peers that reach this runtime through NAT, a cloud's
 	// public address or a forwarded port.
@@ -58,15 +59,16 @@ type Config struct {
 	// TCPPort is the port to listen on. 0: any free port.
 	TCPPort int `json:"tcp_port"`
 	// UDPPort is the port by which runtimes find each other on the local network. It must be the same
-	// everywhere. 0: DefaultUDPPort; less than 0: no discovery. A runtime that listens on loopback asks
-	// this machine only, and answers this machine only. A port set here that cannot be listened on is an
-	// error. When that happens to the default port, the runtime logs it and others cannot discover it.
+	// everywhere. 0: DefaultUDPPort; less than 0: no discovery. A runtime that listens on loopback
+	// asks this machine only, and answers this machine only. A port set here that cannot be listened
+	// on is an error. When that happens to the default port, the runtime logs it and others cannot
+	// discover it.
 	UDPPort int `json:"udp_port"`
-	// Secret protects every link. Both sides must have the same secret: each proves to the other that it
-	// knows it, and links are encrypted. It should have 16 characters or more. It is never logged.
+	// Secret protects every link. Both sides must have the same secret: each proves to the other that
+	// it knows it, and links are encrypted. It should have 16 characters or more. It is never logged.
 	Secret string `json:"secret"`
-	// CertFile, KeyFile and CAFile (PEM) protect links by mutual TLS: each side has a certificate signed
-	// by the CA. CertFile may contain the key.
+	// CertFile, KeyFile and CAFile (PEM) protect links by mutual TLS: each side has a certificate
+	// signed by the CA. CertFile may contain the key.
 	CertFile string `json:"certfile"`
 	KeyFile  string `json:"keyfile"`
 	CAFile   string `json:"cafile"`
@@ -75,13 +77,15 @@ type Config struct {
 	// Insecure allows other machines to reach a runtime that has neither a secret nor certificates.
 	// Anyone who reaches its port can then run its functions.
 	Insecure bool `json:"insecure"`
-	// DestPath is the folder for received files and for servers' folders. Empty: a private folder below
-	// os.TempDir(), which Close removes. A receiver that is killed leaves incomplete files there, named
-	// ".discoro-" and digits. The next runtime with the same DestPath removes those that are an hour old.
+	// DestPath is the folder for received files and for servers' folders. Empty: a private folder
+	// below os.TempDir(), which Close removes. A receiver that is killed leaves incomplete files
+	// there, named ".discoro-" and digits. The next runtime with the same DestPath removes those that
+	// are an hour old.
 	DestPath string `json:"dest_path"`
-	// MaxFileSize limits the size of each received file, in bytes. 0: no limit. A larger file is refused
-	// with [ErrTooLarge] before any of it is sent. The number of files is not limited, and functions may
-	// write to the same folder: to limit their sum, put DestPath on a disk or a quota of its own.
+	// MaxFileSize limits the size of each received file, in bytes. 0: no limit. A larger file is
+	// refused with [ErrTooLarge] before any of it is sent. The number of files is not limited, and
+	// functions may write to the same folder: to limit their sum, put DestPath on a disk or a quota of
+	// its own.
 	MaxFileSize int64 `json:"max_file_size"`
 	// MaxMessage limits the encoded size of one message, argument or result, in bytes. 0:
 	// DefaultMaxMessage. Set it alike on all sides: a link ends when more arrives than its receiver
@@ -97,20 +101,20 @@ type Config struct {
 	//   - [Status] and [PeerStatus] messages from another runtime wait for room.
 	//
 	// A full mailbox still accepts [Exit], Status and PeerStatus messages from the same runtime, every
-	// Exit from another runtime, and messages of a [Channel]. A coroutine that is subscribed to a channel
-	// of another runtime accepts every Send from other runtimes.
+	// Exit from another runtime, and messages of a [Channel]. A coroutine that is subscribed to a
+	// channel of another runtime accepts every Send from other runtimes.
 	MaxMailbox int `json:"max_mailbox"`
 	// MsgTimeout limits control messages, and how long a Send waits for room in a link's queue or a
 	// mailbox. 0: DefaultMsgTimeout.
 	MsgTimeout time.Duration `json:"msg_timeout"`
 	// Peers are the addresses, "host:port", of runtimes to stay connected to. They are dialled at the
-	// start, and again whenever the link is down, at growing intervals of up to half a minute. A DNS name
-	// stands for all its addresses and is looked up anew at each dial.
+	// start, and again whenever the link is down, at growing intervals of up to half a minute. A DNS
+	// name stands for all its addresses and is looked up anew at each dial.
 	Peers []string `json:"peer"`
-	// DiscoverPeers looks for peers on the local network once, at the start, as [Runtime.Discover] does,
-	// without waiting for the result. Answering others needs no option. With a secret nobody else can
-	// read or forge the questions and answers. Without one, anyone on the local network can find out that
-	// a runtime is here, and at which port.
+	// DiscoverPeers looks for peers on the local network once, at the start, as [Runtime.Discover]
+	// does, without waiting for the result. Answering others needs no option. With a secret nobody
+	// else can read or forge the questions and answers. Without one, anyone on the local network can
+	// find out that a runtime is here, and at which port.
 	DiscoverPeers bool `json:"discover_peers"`
 	// Logger receives the log of the runtime. Nil: slog.Default(). Its handler must not call discoro.
 	Logger *slog.Logger `json:"-"`

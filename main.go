@@ -18,22 +18,22 @@ import (
 //
 //	func main() { discoro.NodeMain() }
 //
-// and the imports of the packages that register its functions. Its servers are processes of the same
-// program: NodeMain calls [Init] itself. Do nothing before it that a server must not do. NodeMain does
-// not return. In asyncoro: discoronode.
+// and the imports of the packages that register its functions. Its servers are processes of the
+// same program: NodeMain calls [Init] itself. Do nothing before it that a server must not do.
+// NodeMain does not return. In asyncoro: discoronode.
 //
 // Options come from the command line, from environment variables, DISCORO_ and the option's name in
 // capitals, and from the file of --config, in this order of precedence. --help lists them, and
 // [NodeConfig] says more about them. A secret does not have to be on the command line, where every
 // user of the machine can read it: --secret_file names a file, and DISCORO_SECRET has it in the
-// environment. A file that --save_config writes can be read by its owner only; it contains the secret
-// if that was given as an option or in the file of --config.
+// environment. A file that --save_config writes can be read by its owner only; it contains the
+// secret if that was given as an option or in the file of --config.
 //
-// NodeMain prints to standard output how the node can be reached, and logs with [slog.Default]; with
-// --debug it logs everything to standard error. Standard output may be left unread: text that does not
-// fit is dropped. Standard error must be read, or be a file. NodeMain reads commands from standard
-// input, one a line, unless --daemon is given. At the end of the input the node continues. The commands
-// are
+// NodeMain prints to standard output how the node can be reached, and logs with [slog.Default];
+// with --debug it logs everything to standard error. Standard output may be left unread: text that
+// does not fit is dropped. Standard error must be read, or be a file. NodeMain reads commands from
+// standard input, one a line, unless --daemon is given. At the end of the input the node continues.
+// The commands are
 //
 //   - status: shows the servers, what they serve, and how many coroutines each has;
 //   - close: ends the computation that is served, as [Node.CloseComputation] does;
@@ -41,13 +41,13 @@ import (
 //   - terminate: ends at once, as [Node.Close] does.
 //
 // SIGTERM and the first Ctrl-C drain. A second signal ends the node at once, unless it is the same
-// signal within a fifth of a second, as some programs send a signal twice. With --daemon the end of the
-// terminal (SIGHUP) does not end the node.
+// signal within a fifth of a second, as some programs send a signal twice. With --daemon the end of
+// the terminal (SIGHUP) does not end the node.
 //
-// Each user can run one such node of a name on a machine. A second one does not start, and its error
-// says where the first one runs. With --phoenix the second node ends the first: it asks the first node
-// to end at once, and kills it when that takes more than some seconds. A node that was killed leaves
-// nothing behind that keeps another from starting.
+// Each user can run one such node of a name on a machine. A second one does not start, and its
+// error says where the first one runs. With --phoenix the second node ends the first: it asks the
+// first node to end at once, and kills it when that takes more than some seconds. A node that was
+// killed leaves nothing behind that keeps another from starting.
 //
 // The exit code is 0 after an orderly end that was asked for, by a command, a signal, --serve,
 // --save_config or --help; 1 when the node could not start or could not end in order; 2 for bad
@@ -59,13 +59,13 @@ func NodeMain() {
 }
 
 // RunNode is [NodeMain] for programs with subcommands. args are the options, without the program's
-// name. RunNode blocks until the node has ended; the end of ctx ends it at once. Meanwhile it receives
-// SIGINT and SIGTERM and, unless --daemon is among args, reads standard input: after RunNode has
-// returned, one more line may be lost.
+// name. RunNode blocks until the node has ended; the end of ctx ends it at once. Meanwhile it
+// receives SIGINT and SIGTERM and, unless --daemon is among args, reads standard input: after
+// RunNode has returned, one more line may be lost.
 //
-// The program must have called [Init] before anything else, as each server is this program, executed
-// again without args, and becomes a server in Init. Otherwise RunNode returns an error. An error whose
-// exit code is not 1 has a method ExitCode() int, like that of exec.ExitError.
+// The program must have called [Init] before anything else, as each server is this program,
+// executed again without args, and becomes a server in Init. Otherwise RunNode returns an error. An
+// error whose exit code is not 1 has a method ExitCode() int, like that of exec.ExitError.
 func RunNode(ctx context.Context, args []string) error {
 	if !initCalled.Load() {
 		return errors.New("discoro: RunNode: main must call discoro.Init first, for server processes to become servers; " +
@@ -111,26 +111,27 @@ func RunNode(ctx context.Context, args []string) error {
 // It needs none of the functions that computations run. SchedulerMain does not return. In asyncoro:
 // discoro.py.
 //
-// Options come from the same places as those of [NodeMain]; --help lists them. The scheduler looks for
-// nodes on the local network at the start, unless --discover_peers=false is given, and again at every
-// ping_interval. A zombie_period of 0 means never; the default is [DefaultZombiePeriod]. SchedulerMain
-// reads commands from standard input, one a line, unless --daemon is given. At the end of the input the
-// scheduler continues. The commands are
+// Options come from the same places as those of [NodeMain]; --help lists them. The scheduler looks
+// for nodes on the local network at the start, unless --discover_peers=false is given, and again at
+// every ping_interval. A zombie_period of 0 means never; the default is [DefaultZombiePeriod].
+// SchedulerMain reads commands from standard input, one a line, unless --daemon is given. At the
+// end of the input the scheduler continues. The commands are
 //
 //   - status: shows the active computation, the queue in order, and the nodes with their servers;
 //   - close: ends the active computation, after which the next one of the queue becomes active;
-//   - quit or exit: accepts no new computations, and ends when the active one and those of the queue
-//     have closed;
-//   - terminate: ends at once: running work is terminated, and the nodes are free for other schedulers.
+//   - quit or exit: accepts no new computations, and ends when the active one and those of the
+//     queue have closed;
+//   - terminate: ends at once: running work is terminated, and the nodes are free for other
+//     schedulers.
 //
-// Signals and the exit code are those of [NodeMain]: SIGTERM and the first Ctrl-C are quit, a second
-// one ends the scheduler at once.
+// Signals and the exit code are those of [NodeMain]: SIGTERM and the first Ctrl-C are quit, a
+// second one ends the scheduler at once.
 func SchedulerMain() {
 	os.Exit(cli.ExitCode(RunScheduler(context.Background(), os.Args[1:])))
 }
 
-// RunScheduler is [SchedulerMain] for programs with subcommands. It behaves as [RunNode] does, and does
-// not need [Init].
+// RunScheduler is [SchedulerMain] for programs with subcommands. It behaves as [RunNode] does, and
+// does not need [Init].
 func RunScheduler(ctx context.Context, args []string) error {
 	cfg := schedulerOptions{SchedulerConfig: SchedulerConfig{ZombiePeriod: DefaultZombiePeriod}}
 	flags, err := cli.Parse(cli.Program{

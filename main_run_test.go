@@ -13,7 +13,7 @@ import (
 	"github.com/discoro/discoro/internal/cli"
 )
 
-// TestRunNodeWithoutInit is not parallel: it takes back what TestMain's Init noted.
+// TestRunNodeWithoutInit is not parallel: for a moment it is as if TestMain had not called Init.
 func TestRunNodeWithoutInit(t *testing.T) {
 	initCalled.Store(false)
 	defer initCalled.Store(true)
@@ -22,7 +22,7 @@ func TestRunNodeWithoutInit(t *testing.T) {
 	}
 }
 
-// TestRunUntilContextEnds runs both programs in this process, with a context that ends.
+// TestRunUntilContextEnds runs both programs in this process, with a context that has ended.
 func TestRunUntilContextEnds(t *testing.T) {
 	quietStdout(t)
 	dir := t.TempDir()
@@ -43,7 +43,7 @@ func TestRunUntilContextEnds(t *testing.T) {
 	}
 }
 
-// quietStdout keeps programs that run in this process from printing among the tests.
+// quietStdout keeps programs that run in this process from printing among the output of the tests.
 func quietStdout(t *testing.T) {
 	t.Helper()
 	null, err := os.OpenFile(os.DevNull, os.O_WRONLY, 0)
@@ -58,8 +58,8 @@ func quietStdout(t *testing.T) {
 	})
 }
 
-// TestOptionsAreFields compares the options with the tags of the configurations: no option is parsed and
-// then ignored, and no field is without an option.
+// TestOptionsAreFields compares the options with the tags of the configurations: no option is
+// parsed and then ignored, and no field is without an option.
 func TestOptionsAreFields(t *testing.T) {
 	t.Parallel()
 	tags, names := map[string]bool{}, map[string]bool{}

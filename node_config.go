@@ -18,40 +18,40 @@ import (
 type NodeConfig struct {
 	Config
 	// Servers is the number of servers. 0: one for each CPU; less than 0: one for each CPU, less that
-	// many. The number of CPUs is GOMAXPROCS: those that this process may use, and on Linux no more than
-	// the quota of its control group, but at least two.
+	// many. The number of CPUs is GOMAXPROCS: those that this process may use, and on Linux no more
+	// than the quota of its control group, but at least two.
 	Servers int `json:"c"`
-	// Processes makes each server a process of its own: this program, executed again. Its main must then
-	// call [Init] first. Otherwise the servers are runtimes in this process.
+	// Processes makes each server a process of its own: this program, executed again. Its main must
+	// then call [Init] first. Otherwise the servers are runtimes in this process.
 	Processes bool `json:"-"`
 	// TCPPorts are the ports that the servers listen on, in order: "3799", or "2345-2347" for three of
-	// them. Further servers use the ports after the highest one, except TCPPort. A server that replaces
-	// another one has the same port. A server whose port is taken does not start; the node logs that and
-	// tries again. Empty: any free ports.
+	// them. Further servers use the ports after the highest one, except TCPPort. A server that
+	// replaces another one has the same port. A server whose port is taken does not start; the node
+	// logs that and tries again. Empty: any free ports.
 	TCPPorts []string `json:"tcp_ports"`
 	// MinPulseInterval and MaxPulseInterval limit the PulseInterval of computations that this node
 	// serves. 0: the constants [MinPulseInterval] and [MaxPulseInterval].
 	MinPulseInterval time.Duration `json:"min_pulse_interval"`
 	MaxPulseInterval time.Duration `json:"max_pulse_interval"`
-	// ZombiePeriod is how long a computation may run nothing here and send no file before the node closes
-	// it, so that another one can use the node. 0: for ever. The servers close as they do in
+	// ZombiePeriod is how long a computation may run nothing here and send no file before the node
+	// closes it, so that another one can use the node. 0: for ever. The servers close as they do in
 	// [Node.Drain], where a client that does not answer keeps them for some time.
 	ZombiePeriod time.Duration `json:"zombie_period"`
-	// Serve is how many computations the node serves before it drains and closes, after which [Node.Wait]
-	// returns. 0 or less: no limit.
+	// Serve is how many computations the node serves before it drains and closes, after which
+	// [Node.Wait] returns. 0 or less: no limit.
 	Serve int `json:"serve"`
-	// ServiceStart, ServiceStop and ServiceEnd are the hours of service: times of day, "HH:MM", in local
-	// time. The node accepts new computations from start to stop. At the end it closes the computation
-	// that it serves, and terminates what runs here; a client that does not answer keeps the servers as
-	// long as in [Node.Drain]. The default of start is the time at which the node starts. Stop or end
-	// must be set with it, and each is the default of the other. A time before start is one of the next
-	// day. All empty: always.
+	// ServiceStart, ServiceStop and ServiceEnd are the hours of service: times of day, "HH:MM", in
+	// local time. The node accepts new computations from start to stop. At the end it closes the
+	// computation that it serves, and terminates what runs here; a client that does not answer keeps
+	// the servers as long as in [Node.Drain]. The default of start is the time at which the node
+	// starts. Stop or end must be set with it, and each is the default of the other. A time before
+	// start is one of the next day. All empty: always.
 	ServiceStart string `json:"service_start"`
 	ServiceStop  string `json:"service_stop"`
 	ServiceEnd   string `json:"service_end"`
-	// Phoenix makes [NodeMain] and [RunNode] end a node of the same name that the same user runs on this
-	// machine, and take its place. Without it they would not start beside that node. [NewNode] ignores
-	// Phoenix: one process may have many nodes of one name.
+	// Phoenix makes [NodeMain] and [RunNode] end a node of the same name that the same user runs on
+	// this machine, and take its place. Without it they would not start beside that node. [NewNode]
+	// ignores Phoenix: one process may have many nodes of one name.
 	Phoenix bool `json:"phoenix"`
 }
 
@@ -65,8 +65,8 @@ type settledNode struct {
 	hours hours.Hours
 }
 
-// settle checks cfg and fills in the defaults. This is the only place where a NodeConfig is checked,
-// except its Config.
+// settle checks cfg and fills in the defaults. This is the only place where a NodeConfig is
+// checked, except its Config.
 func (cfg NodeConfig) settle() (settledNode, error) {
 	s := settledNode{NodeConfig: cfg}
 	if s.now == nil {
@@ -159,8 +159,8 @@ func serverCount(n int) (int, error) {
 // maxPort is the highest TCP port.
 const maxPort = 65535
 
-// serverPorts returns the port of each of count servers: those of list in order, then those after the
-// highest of them, except own, the node's port. With an empty list each is 0: any free port.
+// serverPorts returns the port of each of count servers: those of list in order, then those after
+// the highest of them, except own, the node's port. With an empty list each is 0: any free port.
 func serverPorts(list []string, count, own int) ([]int, error) {
 	if len(list) == 0 {
 		return make([]int, count), nil

@@ -128,7 +128,7 @@ func (l *nodeLoop) reserve(from *link, f *wire.Reserve) {
 	l.readAvailEvery(l.serving.pulse)
 	l.rt.log.Debug("serving a computation", slog.String("client", peerLocation(f.Client).String()))
 	l.offerOthers(from)
-	l.tellAvail()
+	l.sendAvail()
 	for _, s := range l.slots {
 		if s.isUsable() {
 			l.setUp(s)

@@ -17,8 +17,8 @@ const (
 	Forced = 130 // a signal ended the program at once
 )
 
-// exitError is an error with an exit code. Programs with subcommands find the code by the method, as
-// they do that of exec.ExitError.
+// exitError is an error with an exit code. Programs with subcommands find the code by the method,
+// as they do that of exec.ExitError.
 type exitError struct {
 	code int
 	err  error

@@ -13,8 +13,8 @@ import (
 	"github.com/google/go-cmp/cmp"
 )
 
-// base stands for the configuration of a runtime, and nodeOptions for that of a node with the common
-// options. Their fields have every kind that options can set.
+// base stands for the configuration of a runtime, and nodeOptions for that of a node with the
+// common options. Their fields have every kind that options can set.
 type (
 	base struct {
 		Name          string        `json:"name"`
@@ -135,7 +135,7 @@ func TestFlagPrecedence(t *testing.T) {
 	}
 }
 
-// TestSecretSources gives the secret in two places; the nearer counts.
+// TestSecretSources gives the secret in two places, of which one takes precedence.
 func TestSecretSources(t *testing.T) {
 	dir := t.TempDir()
 	file, config := filepath.Join(dir, "secret"), filepath.Join(dir, "config")
@@ -156,7 +156,7 @@ func TestSecretSources(t *testing.T) {
 	}
 }
 
-// TestSecretFilesOfOthers looks for files with a secret that others may read.
+// TestSecretFilesOfOthers finds the files with the secret, and notices that others may read one.
 func TestSecretFilesOfOthers(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
@@ -233,7 +233,7 @@ func TestBadFlags(t *testing.T) {
 			t.Errorf("%.100q: %v; want %q and code 2", c.args, err, c.says)
 		}
 		if err != nil && strings.Contains(err.Error(), "hidden") {
-			t.Errorf("%.100q: a secret is told: %v", c.args, err)
+			t.Errorf("%.100q: the secret is shown: %v", c.args, err)
 		}
 	}
 	t.Setenv("DISCORO_C", "few")

@@ -17,7 +17,7 @@ import (
 type Role interface {
 	Banner() string                    // says how the role can be reached
 	Status(ctx context.Context) string // what it does now, in several lines
-	CloseActive(closed func())         // closes the computation that is served; calls closed, in any goroutine, when none is
+	CloseActive(closed func())         // closes the computation that is served, then calls closed in any goroutine
 	Leave()                            // takes nothing new from now on
 	Left() <-chan struct{}             // is closed when the role has left: it has nothing more to do
 	Close() error                      // ends the role at once
@@ -55,18 +55,26 @@ type operator struct {
 // commands from standard input, unless the program is a daemon, and writes to standard output. The
 // error is that of closing the role; it has the exit code [Forced] when a second signal ended it.
 func Operate(ctx context.Context, r Role, daemon bool, signals *Signals) error {
+	if daemon {
+		return operate(ctx, r, nil, os.Stdout, signals)
+	}
+	return operate(ctx, r, os.Stdin, os.Stdout, signals)
+}
+
+// operate is Operate with the two streams. A nil in has no commands.
+func operate(ctx context.Context, r Role, in io.Reader, out io.Writer, signals *Signals) error {
 	o := &operator{
 		role: r, said: make(chan string, maxUnshown), shown: make(chan struct{}), closed: make(chan struct{}, 1),
 	}
-	go o.show(os.Stdout) // ends with hush, or with the process
+	go o.show(out) // ends with hush, or with the process
 	defer o.hush()
 	o.say("%s", r.Banner())
 	var lines <-chan string
-	if !daemon {
+	if in != nil {
 		o.say("commands: %s", commands)
 		over := make(chan struct{})
 		defer close(over)
-		lines = readLines(os.Stdin, over)
+		lines = readLines(in, over)
 	}
 	for {
 		select {
@@ -87,7 +95,8 @@ func Operate(ctx context.Context, r Role, daemon bool, signals *Signals) error {
 			}
 			o.say("%v: ending at once", s)
 			signals.Stop() // a third one ends the process
-			return WithCode(Forced, errors.Join(fmt.Errorf("%sended at once by a second signal: %v", fault.Prefix, s), r.Close()))
+			err := fmt.Errorf("%sended at once by a second signal: %v", fault.Prefix, s)
+			return WithCode(Forced, errors.Join(err, r.Close()))
 		case line, more := <-lines:
 			if !more {
 				lines = nil // the role goes on

@@ -21,28 +21,33 @@ type Option struct {
 
 // Options lists all options in the order in which the help shows them.
 var Options = []Option{
-	{Name: "c", Arg: "N", Usage: "number of servers; 0, the default: one for each CPU; less than 0: leave that many CPUs unused"},
+	{Name: "c", Arg: "N", Usage: "number of servers; 0, the default: one for each CPU; less than 0: all but so many CPUs"},
 	{Name: "ip_addr", Short: "i", Arg: "HOST", Own: true, Usage: "host name or address to listen on and to announce; " +
 		"default: loopback, or all addresses with a secret, certificates or --insecure"},
-	{Name: "ext_ip_addr", Arg: "HOST", Own: true, Usage: "announced instead of ip_addr: a public address in front of this machine"},
+	{Name: "ext_ip_addr", Arg: "HOST", Own: true, Usage: "announce this public address instead of ip_addr"},
 	{Name: "tcp_port", Short: "t", Arg: "PORT", Usage: "port to listen on; default: any free port"},
-	{Name: "tcp_ports", Arg: "PORTS", Usage: "ports of the servers, N or LOW-HIGH; may be repeated; more servers continue after the highest"},
-	{Name: "udp_port", Short: "u", Arg: "PORT", Usage: "port of discovery on the local network; less than 0: no discovery"},
+	{Name: "tcp_ports", Arg: "PORTS", Usage: "ports of the servers, N or LOW-HIGH; may be repeated; " +
+		"further servers use the ports after the highest"},
+	{Name: "udp_port", Short: "u", Arg: "PORT", Usage: "port for discovery on the local network; less than 0: none"},
 	{Name: "name", Short: "n", Arg: "NAME", Own: true, Usage: "name that others see; default: the host's name"},
 	{Name: "peer", Arg: "HOST:PORT", Usage: "a scheduler or another peer to stay connected to; may be repeated"},
-	{Name: "discover_peers", Usage: "look for peers on the local network at the start; the default of a scheduler, not of a node"},
-	{Name: "node", Arg: "HOST:PORT", Usage: "a node in another network; may be repeated; one for each network is enough where discovery works there"},
-	{Name: "dest_path", Arg: "FOLDER", Usage: "folder for received files and the servers' folders; default: a private folder that is removed at the end"},
+	{Name: "discover_peers", Usage: "look for peers on the local network at the start; a scheduler does by default"},
+	{Name: "node", Arg: "HOST:PORT", Usage: "a node in another network; may be repeated; " +
+		"one node of each network is enough where discovery works there"},
+	{Name: "dest_path", Arg: "FOLDER", Usage: "folder for received files and the servers' folders; " +
+		"default: a private folder that is removed at the end"},
 	{Name: "max_file_size", Arg: "BYTES", Usage: "size of the largest file to accept; 0, the default: no limit"},
 	{Name: "max_message", Arg: "BYTES", Usage: "size of the largest message, argument or result; default: 64 MiB"},
 	{Name: "max_mailbox", Arg: "N", Usage: "number of messages that may wait in a mailbox; 0, the default: no limit"},
 	{Name: "msg_timeout", Arg: "SECONDS", Usage: "limit for control messages; default: 10"},
-	{Name: "secret", Short: "s", Arg: "SECRET", Usage: "protects every link; the list of processes shows it: better give secret_file, or DISCORO_SECRET"},
+	{Name: "secret", Short: "s", Arg: "SECRET", Usage: "protects every link; the list of processes shows it: " +
+		"better give secret_file, or DISCORO_SECRET"},
 	{Name: "secret_file", Arg: "FILE", Usage: "file with the secret"},
 	{Name: "certfile", Arg: "FILE", Usage: "certificate (PEM) of this runtime, for mutual TLS"},
 	{Name: "keyfile", Arg: "FILE", Usage: "its key (PEM), unless certfile contains it"},
 	{Name: "cafile", Arg: "FILE", Usage: "certificates (PEM) of the authorities that sign those of others"},
-	{Name: "insecure", Usage: "accept other machines with neither secret nor certificates: anyone who reaches the port can run functions"},
+	{Name: "insecure", Usage: "let other machines reach this one with neither secret nor certificates: " +
+		"anyone who reaches the port can run functions"},
 	{Name: "min_pulse_interval", Arg: "SECONDS", Usage: "shortest interval that computations may ask for; default: 10"},
 	{Name: "max_pulse_interval", Arg: "SECONDS", Usage: "longest interval that computations may ask for; default: 100"},
 	{Name: "zombie_period", Arg: "SECONDS", Usage: "close a computation that has run nothing for this long; 0: never"},
@@ -55,8 +60,8 @@ var Options = []Option{
 	{Name: "daemon", Usage: "read no commands from standard input"},
 	{Name: "debug", Short: "d", Usage: "log more, to standard error"},
 	{Name: "config", Arg: "FILE", Own: true, Usage: "read options from FILE, which save_config has written"},
-	{Name: "save_config", Arg: "FILE", Own: true, Usage: "write the options to FILE and end; those that belong to one machine " +
-		"are left out: ip_addr, ext_ip_addr, name"},
+	{Name: "save_config", Arg: "FILE", Own: true, Usage: "write the options to FILE and end; " +
+		"leave out those that belong to one machine: ip_addr, ext_ip_addr, name"},
 }
 
 // Common are the options of both programs that no configuration of a role has. A program embeds it

@@ -13,7 +13,8 @@ type Signals struct {
 }
 
 // Notify begins to receive the signals that end a program. A daemon goes on when its terminal ends.
-// Call it before anything is printed or logged: from then on a reader of the output may end as well.
+// Call it before anything is printed or logged: from then on a reader of the output may end as
+// well.
 func Notify(daemon bool) *Signals {
 	s := &Signals{c: make(chan os.Signal, 4), ignored: make(chan os.Signal, 1)}
 	signal.Notify(s.c, os.Interrupt, syscall.SIGTERM)

@@ -7,6 +7,6 @@ import (
 	"syscall"
 )
 
-// ignoreBackground makes a process of a terminal's background fail to read from it. Otherwise the read
-// would stop the process.
+// ignoreBackground makes a process of a terminal's background fail to read from it. Otherwise the
+// read would stop the process.
 func ignoreBackground() { signal.Ignore(syscall.SIGTTIN) }

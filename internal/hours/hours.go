@@ -1,6 +1,3 @@
-// Package hours tells what a node does at a time of day: its hours of service.
-//
-// The package is pure. It has no clock: the caller brings the time.
 package hours
 
 import (
@@ -68,7 +65,8 @@ func Parse(start, stop, end string, now time.Time) (h Hours, field string, err e
 	case end == "":
 		endAt = 0
 	case endAt < stopAt:
-		return Hours{}, "ServiceEnd", fmt.Errorf("%s comes before ServiceStop, %s, in a day that starts at %v", end, stop, h.start)
+		return Hours{}, "ServiceEnd", fmt.Errorf("%s comes before ServiceStop, %s, in a day that starts at %v",
+			end, stop, h.start)
 	}
 	h.stop, h.end = stopAt, endAt
 	return h, "", nil

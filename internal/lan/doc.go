@@ -1,5 +1,5 @@
-// Package lan holds the sockets by which runtimes of one local network find each other: sockets that
-// [Hear] questions, and an [Asker], which sends questions and receives the answers.
+// Package lan holds the sockets by which runtimes of one local network find each other: sockets
+// that [Hear] questions, and an [Asker], which sends questions and receives the answers.
 //
 // Questions go out by broadcast and multicast over IPv4 and IPv6. Where broadcasts reach a whole
 // host, every runtime of it hears them, as the sockets share the port. On loopback nothing leaves

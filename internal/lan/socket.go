@@ -8,8 +8,8 @@ import (
 	"syscall"
 )
 
-// shareSocket lets other sockets be bound to the same port, so that every runtime of a host receives
-// what is sent to all.
+// shareSocket lets other sockets be bound to the same port, so that every runtime of a host
+// receives what is sent to all.
 func shareSocket(_, _ string, raw syscall.RawConn) error {
 	return control(raw, func(fd socketFD) error {
 		return syscall.SetsockoptInt(fd, syscall.SOL_SOCKET, shareOption, 1)

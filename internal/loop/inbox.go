@@ -2,8 +2,8 @@ package loop
 
 import "sync"
 
-// An Inbox is the queue of a loop with a goroutine of its own. The loop waits on More and then takes
-// everything that is queued. An Inbox is safe for concurrent use.
+// An Inbox is the queue of a loop with a goroutine of its own. The loop waits on More and then
+// takes everything that is queued. An Inbox is safe for concurrent use.
 type Inbox[T any] struct {
 	more chan struct{} // immutable; capacity 1: there may be items
 

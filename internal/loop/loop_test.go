@@ -29,8 +29,8 @@ func TestInbox(t *testing.T) {
 	}
 }
 
-// TestActorTakesTurns puts events from many goroutines, and from the handler itself: one is handled at a time,
-// those of a goroutine in order.
+// TestActorTakesTurns puts events from many goroutines, and from the handler itself: one is handled
+// at a time, those of a goroutine in order.
 func TestActorTakesTurns(t *testing.T) {
 	t.Parallel()
 	const putters, each = 8, 1000

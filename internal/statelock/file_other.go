@@ -7,8 +7,8 @@ import (
 	"os"
 )
 
-// LockFile only opens a file: on this system no kind of lock has been tried. Two nodes of a name may
-// run.
+// LockFile only opens a file: on this system no kind of lock has been tried. Two nodes of a name
+// may run.
 func LockFile(path string) (*os.File, error) {
 	return os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o600)
 }

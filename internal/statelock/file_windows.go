@@ -29,7 +29,7 @@ func LockFile(path string) (*os.File, error) {
 
 // signalHolder returns an error: Windows does not say which process has opened a file.
 func signalHolder(string, func(*os.Process) error) error {
-	return errors.New("which process that is cannot be told on Windows: end it yourself")
+	return errors.New("Windows does not say which process that is: end it yourself")
 }
 
 // isPrivate relies on the system to keep users' folders apart.
