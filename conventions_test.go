@@ -42,6 +42,8 @@ var goStarters = map[place]string{
 	{"internal/stopwatch/stopwatch.go", "Start"}:   "ends with the stopwatch, which the test's end stops",
 	{"process.go", "serveProcess"}:                 "reads standard input, which a Read cannot be got out of: ends with the process",
 	{"wire/protect.go", "newProtection"}:           "derives a key, which ends by itself, and Ready waits for it",
+
+	{"internal/testkit/process.go", "StartProcess"}: "waits for the process, which ends with the test",
 }
 
 // place is a function in a file.
@@ -74,11 +76,13 @@ var ownImports = map[string][]string{
 		"internal/seam", "internal/call", "internal/transport", "internal/schedule", "internal/cli", "internal/statelock", "internal/link",
 		"internal/discover", "internal/files",
 	},
-	"httpd":              {"."},
-	"discorotest":        {".", "internal/seam", "internal/testnet"},
-	"internal/stopwatch": {}, // for tests, as is the next one
-	"internal/testkit":   {"wire", "internal/stopwatch", "internal/testnet", "internal/transport"},
-	"examples":           {".", "httpd", "discorotest", "examples/internal/demo", "examples/internal/prices", "examples/internal/procs"},
+	"httpd":                 {"."},
+	"discorotest":           {".", "internal/seam", "internal/testnet"},
+	"internal/stopwatch":    {}, // for tests, as is the next one
+	"internal/testkit":      {"wire", "internal/stopwatch", "internal/testnet", "internal/transport"},
+	"internal/testkit/live": {".", "internal/seam", "internal/testkit"},
+	"test":                  {".", "wire", "internal/seam", "internal/statelock", "internal/testkit", "internal/testkit/live", "internal/stopwatch", "discorotest"},
+	"examples":              {".", "httpd", "discorotest", "examples/internal/demo", "examples/internal/prices", "examples/internal/procs"},
 }
 
 // homes are the modules that only some places import, so that what they are used for can be seen, and replaced.
@@ -88,7 +92,7 @@ var homes = map[string][]string{
 	"github.com/fxamacker/cbor":  {"wire/"},
 	"github.com/google/go-cmp":   {}, // tests only, as is what follows
 	"pgregory.net/rapid":         {},
-	"go.uber.org/goleak":         {"discorotest/"},
+	"go.uber.org/goleak":         {"discorotest/", "internal/testkit/"},
 }
 
 // purePackages decide and encode; time, goroutines and connections are their callers'.

@@ -2,10 +2,8 @@ package discoro
 
 import (
 	"log/slog"
-	"testing"
 	"time"
 
-	"github.com/discoro/discoro/internal/statelock"
 	"github.com/discoro/discoro/wire"
 )
 
@@ -39,21 +37,3 @@ func Known(c *Coro) bool {
 
 // discard is the logger of tests whose coroutines are meant to fail.
 var discard = slog.New(slog.DiscardHandler)
-
-// NodeAt returns cfg for a node whose time of day is now's.
-func NodeAt(cfg NodeConfig, now func() time.Time) NodeConfig {
-	cfg.now = now
-	return cfg
-}
-
-// LookAtClock has a node look at its clock now.
-func LookAtClock(n *Node) { n.loop.do((*nodeLoop).lookAtClock) }
-
-// LockFile opens a file that nobody else has open so, until it is closed or its process has ended.
-var LockFile = statelock.LockFile
-
-// UDPPortFor returns a port for discovery that no other test has.
-func UDPPortFor(t *testing.T) int {
-	t.Helper()
-	return udpPort(t)
-}

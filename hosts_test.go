@@ -19,6 +19,7 @@ import (
 	"time"
 
 	"github.com/discoro/discoro/internal/stopwatch"
+	"github.com/discoro/discoro/internal/testkit"
 )
 
 // Faults between hosts: five network namespaces on one switch, each with an address of its own. The scheduler and its client are on
@@ -35,23 +36,18 @@ const (
 	hostNapTime = 5 * time.Millisecond
 )
 
-// ServeHost makes this process a node with two server processes when TestHosts has started it as one; it ends with its standard
-// input.
-func ServeHost() (isHost bool, err error) {
-	name := os.Getenv(hostNodeEnv)
-	if name == "" {
-		return false, nil
-	}
+// HostLife is a node with two server processes, which TestHosts starts. It ends with its standard input.
+var HostLife = testkit.Life{Env: hostNodeEnv, Serve: func(name string) error {
 	node, err := NewNode(NodeConfig{
 		Config: Config{Name: name, Insecure: true, UDPPort: hostsUDP}, Servers: 2, Processes: true, MinPulseInterval: hostsPulse,
 	})
 	if err != nil {
-		return true, err
+		return err
 	}
 	fmt.Println(node.Location())
 	_, err = io.Copy(io.Discard, os.Stdin)
-	return true, errors.Join(err, node.Close())
-}
+	return errors.Join(err, node.Close())
+}}
 
 // Functions that run at the hosts.
 var (

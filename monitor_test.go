@@ -163,3 +163,40 @@ func TestMonitorOfManyByOne(t *testing.T) {
 		t.Errorf("%d are left, %v", len(left), err)
 	}
 }
+
+// TestMonitorOfNobody monitors a coroutine that never existed, several times: each monitor brings exactly one Exit.
+func TestMonitorOfNobody(t *testing.T) {
+	t.Parallel()
+	const monitors = 3
+	rt, home := newRT(t), newRT(t)
+	if _, err := rt.Connect(soon(t), home.Location().String()); err != nil {
+		t.Fatal(err)
+	}
+	exits := make(chan discoro.Exit, 2*monitors)
+	watcher := rt.Spawn("watcher", func(c *discoro.Coro) (any, error) {
+		for {
+			e, err := discoro.ReceiveAs[discoro.Exit](c)
+			if err != nil {
+				return nil, err
+			}
+			exits <- e
+		}
+	})
+	nobody := discoro.Nobody(rt, home)
+	for range monitors {
+		if err := nobody.Monitor(soon(t), watcher); err != nil {
+			t.Error(err)
+		}
+	}
+	for range monitors {
+		if e := until(t, exits); e.Coro != nobody || !errors.Is(e.Err, discoro.ErrNotFound) {
+			t.Errorf("an exit of %v with %v", e.Coro, e.Err)
+		}
+	}
+	if _, err := rt.Locate(soon(t), "unknown", home.Location()); !errors.Is(err, discoro.ErrNotFound) { // one more would have come
+		t.Error(err)
+	}
+	if n := len(exits); n > 0 {
+		t.Errorf("%d exits too many", n)
+	}
+}

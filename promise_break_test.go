@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/discoro/discoro/internal/stopwatch"
+	"github.com/discoro/discoro/internal/testkit"
 )
 
 // TestPromise03BrokenLink: a broken link ends everything that was on it; a new link is a new incarnation.
@@ -192,7 +193,7 @@ func TestPromise05Detection(t *testing.T) { //nolint:tparallel // so that its pa
 	const pulse = 400 * time.Millisecond
 	for name, harm := range map[string]func(peer *Peer, p *proxy){
 		"killed":  func(peer *Peer, _ *proxy) { peer.Signal(os.Kill) },
-		"frozen":  func(peer *Peer, _ *proxy) { peer.Signal(SigStop) },
+		"frozen":  func(peer *Peer, _ *proxy) { peer.Signal(testkit.SigStop) },
 		"cut off": func(_ *Peer, p *proxy) { p.Freeze() },
 	} {
 		t.Run(name, func(t *testing.T) {

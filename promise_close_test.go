@@ -14,6 +14,7 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/discoro/discoro/internal/stopwatch"
+	"github.com/discoro/discoro/internal/testkit"
 )
 
 var promiseFile = Register("promise.file", func(c *Coro, _ None) (None, error) {
@@ -154,7 +155,7 @@ func closeWithFrozenPeer(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	peer.Signal(SigStop)
+	peer.Signal(testkit.SigStop)
 	for range 4 {
 		if err := c.Send(make([]byte, 1<<20)); err != nil {
 			t.Error(err)

@@ -1,44 +1,13 @@
 package discoro
 
 import (
-	"bufio"
-	"fmt"
-	"io"
 	"net"
-	"os"
-	"os/exec"
-	"strings"
 	"sync"
 	"testing"
 	"time"
+
+	"github.com/discoro/discoro/internal/testkit"
 )
-
-// peerEnv makes the test's program a runtime in a process of its own, with that long between its pulses.
-const peerEnv = "DISCORO_TEST_PEER"
-
-// ServePeer is what such a process does, when this is one: it prints where it is, answers every Request to its coroutine
-// "echo" with the same message, and ends with its standard input.
-func ServePeer() (isPeer bool, err error) {
-	every := os.Getenv(peerEnv)
-	if every == "" {
-		return false, nil
-	}
-	pulse, err := time.ParseDuration(every)
-	if err != nil {
-		return true, err
-	}
-	rt, err := NewRuntime(Config{Name: "peer process", Logger: discard, tuning: tuning{pulse: pulse}})
-	if err != nil {
-		return true, err
-	}
-	defer rt.Close()
-	if err := spawnEcho(rt, "echo"); err != nil {
-		return true, err
-	}
-	fmt.Println(rt.Location())
-	_, err = io.Copy(io.Discard, os.Stdin)
-	return true, err
-}
 
 // spawnEcho starts a coroutine under that name which answers a Request with its message, and ignores all else.
 func spawnEcho(rt *Runtime, name string) error {
@@ -57,61 +26,21 @@ func spawnEcho(rt *Runtime, name string) error {
 	}).Register(name)
 }
 
-// Peer is a runtime in a process of its own.
+// Peer is a runtime in a process of its own: a live.PeerLife.
 type Peer struct {
-	t     *testing.T
-	cmd   *exec.Cmd
-	Loc   Location
-	stdin io.Closer
-	ended chan struct{}
+	*testkit.Process
+	Loc Location
 }
 
 // StartPeer starts a process that ends with the test, or before.
 func StartPeer(t *testing.T, pulse time.Duration) *Peer {
 	t.Helper()
-	exe, err := os.Executable()
+	p := testkit.StartProcess(t, testkit.PeerEnv, pulse.String())
+	at, err := ParseLocation(p.Line)
 	if err != nil {
 		t.Fatal(err)
 	}
-	p := &Peer{t: t, cmd: exec.Command(exe), ended: make(chan struct{})}
-	p.cmd.Env = append(os.Environ(), peerEnv+"="+pulse.String(), "TMPDIR="+t.TempDir()) // killed, it leaves its folder for files
-	p.cmd.Stderr = os.Stderr
-	if p.stdin, err = p.cmd.StdinPipe(); err != nil {
-		t.Fatal(err)
-	}
-	out, err := p.cmd.StdoutPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := p.cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	addr, err := bufio.NewReader(out).ReadString('\n')
-	go func() {
-		defer close(p.ended)
-		_ = p.cmd.Wait()
-	}()
-	t.Cleanup(p.Kill)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if p.Loc, err = ParseLocation(strings.TrimSpace(addr)); err != nil {
-		t.Fatal(err)
-	}
-	return p
-}
-
-// Signal sends the process a signal.
-func (p *Peer) Signal(s os.Signal) {
-	p.t.Helper()
-	Signal(p.t, p.cmd.Process, s)
-}
-
-// Kill ends the process at once, and waits for that.
-func (p *Peer) Kill() {
-	_ = p.cmd.Process.Kill()
-	_ = p.stdin.Close()
-	<-p.ended
+	return &Peer{Process: p, Loc: at}
 }
 
 // slowProxy forwards connections to a runtime at so many bytes a second in each direction. It ends with the test.

@@ -7,6 +7,8 @@ import (
 	"sync/atomic"
 	"testing"
 	"time"
+
+	"github.com/discoro/discoro/internal/testkit"
 )
 
 // simulation is TestSimulatedCluster under way.
@@ -36,7 +38,7 @@ var simNap = Register("sim.nap", func(c *Coro, run int) (int, error) {
 // cluster is small under the race detector, which takes no more goroutines; .ci/run runs it without, too.
 func TestSimulatedCluster(t *testing.T) {
 	s := &simulation{nodes: 1000, lap: realLaps(t)}
-	if raceDetector {
+	if testkit.RaceDetector {
 		s.nodes = 20
 	}
 	n := s.servers()

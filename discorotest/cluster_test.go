@@ -347,7 +347,7 @@ func TestManyAtOnce(t *testing.T) {
 // TestExamples runs what the documentation shows.
 func TestExamples(outer *testing.T) {
 	for name, example := range map[string]func(){"cluster": Example, "cut": ExampleCluster_Cut, "network": ExampleNewNetwork} {
-		outer.Run(name, func(inner *testing.T) { //nolint:thelper // it runs one example
+		outer.Run(name, func(inner *testing.T) {
 			t = inner
 			example()
 		})

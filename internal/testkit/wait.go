@@ -64,3 +64,15 @@ func TCPPair(tb testing.TB) (a, b net.Conn) {
 	tb.Cleanup(func() { _ = a.Close(); _ = b.Close() })
 	return a, b
 }
+
+// UDPPort returns a port for discovery that no other test uses.
+func UDPPort(tb testing.TB) int {
+	tb.Helper()
+	conn, err := net.ListenUDP("udp4", &net.UDPAddr{})
+	if err != nil {
+		tb.Fatal(err)
+	}
+	defer conn.Close()
+	addr, _ := conn.LocalAddr().(*net.UDPAddr)
+	return addr.Port
+}
