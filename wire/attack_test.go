@@ -10,7 +10,7 @@ import (
 	"testing"
 )
 
-// spy has a TLS session of its own to either side and passes on what it reads, keeping a copy.
+// spy has a TLS session of its own with each side. It passes on what it reads, and keeps a copy.
 func spy(t *testing.T, p *Protection, dialer, listener net.Conn) (heard func() (fromDialer, fromListener []byte)) {
 	t.Helper()
 	toDialer, toListener := tls.Server(dialer, p.server), tls.Client(listener, p.client)
@@ -28,7 +28,7 @@ func spy(t *testing.T, p *Protection, dialer, listener net.Conn) (heard func() (
 	}
 }
 
-// spied greets with a spy between the two sides.
+// spied runs a greeting with a spy between the two sides.
 func spied(t *testing.T, p, spyP *Protection) (d, l greetingResult, fromDialer, fromListener []byte) {
 	t.Helper()
 	dc, mc := tcpPair(t)
@@ -41,7 +41,7 @@ func spied(t *testing.T, p, spyP *Protection) (d, l greetingResult, fromDialer, 
 	return d, l, fromDialer, fromListener
 }
 
-// wantNothingTold checks that bytes a stranger has read say nothing about us.
+// wantNothingTold checks that the bytes which a stranger has read reveal nothing.
 func wantNothingTold(t *testing.T, b []byte) {
 	t.Helper()
 	for _, ours := range []string{"dialer", "listener", "10.0.0.7", "example.com"} {
@@ -62,7 +62,8 @@ func TestManInTheMiddle(t *testing.T) {
 		t.Errorf("the dialer said %d bytes, want a knock of %d", len(fromDialer), want)
 	}
 
-	// With certificates whoever notices first hangs up, and the spy on the other one.
+	// With certificates the side that notices first closes the connection, and then the spy closes
+	// the other one.
 	d, l, fromDialer, fromListener = spied(t, protection(t, "", oneCA().config(oneCA())), withSecret(t, "spy"))
 	if d.err == nil || l.err == nil || len(fromDialer)+len(fromListener) > 0 {
 		t.Errorf("dialer: %v, listener: %v; they said %q, %q", d.err, l.err, fromDialer, fromListener)
@@ -84,7 +85,8 @@ func TestReplayedKnock(t *testing.T) {
 	wantRefusal(t, (<-done).err, RefuseUnauthorized, false, "the secrets differ")
 }
 
-// A false listener without the secret gives the dialer's own proof back, or one that a true listener gave in another session.
+// A false listener without the secret sends the dialer's own proof back, or a proof that a true
+// listener gave in another session.
 func TestReplayedAndReflectedHello(t *testing.T) {
 	t.Parallel()
 	p := withSecret(t, "right")
@@ -112,7 +114,7 @@ func TestReplayedAndReflectedHello(t *testing.T) {
 	}
 }
 
-// scriptedProof returns the proof that a true listener gave in a session of its own.
+// scriptedProof returns the proof that a true listener gave in another session.
 func scriptedProof(t *testing.T, p *Protection) []byte {
 	t.Helper()
 	dc, lc := tcpPair(t)
@@ -131,7 +133,8 @@ func scriptedProof(t *testing.T, p *Protection) []byte {
 	return h.Proof
 }
 
-// Reasons that would stop a runtime for long are not believed of a listener that has proven nothing.
+// A dialer does not believe reasons that would stop it for long from a listener that has proved
+// nothing.
 func TestRefusalOfAStranger(t *testing.T) {
 	t.Parallel()
 	for code, want := range map[RefusalCode]RefusalCode{

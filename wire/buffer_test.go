@@ -9,7 +9,7 @@ import (
 	"testing/iotest"
 )
 
-// TestReaderBuffers reads frames of all sizes that come in pieces of all sizes.
+// TestReaderBuffers reads frames of all sizes that arrive in pieces of all sizes.
 func TestReaderBuffers(t *testing.T) {
 	t.Parallel()
 	rnd := rand.New(rand.NewPCG(1, 2))
@@ -56,7 +56,8 @@ func TestReaderBuffers(t *testing.T) {
 	}
 }
 
-// pieces is a stream that comes in pieces of any size, as from a network: many, one byte short of the buffer, and as much as it takes.
+// pieces is a stream that arrives in pieces of any size, as from a network: small ones, one byte
+// less than the buffer, and as much as fits.
 type pieces struct {
 	r   io.Reader
 	rnd *rand.Rand
@@ -66,7 +67,8 @@ func (p *pieces) Read(b []byte) (int, error) {
 	return p.r.Read(b[:max(1, min(len(b), []int{len(b), len(b) - 1, p.rnd.IntN(smallBuffer), p.rnd.IntN(readBuffer)}[p.rnd.IntN(4)]))])
 }
 
-// TestIdleReader shows what the reader of an idle link holds, also when much came over it before.
+// TestIdleReader checks how much memory the reader of an idle link holds, also after much has
+// arrived on it.
 func TestIdleReader(t *testing.T) {
 	t.Parallel()
 	little, err := AppendFrame(nil, &Pulse{Every: 1})

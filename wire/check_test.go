@@ -84,7 +84,8 @@ func TestCheckFlat(t *testing.T) {
 	}
 }
 
-// library checks as Check does with the default limits, but for the validity of texts and the number of items.
+// library checks as Check does with the default limits, except for the validity of texts and the
+// number of items.
 func library(tb testing.TB) cbor.DecMode {
 	tb.Helper()
 	dm, err := cbor.DecOptions{
@@ -99,7 +100,7 @@ func library(tb testing.TB) cbor.DecMode {
 	return dm
 }
 
-// FuzzCheck holds Check against the library's own check.
+// FuzzCheck compares Check with the check of the cbor library.
 func FuzzCheck(f *testing.F) {
 	c, r := newTestCodec(f), newRegistry()
 	for _, v := range anyValues(r) {
@@ -121,7 +122,7 @@ func FuzzCheck(f *testing.F) {
 		case err != nil && wellformed == nil && !errors.Is(err, ErrValueText):
 			t.Fatalf("%x: %v; the library lets it pass", data, err)
 		case wellformed == nil:
-			// The library looks at texts only when it decodes them.
+			// The library checks texts only when it decodes them.
 			var v any
 			decoded := dm.Unmarshal(data, &v)
 			if errText := decoded != nil && strings.Contains(decoded.Error(), "invalid UTF-8"); errText && err == nil || err != nil && decoded == nil {
@@ -129,7 +130,8 @@ func FuzzCheck(f *testing.F) {
 			}
 		}
 		if err == nil {
-			// Bounds are exact: the items there are pass, one less does not.
+			// Bounds are exact: with the number of items as the limit the check passes, with one
+			// less it does not.
 			items, _ := scanValue(data, &Limits{MaxDepth: 32, MaxItems: 1 << 30, MaxBytes: 1 << 30})
 			if err := Check(data, Limits{MaxItems: items}); err != nil {
 				t.Fatalf("%x: %v with %d items", data, err, items)

@@ -9,7 +9,7 @@ import (
 	"github.com/fxamacker/cbor/v2"
 )
 
-// benchValues are what the benchmarks send: the first is what most messages are like.
+// benchValues are what the benchmarks send. The first one is like most messages.
 func benchValues() []struct {
 	name string
 	v    any
@@ -31,14 +31,15 @@ func benchValues() []struct {
 	}
 }
 
-// smallMessage is what most messages are: a small struct that is registered, under a name of 16 bytes.
+// smallMessage is like most messages: a small struct that is registered, under a name of 16 bytes.
 type smallMessage struct {
 	ID    int
 	Name  string
 	Value float64
 }
 
-// BenchmarkSmallMessage is the way of a message: encoded in one runtime, decoded by its owner in another.
+// BenchmarkSmallMessage encodes a message in one runtime, and decodes it in another, which owns the
+// bytes.
 func BenchmarkSmallMessage(b *testing.B) {
 	c := newTestCodec(b)
 	if err := c.RegisterType("test.messageType", reflect.TypeFor[smallMessage]()); err != nil {
@@ -47,7 +48,7 @@ func BenchmarkSmallMessage(b *testing.B) {
 	benchBothWays(b, c, smallMessage{123456, "some name", 3.25})
 }
 
-// BenchmarkLarge are values whose parts are all that counts.
+// BenchmarkLarge measures values whose parts are all that counts.
 func BenchmarkLarge(b *testing.B) {
 	counts := make(map[string]int, 60_000)
 	for i := range 60_000 {
@@ -165,8 +166,9 @@ func BenchmarkDecodeAny(b *testing.B) {
 	}
 }
 
-// BenchmarkLibrary holds the codec against the cbor library, on types that both know. The library writes no more than
-// it is told to and checks no texts; what the limits and texts would cost in its place is the benchmark "check".
+// BenchmarkLibrary compares the codec with the cbor library, on types that both know. The library
+// enforces no limits on what it writes and checks no texts. The benchmark "check" measures what
+// that would cost.
 func BenchmarkLibrary(b *testing.B) {
 	c := newTestCodec(b)
 	enc, err := cbor.EncOptions{}.UserBufferEncMode()

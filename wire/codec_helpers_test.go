@@ -13,7 +13,7 @@ import (
 	"github.com/google/go-cmp/cmp/cmpopts"
 )
 
-// Types for tests. newTestCodec registers them, unless they say otherwise.
+// Types for tests. newTestCodec registers them, except those that say otherwise.
 type (
 	order struct {
 		ID    int
@@ -44,7 +44,7 @@ type (
 
 func (s square) Area() float64 { return s.Side * s.Side }
 
-// rich has a field of every sort.
+// rich has a field of every kind.
 type rich struct {
 	Bool     bool
 	Int8     int8
@@ -120,7 +120,7 @@ var (
 	errForeign    = errors.New("foreign handle")
 )
 
-// testHooks are hooks that want a *registry for ctx where they decode.
+// testHooks are hooks whose decoders expect a *registry as ctx.
 func testHooks() Hooks {
 	return Hooks{
 		Handles: []HandleType{
@@ -163,14 +163,14 @@ func encodeConduit(v, _ any) (HandleValue, error) {
 
 func decodeConduit(hv HandleValue, ctx any) (any, error) { return ctx.(*registry).conduit(hv.Key), nil }
 
-// arrivedError is what errors arrive as in tests.
+// arrivedError is what an error arrives as in tests.
 type arrivedError struct{ ErrorValue }
 
 func (e *arrivedError) Error() string { return e.Msg }
 
 func failure(msg string) error { return &arrivedError{ErrorValue{Msg: msg}} }
 
-// newTestCodec makes a codec with the handles and types above.
+// newTestCodec returns a codec with the handles and types above.
 func newTestCodec(tb testing.TB) *Codec {
 	tb.Helper()
 	c := NewCodec(testHooks())
@@ -206,7 +206,7 @@ func throughAny(tb testing.TB, c *Codec, v any, r *registry) any {
 	return got
 }
 
-// through sends v to a receiver who knows its type.
+// through sends v to a receiver that knows its type.
 func through(tb testing.TB, c *Codec, v any, r *registry) any {
 	tb.Helper()
 	b, err := c.Append(nil, v, nil)
@@ -220,7 +220,7 @@ func through(tb testing.TB, c *Codec, v any, r *registry) any {
 	return into.Elem().Interface()
 }
 
-// same makes cmp take two values for the same when one is what should arrive of the other.
+// same makes cmp treat two values as equal when one is what should arrive of the other.
 var same = cmp.Options{
 	cmpopts.EquateNaNs(),
 	cmp.Exporter(func(reflect.Type) bool { return true }),
@@ -240,7 +240,7 @@ var same = cmp.Options{
 	}),
 }
 
-// wantSame reports what is different between what was sent and what arrived.
+// wantSame reports the differences between what was sent and what arrived.
 func wantSame(tb testing.TB, got, want any) {
 	tb.Helper()
 	if diff := cmp.Diff(want, got, same); diff != "" {
@@ -248,7 +248,7 @@ func wantSame(tb testing.TB, got, want any) {
 	}
 }
 
-// richExample is a rich with something in every field.
+// richExample returns a rich with something in every field.
 func richExample(r *registry) rich {
 	now := time.Date(2024, 5, 6, 7, 8, 9, 123456789, time.FixedZone("CEST", 7200))
 	return rich{

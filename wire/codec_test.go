@@ -19,7 +19,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 )
 
-// anyValues arrive from an interface as the very types that they are.
+// anyValues arrive from an interface as values of the same type.
 func anyValues(r *registry) []any {
 	cest, lmt := time.FixedZone("CEST", 7200), time.FixedZone("LMT", 3208)
 	now := time.Date(2024, 5, 6, 7, 8, 9, 123456789, cest)
@@ -148,7 +148,7 @@ func TestStaticTypes(t *testing.T) {
 // Point2 is exported, so that a struct that embeds a pointer to it can be decoded.
 type Point2 struct{ Z int }
 
-// throughAs is through for a receiver who knows v as a typ.
+// throughAs is through for a receiver that knows v as a typ.
 func throughAs(tb testing.TB, c *Codec, typ reflect.Type, v any, r *registry) any {
 	tb.Helper()
 	b, err := c.AppendAs(nil, typ, v, nil)
@@ -267,7 +267,7 @@ func TestZeroHooks(t *testing.T) {
 	}
 }
 
-// TestConcurrent registers types while others travel.
+// TestConcurrent registers types while values of others travel.
 func TestConcurrent(t *testing.T) {
 	t.Parallel()
 	c, r := newTestCodec(t), newRegistry()
@@ -294,8 +294,8 @@ func TestConcurrent(t *testing.T) {
 	wg.Wait()
 }
 
-// TestGolden holds what is written against what was written when the protocol was made: PROTOCOL.md shows some of it.
-// DISCORO_UPDATE=1 writes it anew.
+// TestGolden compares what is written with what was written when the protocol was made. PROTOCOL.md
+// shows some of it. DISCORO_UPDATE=1 writes it again.
 func TestGolden(t *testing.T) {
 	t.Parallel()
 	c, r := newTestCodec(t), newRegistry()
@@ -355,7 +355,7 @@ type tagged2 struct {
 	Left   []int  `cbor:",omitempty"`
 }
 
-// TestAppendKeepsPrefix checks that dst is kept, also after an error.
+// TestAppendKeepsPrefix checks that dst is preserved, also after an error.
 func TestAppendKeepsPrefix(t *testing.T) {
 	t.Parallel()
 	c := newTestCodec(t)

@@ -12,7 +12,7 @@ import (
 	"github.com/google/go-cmp/cmp/cmpopts"
 )
 
-// testDatagrams are good ones.
+// testDatagrams are valid datagrams.
 func testDatagrams() map[string]*Datagram {
 	at := time.Unix(1_800_000_000, 0)
 	return map[string]*Datagram{
@@ -54,7 +54,8 @@ func TestDatagramsGoThrough(t *testing.T) {
 	}
 }
 
-// TestAnswersAreNoLarger keeps discovery from making much of little.
+// TestAnswersAreNoLarger checks that no answer is larger than its question: discovery cannot be
+// used to amplify an attack.
 func TestAnswersAreNoLarger(t *testing.T) {
 	all := testDatagrams()
 	for name, p := range allKinds(t) {
@@ -65,7 +66,8 @@ func TestAnswersAreNoLarger(t *testing.T) {
 	}
 }
 
-// TestDatagramsOfOthers shows that only the same kind of protection, and the same secret, will do.
+// TestDatagramsOfOthers checks that only the same kind of protection, with the same secret, is
+// accepted.
 func TestDatagramsOfOthers(t *testing.T) {
 	kinds := allKinds(t)
 	kinds["another secret"] = withSecret(t, "wrong")
@@ -79,7 +81,7 @@ func TestDatagramsOfOthers(t *testing.T) {
 	}
 }
 
-// TestDatagramHidesAll looks for what a secret is to hide, and changes every byte.
+// TestDatagramHidesAll looks for what a secret is to hide, and changes each byte.
 func TestDatagramHidesAll(t *testing.T) {
 	p := withSecret(t, "right")
 	d := testDatagrams()["for a name"]
@@ -156,7 +158,7 @@ func FuzzDecodeDatagram(f *testing.F) {
 				t.Errorf("%+v does not come out as it went in: %v", d, err)
 			}
 		}
-		if d, err := decodeDatagramFields(b); err == nil { // as if a seal were right
+		if d, err := decodeDatagramFields(b); err == nil { // as if the seal were right
 			if fault := d.fault(); fault != "" {
 				t.Error(fault)
 			}

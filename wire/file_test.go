@@ -21,7 +21,8 @@ func someHead() *FileHead {
 	return h
 }
 
-// TestFileHeadAndAnswers shows that they arrive as they were, however they come, and what they look like.
+// TestFileHeadAndAnswers checks that heads and answers arrive as they were, in whatever pieces, and
+// what their bytes are.
 func TestFileHeadAndAnswers(t *testing.T) {
 	t.Parallel()
 	b, err := AppendFileHead(nil, someHead())
@@ -62,7 +63,7 @@ func TestFileHeadAndAnswers(t *testing.T) {
 	}
 }
 
-// TestBadFileHeads shows what is no head, on either side.
+// TestBadFileHeads checks that both sides refuse what is not a valid head.
 func TestBadFileHeads(t *testing.T) {
 	t.Parallel()
 	for name, change := range map[string]func(*FileHead){
@@ -89,7 +90,7 @@ func TestBadFileHeads(t *testing.T) {
 	}
 }
 
-// TestFileSums shows that a sum is that of one block at one place of one file.
+// TestFileSums checks that a sum is that of one block at one place in one file.
 func TestFileSums(t *testing.T) {
 	t.Parallel()
 	key, other := NewID(), NewID()
@@ -129,7 +130,8 @@ func TestFileSums(t *testing.T) {
 	}
 }
 
-// FuzzFile reads heads and answers of any form: whatever is taken has one encoding.
+// FuzzFile reads heads and answers of any form. Everything that is accepted has exactly one
+// encoding.
 func FuzzFile(f *testing.F) {
 	b, err := AppendFileHead(nil, someHead())
 	if err != nil {

@@ -24,7 +24,7 @@ var update = flag.Bool("update", false, "write testdata anew")
 
 const goldenFrames = "testdata/frames.txt"
 
-// ignoreBlank leaves out the field that makes cbor write an array.
+// ignoreBlank ignores the field that makes cbor write an array.
 var ignoreBlank = cmp.FilterPath(func(p cmp.Path) bool {
 	f, ok := p.Last().(cmp.StructField)
 	return ok && f.Name() == "_"
@@ -48,7 +48,7 @@ func allFrames(tb testing.TB) []Frame {
 	return frames
 }
 
-// fill sets every field to a value that depends on n and on nothing else.
+// fill sets every field to a value that depends only on n.
 func fill(v reflect.Value, n int) {
 	switch v.Kind() { //nolint:exhaustive // frames have no others
 	case reflect.Struct:
@@ -83,7 +83,8 @@ func fill(v reflect.Value, n int) {
 	}
 }
 
-// TestGoldenFrames holds the bytes of every kind of frame: a change of them is a new version of the protocol.
+// TestGoldenFrames compares the bytes of every kind of frame with the stored ones. A change of them
+// is a new version of the protocol.
 func TestGoldenFrames(t *testing.T) {
 	t.Parallel()
 	var got strings.Builder
@@ -104,7 +105,7 @@ func TestGoldenFrames(t *testing.T) {
 		t.Fatal(err)
 	}
 	if diff := cmp.Diff(string(want), got.String()); diff != "" {
-		t.Errorf("frames are not what they were (-was +is); if that is meant, Protocol goes up and -update writes the file:\n%s", diff)
+		t.Errorf("frames have changed (-was +is); if that is intended, raise Protocol, and write the file with -update:\n%s", diff)
 	}
 }
 
@@ -133,7 +134,7 @@ func TestFramesRoundTrip(t *testing.T) {
 	}
 }
 
-// TestAppendMessage shows that the fast way makes the same bytes as the slow one.
+// TestAppendMessage checks that the fast path makes the same bytes as the slow one.
 func TestAppendMessage(t *testing.T) {
 	t.Parallel()
 	for _, to := range []uint64{0, 1, 127, 128, math.MaxUint64} {
@@ -212,7 +213,7 @@ func TestDecodeFrameRefuses(t *testing.T) {
 	}
 }
 
-// endless gives zeros for ever, and counts them.
+// endless returns zeros without end, and counts them.
 type endless struct{ n int64 }
 
 func (e *endless) Read(p []byte) (int, error) {
@@ -250,7 +251,8 @@ func inParts(tb testing.TB, f Frame, number uint64, size int) [][]byte {
 	return parts
 }
 
-// TestPartsRefused holds what a peer can do wrong with parts, each at the price of the link and of bounded memory.
+// TestPartsRefused checks what a peer can do wrong with parts. Each costs it the link, and this
+// side only bounded memory.
 func TestPartsRefused(t *testing.T) {
 	t.Parallel()
 	const limit = 1 << 20
@@ -285,7 +287,8 @@ func TestPartsRefused(t *testing.T) {
 	}
 }
 
-// TestReaderGrowsWithBytes shows that a claim alone costs little. It is not parallel: it counts what the whole process allocates.
+// TestReaderGrowsWithBytes checks that a claim alone costs little memory. It is not parallel,
+// because it counts the allocations of the whole process.
 func TestReaderGrowsWithBytes(t *testing.T) {
 	const claim = 1 << 30
 	first := append(binary.BigEndian.AppendUint32(nil, claim), byte(KindMessage))
@@ -302,7 +305,7 @@ func TestReaderGrowsWithBytes(t *testing.T) {
 	}
 }
 
-// TestPartsInterleave sends frames in parts, in turns, with whole frames between them.
+// TestPartsInterleave sends frames in parts, alternately, with whole frames between them.
 func TestPartsInterleave(t *testing.T) {
 	t.Parallel()
 	var turns [MaxParted][][]byte
@@ -346,7 +349,7 @@ func TestPartsInterleave(t *testing.T) {
 	}
 }
 
-// TestReaderKeepsErrors shows that what ended the connection is told.
+// TestReaderKeepsErrors checks that the reader returns the error that ended the connection.
 func TestReaderKeepsErrors(t *testing.T) {
 	t.Parallel()
 	whole := slices.Concat(inParts(t, &Message{To: 1, Body: make([]byte, 3*readBuffer)}, 1, PartSize)...)

@@ -9,7 +9,7 @@ import (
 	"testing"
 )
 
-// writeLog keeps what is written, a string a Write.
+// writeLog keeps what is written, one string for each Write.
 type writeLog struct {
 	net.Conn
 

@@ -49,13 +49,13 @@ func TestGreetingTellsEachTheOther(t *testing.T) {
 			if plain := d.conn == dc && l.conn == lc; plain != (p == nil) {
 				t.Errorf("connections are %T and %T", d.conn, l.conn)
 			}
-			cancel() // is nothing to the connection any more
+			cancel() // has no effect on the connection any more
 			wantEcho(t, d.conn, l.conn)
 		})
 	}
 }
 
-// A peer may send its first bytes right behind the greeting, in one segment with it.
+// A peer may send its first bytes right after the greeting, in the same segment.
 func TestGreetingReadsNothingBehindIt(t *testing.T) {
 	t.Parallel()
 	const stream = "first bytes of the stream"
@@ -142,7 +142,7 @@ func TestGreetingOneself(t *testing.T) {
 			wantRefusal(t, l.err, RefuseSelf, true, "itself")
 		})
 	}
-	// A peer that sends our own hello back to us.
+	// A peer that sends our own hello back.
 	dc, lc := tcpPair(t)
 	done := accepting(t.Context(), lc, greeter{own: own})
 	say(t, dc, greetingMessage(t, greetKnock, knockBody{}))
@@ -155,7 +155,7 @@ func TestGreetingOneself(t *testing.T) {
 	wantRefusal(t, (<-done).err, RefuseSelf, false, "itself")
 }
 
-// The dialer is gone, or the clock has run out, between admit and the verdict.
+// The dialer has gone, or the time is up, between admit and the verdict.
 func TestVerdictThatCannotBeSent(t *testing.T) {
 	t.Parallel()
 	for name, p := range allKinds(t) {
@@ -165,7 +165,7 @@ func TestVerdictThatCannotBeSent(t *testing.T) {
 			ctx, cancel := context.WithCancel(t.Context())
 			admit := func(Hello) *Refusal {
 				cancel()
-				_ = lc.SetWriteDeadline(time.Unix(1, 0)) // what cancel does as well, some time soon
+				_ = lc.SetWriteDeadline(time.Unix(1, 0)) // cancel does the same, a moment later
 				return nil
 			}
 			d := dialing(t.Context(), dc, greeter{p: p, own: testHello("dialer")})
@@ -255,7 +255,7 @@ func TestSilenceEndsAtTheDeadline(t *testing.T) {
 	}
 }
 
-// In fake time: what the clock says when nobody shortens it, and how long a refused peer is waited for.
+// In fake time: how long the whole greeting may take, and how long a refused peer is waited for.
 func TestGreetingClock(t *testing.T) {
 	t.Parallel()
 	for name, p := range allKinds(t) {
@@ -278,7 +278,7 @@ func TestGreetingClock(t *testing.T) {
 		start := time.Now()
 		done := accepting(t.Context(), near, greeter{own: testHello("listener")})
 		say(t, far, greetingBytes(9, greetKnock, nil))
-		if r := hearRefusal(t, far); r.Code != RefuseProtocol { // and neither closes nor says more
+		if r := hearRefusal(t, far); r.Code != RefuseProtocol { // and neither closes nor sends more
 			t.Errorf("heard %v", r)
 		}
 		wantRefusal(t, (<-done).err, RefuseProtocol, false, "protocol 9")
@@ -288,7 +288,7 @@ func TestGreetingClock(t *testing.T) {
 	})
 }
 
-// A peer that always has one more byte to say does not move the deadline.
+// A peer that keeps sending single bytes does not move the deadline.
 func TestSlowPeerEndsAtTheDeadline(t *testing.T) {
 	t.Parallel()
 	for _, refusing := range []bool{false, true} {
@@ -297,7 +297,7 @@ func TestSlowPeerEndsAtTheDeadline(t *testing.T) {
 		dc, lc := tcpPair(t)
 		done := accepting(ctx, lc, greeter{own: testHello("listener")})
 		go func() {
-			if refusing { // the wait after a refusal has the same end
+			if refusing { // the same bounds the wait after a refusal
 				if _, err := dc.Write(greetingBytes(9, greetKnock, nil)); err != nil {
 					return
 				}
@@ -342,7 +342,7 @@ func TestWordsOfErrors(t *testing.T) {
 	}
 }
 
-// BenchmarkConnect is TCP connect and greeting, both sides.
+// BenchmarkConnect measures TCP connect and greeting, for both sides.
 func BenchmarkConnect(b *testing.B) {
 	for name, p := range allKinds(b) {
 		b.Run(name, func(b *testing.B) {
@@ -373,8 +373,8 @@ func BenchmarkConnect(b *testing.B) {
 	}
 }
 
-// TestDialHungUp has a connection end while the dialer speaks, as that of a busy listener does: that is no refusal, and a dialer tries
-// again.
+// TestDialHungUp ends a connection while the dialer writes, as a busy listener does. That is no
+// refusal, and a dialer tries again.
 func TestDialHungUp(t *testing.T) {
 	t.Parallel()
 	for name, p := range map[string]*Protection{"in clear": nil, "protected": protection(t, "", oneCA().config(oneCA()))} {

@@ -37,7 +37,7 @@ func TestHelloGoesThrough(t *testing.T) {
 	if len(sent.Name) != 256 || !utf8.ValidString(sent.Name) {
 		t.Errorf("name is %q", sent.Name)
 	}
-	msg := greetingMessage(t, greetHello, helloBody{Proof: make([]byte, 32), Hello: sent}) // the longest there is
+	msg := greetingMessage(t, greetHello, helloBody{Proof: make([]byte, 32), Hello: sent}) // the longest possible
 	var got helloBody
 	if err := decodeGreeting(msg[greetingHead:], &got); err != nil {
 		t.Fatal(err)
@@ -59,7 +59,7 @@ func TestRefusalGoesThrough(t *testing.T) {
 	}
 }
 
-// The bytes of PROTOCOL.md. A change of these is another protocol.
+// The bytes in PROTOCOL.md. A change of them is another protocol.
 func TestGreetingBytes(t *testing.T) {
 	proof := bytes.Repeat([]byte{0xee}, 32)
 	hello := Hello{
@@ -79,7 +79,7 @@ func TestGreetingBytes(t *testing.T) {
 	}
 }
 
-// badKnocks is what a plain listener refuses as a dialer's first message.
+// badKnocks are what a plain listener refuses as the first message of a dialer.
 func badKnocks() map[string][]byte {
 	ok := func(body ...byte) []byte { return greetingBytes(Protocol, greetKnock, body) }
 	tooLong := greetingBytes(Protocol, greetKnock, make([]byte, MaxHello-greetingHead+1))
@@ -132,7 +132,7 @@ func TestAcceptRefusesWhatIsNoKnock(t *testing.T) {
 			dc.Close()
 			wantRefusal(t, (<-done).err, RefuseMalformed, false, "not a greeting of discoro")
 
-			// Under TLS a stranger in clear is told what is missing, and junk nothing at all.
+			// With TLS a dialer in clear learns what is missing, and junk gets no answer.
 			dc, lc = tcpPair(t)
 			done = accepting(t.Context(), lc, greeter{p: withSecret(t, "right"), own: testHello("listener")})
 			say(t, dc, msg)
@@ -146,7 +146,7 @@ func TestAcceptRefusesWhatIsNoKnock(t *testing.T) {
 	}
 }
 
-// badHellos is what both sides refuse as the other's hello.
+// badHellos are what both sides refuse as the hello of the other.
 func badHellos(tb testing.TB) map[string][]byte {
 	tb.Helper()
 	change := func(f func(*helloBody)) []byte {
@@ -242,7 +242,7 @@ func TestOtherBadMessages(t *testing.T) {
 		wantRefusal(t, (<-done).err, RefuseMalformed, false, "a greeting of discoro")
 	}
 
-	// A message that ends in the middle, with the connection.
+	// A message that ends in the middle because the connection ends.
 	full := greetingMessage(t, greetKnock, knockBody{Proof: make([]byte, 32)})
 	for n := range full {
 		dc, lc := tcpPair(t)
@@ -255,7 +255,8 @@ func TestOtherBadMessages(t *testing.T) {
 	}
 }
 
-// FuzzDecodeGreeting feeds every decoder. What one accepts is within bounds and comes out as it went in.
+// FuzzDecodeGreeting feeds all decoders. What one accepts is within the bounds, and is encoded
+// again as it was.
 func FuzzDecodeGreeting(f *testing.F) {
 	for _, msg := range badKnocks() {
 		f.Add(msg)
@@ -294,7 +295,7 @@ func FuzzDecodeGreeting(f *testing.F) {
 	})
 }
 
-// FuzzAccept feeds a listener. Nothing but a greeting is let in, and everything ends.
+// FuzzAccept feeds a listener. It accepts nothing but a greeting, and always ends.
 func FuzzAccept(f *testing.F) {
 	for _, msg := range badKnocks() {
 		f.Add(msg, false)
@@ -320,7 +321,7 @@ func FuzzAccept(f *testing.F) {
 		go func() {
 			conn, peer, err := Accept(ctx, near, p, func() Hello { return testHello("listener") },
 				func(Hello) *Refusal { admits++; return nil })
-			near.Close() // what follows a good greeting is not read here, and a pipe holds nothing
+			near.Close() // nobody reads what follows a valid greeting, and a pipe has no buffer
 			done <- greetingResult{conn, peer, err}
 		}()
 		heard := make(chan []byte, 1)
@@ -328,7 +329,7 @@ func FuzzAccept(f *testing.F) {
 			b, _ := io.ReadAll(far)
 			heard <- b
 		}()
-		_, _ = far.Write(msg) // ends early when it is refused early
+		_, _ = far.Write(msg) // returns early when the greeting is refused early
 		far.Close()
 		l := <-done
 		<-heard

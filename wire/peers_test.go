@@ -20,10 +20,10 @@ import (
 	"time"
 )
 
-// greetingPatience bounds what a test waits for when something is broken.
+// greetingPatience bounds how long a test waits when something is broken.
 const greetingPatience = time.Minute
 
-// tcpPair returns both ends of a connection over loopback, closed at the test's end.
+// tcpPair returns both ends of a connection over loopback. They are closed when the test ends.
 func tcpPair(tb testing.TB) (dialer, listener net.Conn) {
 	tb.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
@@ -54,14 +54,14 @@ func testHello(name string) Hello {
 	}
 }
 
-// greetingResult is what one side has of a greeting.
+// greetingResult is what one side gets from a greeting.
 type greetingResult struct {
 	conn net.Conn
 	peer Hello
 	err  error
 }
 
-// greeter is one side's arguments.
+// greeter is the arguments of one side.
 type greeter struct {
 	p     *Protection
 	own   Hello
@@ -88,7 +88,7 @@ func dialing(ctx context.Context, raw net.Conn, s greeter) <-chan greetingResult
 	return done
 }
 
-// greetBoth greets between two sides over loopback.
+// greetBoth runs a greeting between two sides over loopback.
 func greetBoth(tb testing.TB, dial, accept greeter) (d, l greetingResult) {
 	tb.Helper()
 	dc, lc := tcpPair(tb)
@@ -133,13 +133,13 @@ func wantEcho(t *testing.T, a, b net.Conn) {
 	}
 }
 
-// greetingBytes makes a greeting message with whatever version, kind and body.
+// greetingBytes returns a greeting message with any version, kind and body.
 func greetingBytes(version byte, kind greetingKind, body []byte) []byte {
 	msg := append([]byte(greetingMagic), version, byte(kind))
 	return append(binary.BigEndian.AppendUint16(msg, uint16(len(body))), body...)
 }
 
-// greetingMessage makes a valid greeting message.
+// greetingMessage returns a valid greeting message.
 func greetingMessage(tb testing.TB, kind greetingKind, body any) []byte {
 	tb.Helper()
 	msg, err := appendGreeting(nil, kind, body)
@@ -149,7 +149,7 @@ func greetingMessage(tb testing.TB, kind greetingKind, body any) []byte {
 	return msg
 }
 
-// say writes a scripted peer's bytes.
+// say writes the bytes of a scripted peer.
 func say(t *testing.T, to net.Conn, b []byte) {
 	t.Helper()
 	if _, err := to.Write(b); err != nil {
@@ -173,7 +173,7 @@ func hear(t *testing.T, from net.Conn) (greetingKind, []byte) {
 	return greetingKind(head[5]), body
 }
 
-// hangUp ends what a scripted peer says, but not what it hears.
+// hangUp closes the writing side of a scripted peer, which can still read.
 func hangUp(t *testing.T, conn net.Conn) {
 	t.Helper()
 	if err := conn.(*net.TCPConn).CloseWrite(); err != nil {
@@ -191,7 +191,7 @@ func hearRefusal(t *testing.T, from net.Conn) *Refusal {
 	return &Refusal{Code: RefusalCode(body[0]), Text: string(body[1:])}
 }
 
-// scripted returns a peer whose lines the test speaks, TLS done.
+// scripted returns a peer whose messages the test writes, after the TLS handshake.
 func scripted(t *testing.T, raw net.Conn, p *Protection, dials bool) *greeting {
 	t.Helper()
 	g, err := newGreeting(t.Context(), raw, p)
@@ -205,7 +205,7 @@ func scripted(t *testing.T, raw net.Conn, p *Protection, dials bool) *greeting {
 	return g
 }
 
-// testCA signs certificates for one test binary.
+// testCA signs the certificates of one test binary.
 type testCA struct {
 	cert *x509.Certificate
 	key  *ecdsa.PrivateKey
@@ -221,7 +221,7 @@ func newTestCA() *testCA {
 	return ca
 }
 
-// sign signs a template, by itself while there is no CA certificate.
+// sign signs a template; the first one, that of the CA itself, with its own key.
 func (ca *testCA) sign(template *x509.Certificate) (*x509.Certificate, *ecdsa.PrivateKey) {
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
@@ -247,7 +247,7 @@ func (ca *testCA) sign(template *x509.Certificate) (*x509.Certificate, *ecdsa.Pr
 	return cert, key
 }
 
-// issue returns a peer's certificate.
+// issue returns the certificate of a peer.
 func (ca *testCA) issue(template x509.Certificate) tls.Certificate {
 	if template.ExtKeyUsage == nil {
 		template.ExtKeyUsage = []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth, x509.ExtKeyUsageClientAuth}
@@ -256,7 +256,7 @@ func (ca *testCA) issue(template x509.Certificate) tls.Certificate {
 	return tls.Certificate{Certificate: [][]byte{cert.Raw}, PrivateKey: key}
 }
 
-// config returns a peer's configuration: a certificate of ca, and trust in the CAs.
+// config returns the configuration of a peer: a certificate of ca, and trust in the CAs.
 func (ca *testCA) config(trust ...*testCA) *tls.Config {
 	pool := x509.NewCertPool()
 	for _, c := range trust {
@@ -265,7 +265,7 @@ func (ca *testCA) config(trust ...*testCA) *tls.Config {
 	return &tls.Config{Certificates: []tls.Certificate{ca.issue(x509.Certificate{})}, RootCAs: pool}
 }
 
-// protection is NewProtection with a key that takes no time.
+// protection is NewProtection with a key that takes no time to derive.
 func protection(tb testing.TB, secret Secret, cfg *tls.Config) *Protection {
 	tb.Helper()
 	p, err := newProtection(secret, cfg, 10)

@@ -89,7 +89,8 @@ func TestProtectionsThatDiffer(t *testing.T) {
 	}
 }
 
-// Peers of one CA need no certificate for an address, and what the user checks himself is asked with the chain at hand.
+// Peers of one CA need no certificate for an address, and a check of the user is called with the
+// chain.
 func TestCertificateChecks(t *testing.T) {
 	t.Parallel()
 	named := oneCA().config(oneCA())
@@ -121,13 +122,13 @@ func TestCertificateChecks(t *testing.T) {
 	wantRefusal(t, l.err, RefuseUnauthorized, true, "bad certificate")
 }
 
-// A dialer that is not one of us, and speaks TLS.
+// A dialer that is no runtime of discoro, and speaks TLS.
 func TestAcceptOtherTLS(t *testing.T) {
 	t.Parallel()
 	tests := map[string]struct {
 		cfg   *tls.Config
 		words string
-		hears bool // it gets as far as hearing words within TLS
+		hears bool // it gets as far as a refusal inside TLS
 	}{
 		"TLS 1.2":      {&tls.Config{MaxVersion: tls.VersionTLS12, NextProtos: []string{alpn}}, "unsupported versions", false},
 		"ALPN of HTTP": {&tls.Config{NextProtos: []string{"h2", "http/1.1"}}, "h2", false},
@@ -154,7 +155,7 @@ func TestAcceptOtherTLS(t *testing.T) {
 	}
 }
 
-// A listener that is not one of us.
+// A listener that is no runtime of discoro.
 func TestDialOthers(t *testing.T) {
 	t.Parallel()
 	serve := func(cfg *tls.Config) func(net.Conn) {
@@ -230,7 +231,7 @@ func TestSecretPrintsNothing(t *testing.T) {
 	}
 }
 
-// The key of a secret is computed in the background, and once.
+// The key of a secret is derived in the background, and once.
 func TestKeyIsComputedOnceAndLater(t *testing.T) {
 	t.Parallel()
 	secret := Secret(NewID().String())
@@ -244,7 +245,7 @@ func TestKeyIsComputedOnceAndLater(t *testing.T) {
 	}
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	if err := a.Ready(ctx); !errors.Is(err, context.Canceled) { // that there is a key would come first
+	if err := a.Ready(ctx); !errors.Is(err, context.Canceled) { // a key that is ready would come first
 		t.Errorf("Ready says %v", err)
 	}
 	dc, lc := tcpPair(t)

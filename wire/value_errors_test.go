@@ -91,7 +91,8 @@ func TestCanTravel(t *testing.T) {
 	}
 }
 
-// TestCannotTravel checks that a type refused once is refused again, also where it is a part of others.
+// TestCannotTravel checks that a type which was refused once is refused again, also as a part of
+// other types.
 func TestCannotTravel(t *testing.T) {
 	t.Parallel()
 	c := newTestCodec(t)
@@ -164,7 +165,8 @@ func TestEncodeErrors(t *testing.T) {
 	}
 }
 
-// shapeError is an error that is a shape: it does not travel as one, because what arrives would not be.
+// shapeError is an error that is a shape. It does not travel as a shape, because what arrives would
+// not be one.
 type shapeError struct{ X int }
 
 func (shapeError) Error() string { return "no shape" }
@@ -254,14 +256,14 @@ func TestDecodeAnyErrors(t *testing.T) {
 			t.Errorf("%q: %v, %v; want %s", test.data, v, err, test.want)
 		}
 	}
-	// What an interface with methods gets must have them.
+	// A value for an interface with methods must have them.
 	var s shape
 	if err := c.Decode([]byte{1}, &s, r); !errors.Is(err, ErrValueType) || !strings.Contains(err.Error(), "int for a wire.shape") {
 		t.Errorf("an int for a shape: %v", err)
 	}
 }
 
-// TestDecodeCopies checks that what is decoded does not change with the data.
+// TestDecodeCopies checks that a decoded value does not change with the data.
 func TestDecodeCopies(t *testing.T) {
 	t.Parallel()
 	c, r := newTestCodec(t), newRegistry()

@@ -11,7 +11,7 @@ import (
 	"time"
 )
 
-// Types that have a short way, and some that have none.
+// Types that have a fast path, and types that have none.
 type (
 	flatAll struct {
 		Bool     bool
@@ -69,7 +69,7 @@ var errChecked = errors.New("checked")
 func (*notFlatCheck) UnmarshalCBOR([]byte) error { return errChecked }
 func (*flatEven) UnmarshalCBOR([]byte) error     { return errChecked }
 
-// flatValues are values for which there is a short way.
+// flatValues are values that have a fast path.
 func flatValues() []any {
 	full := flatAll{
 		true, -128, math.MinInt, 255, math.MaxUint64, math.MaxFloat32, math.Inf(-1), strings.Repeat("é", 20), []byte("bytes"),
@@ -88,7 +88,7 @@ func flatValues() []any {
 	}
 }
 
-// newFlatCodec makes a codec that knows the types above.
+// newFlatCodec returns a codec that knows the types above.
 func newFlatCodec(tb testing.TB, limits Limits) *Codec {
 	tb.Helper()
 	hooks := testHooks()
@@ -120,8 +120,8 @@ func newFlatCodec(tb testing.TB, limits Limits) *Codec {
 	return c
 }
 
-// bothWaysDecode decodes data the short way and the long way, reports where these differ, and tells whether there is a
-// short way.
+// bothWaysDecode decodes data on the fast path and on the slow one, reports where the results
+// differ, and returns whether there is a fast path.
 func bothWaysDecode(tb testing.TB, c *Codec, data []byte) bool {
 	tb.Helper()
 	got, ok := c.decodeFlat(data)
@@ -137,13 +137,13 @@ func bothWaysDecode(tb testing.TB, c *Codec, data []byte) bool {
 	}
 	a, errA := c.appendAny(nil, got, nil)
 	b, errB := c.appendAny(nil, want, nil)
-	if errA != nil || errB != nil || !bytes.Equal(a, b) { // so that NaN is NaN
+	if errA != nil || errB != nil || !bytes.Equal(a, b) { // encodings, because NaN is not equal to NaN
 		tb.Fatalf("%x: %#v the short way, %#v the long way; %v, %v", data, got, want, errA, errB)
 	}
 	return true
 }
 
-// TestFlat tells that the short way is there, and leads to the same.
+// TestFlat checks that the fast path exists, and has the same results.
 func TestFlat(t *testing.T) {
 	c := newFlatCodec(t, Limits{})
 	for _, v := range flatValues() {
@@ -157,7 +157,7 @@ func TestFlat(t *testing.T) {
 		if !bothWaysDecode(t, c, data) {
 			t.Errorf("%#v: %x: no short way back", v, data)
 		}
-		for range 2 { // with what is used again
+		for range 2 { // the second time with a scratch that was used before
 			got, err := c.DecodeAny(data, nil)
 			if err != nil {
 				t.Fatal(err)
@@ -167,7 +167,7 @@ func TestFlat(t *testing.T) {
 	}
 }
 
-// TestFlatItems puts all sorts of items in the place of the fields of all sorts.
+// TestFlatItems puts items of all kinds in the place of fields of all kinds.
 func TestFlatItems(t *testing.T) {
 	c := newFlatCodec(t, Limits{})
 	kinds := []any{
@@ -205,7 +205,8 @@ func TestFlatItems(t *testing.T) {
 	}
 }
 
-// TestFlatScalars tells that strings and numbers have a short way, to the limits and no further.
+// TestFlatScalars checks that strings and numbers have a fast path, up to the limits and no
+// further.
 func TestFlatScalars(t *testing.T) {
 	for _, most := range []int{1, 8, 9, 10, 32, 33, 34, 35, 300} {
 		c := newFlatCodec(t, Limits{MaxBytes: most})
@@ -232,7 +233,8 @@ func TestFlatScalars(t *testing.T) {
 	}
 }
 
-// TestFlatOwnsResult tells that what is decoded does not refer to the data, or to what the next is decoded into.
+// TestFlatOwnsResult checks that a decoded value does not refer to the data, or to the scratch that
+// the next one is decoded into.
 func TestFlatOwnsResult(t *testing.T) {
 	c := newFlatCodec(t, Limits{})
 	sent := flatAll{String: "text", Bytes: []byte("bytes")}
@@ -264,7 +266,7 @@ func TestFlatOwnsResult(t *testing.T) {
 	wantSame(t, next, flatAll{Int: 1, String: "other"})
 }
 
-// TestFlatNot tells which values have no short way, and that they do well without.
+// TestFlatNot checks which values have no fast path, and that they travel without.
 func TestFlatNot(t *testing.T) {
 	c := newFlatCodec(t, Limits{})
 	for _, v := range []any{
@@ -308,7 +310,8 @@ func TestFlatNot(t *testing.T) {
 	}
 }
 
-// TestFlatDamaged damages encodings in all places: the short way must not let pass what the long way would not.
+// TestFlatDamaged damages encodings at all places. The fast path must accept nothing that the slow
+// path refuses.
 func TestFlatDamaged(t *testing.T) {
 	c := newFlatCodec(t, Limits{})
 	passed := 0
@@ -329,7 +332,7 @@ func TestFlatDamaged(t *testing.T) {
 			try(data[:i])
 			try(data[:i], data[i+1:])
 			for b := range 256 {
-				if i > len(namedLead) { // before that, whatever differs is another type
+				if i > len(namedLead) { // before that, a difference means another type
 					try(data[:i], []byte{byte(b)}, data[i+1:])
 				}
 			}
@@ -345,7 +348,7 @@ func TestFlatDamaged(t *testing.T) {
 	}
 }
 
-// TestFlatLimits tells that the short way keeps to the limits as the long way does.
+// TestFlatLimits checks that the fast path keeps the limits as the slow path does.
 func TestFlatLimits(t *testing.T) {
 	free := newFlatCodec(t, Limits{})
 	short := 0
@@ -380,7 +383,7 @@ func TestFlatLimits(t *testing.T) {
 	}
 }
 
-// TestTypeIndex tells that names and types that share a slot are all found.
+// TestTypeIndex checks that names and types that share a slot are all found.
 func TestTypeIndex(t *testing.T) {
 	c := NewCodec(Hooks{})
 	fields := []reflect.StructField{{Name: "A", Type: intType}}

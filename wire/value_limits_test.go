@@ -7,7 +7,7 @@ import (
 	"testing"
 )
 
-// TestDepthIsTheSame checks, around the limit, that what can be encoded can be decoded and the other way round.
+// TestDepthIsTheSame checks around the limit that exactly what can be encoded can be decoded.
 func TestDepthIsTheSame(t *testing.T) {
 	t.Parallel()
 	r := newRegistry()
@@ -46,14 +46,15 @@ func TestDepthIsTheSame(t *testing.T) {
 	}
 }
 
-// wideStruct is 1 KiB in memory and can be a byte on the wire.
+// wideStruct takes 1 KiB in memory, and as little as a byte on the wire.
 type wideStruct struct {
 	F [64]string `cbor:",omitzero"`
 	P *wideStruct
 	M map[uint8]wideStruct `cbor:",omitempty"`
 }
 
-// TestMemory checks that small data cannot make large values, and that nothing is written that is refused for that.
+// TestMemory checks that small data cannot make large values, and that nothing is encoded that the
+// receiver would refuse for that reason.
 func TestMemory(t *testing.T) {
 	t.Parallel()
 	c := newTestCodec(t)
@@ -77,7 +78,8 @@ func TestMemory(t *testing.T) {
 	wantSame(t, through(t, c, full, nil), full)
 }
 
-// TestBombs decodes data that claims or makes much of little. It is not parallel: it counts all memory.
+// TestBombs decodes small data that claims to be large, or expands. It is not parallel, because it
+// counts all memory.
 func TestBombs(t *testing.T) {
 	c, r := newTestCodec(t), newRegistry()
 	const n = 1 << 17
@@ -114,12 +116,13 @@ func TestBombs(t *testing.T) {
 	}
 }
 
-// named is what an interface that holds a type of that name is encoded as.
+// named returns the encoding of a value of a type of that name in an interface.
 func named(name, content string) string {
 	return "\xd8\xe0\x82" + string(appendHead(nil, majorText, uint64(len(name)))) + name + content
 }
 
-// TestShared checks that a value that holds a part many times over gives an error, not an endless encoding.
+// TestShared checks that a value which contains a part many times is an error, and is not encoded
+// without end.
 func TestShared(t *testing.T) {
 	t.Parallel()
 	c := NewCodec(Hooks{Limits: Limits{MaxItems: 1 << 16, MaxBytes: 1 << 20}})
@@ -140,7 +143,7 @@ func TestShared(t *testing.T) {
 	}
 }
 
-// TestTypesFromData checks that a peer cannot make this program keep types without end.
+// TestTypesFromData checks that a peer cannot make this program keep more and more types.
 func TestTypesFromData(t *testing.T) {
 	t.Parallel()
 	c := newTestCodec(t)

@@ -25,7 +25,7 @@ func drawTime(t *rapid.T) time.Time {
 	return at.In(time.FixedZone("zone", rapid.IntRange(-86400, 86400).Draw(t, "offset")))
 }
 
-// drawAny draws a value that travels in an interface, with what it holds as deep as depth.
+// drawAny draws a value that travels in an interface, nested at most depth levels deep.
 func drawAny(t *rapid.T, r *registry, depth int) any {
 	kinds := 24
 	if depth > 0 {
@@ -197,7 +197,7 @@ func (d typeDrawer) typ(depth int) reflect.Type {
 	return rapid.SampledFrom(plainTypes).Draw(d.t, "type")
 }
 
-// fill sets v, which can be set, to something.
+// fill sets v, which can be set, to a random value.
 func (d typeDrawer) fill(v reflect.Value, depth int) {
 	switch p := v.Addr().Interface().(type) {
 	case *any:
@@ -339,7 +339,7 @@ func TestRapidLibrary(t *testing.T) {
 	})
 }
 
-// fuzzSeeds adds what the codec itself writes.
+// fuzzSeeds adds encodings that the codec itself has made.
 func fuzzSeeds(f *testing.F, c *Codec, r *registry) {
 	f.Helper()
 	for _, v := range anyValues(r) {
@@ -361,7 +361,7 @@ func fuzzSeeds(f *testing.F, c *Codec, r *registry) {
 	f.Add([]byte(strings.Repeat("\x81", 32) + "\x01"))
 }
 
-// FuzzDecodeAny decodes anything: what comes out must travel on, and arrive as the same.
+// FuzzDecodeAny decodes any data. What it decodes must travel again, and arrive equal.
 func FuzzDecodeAny(f *testing.F) {
 	c, r := newTestCodec(f), newRegistry()
 	fuzzSeeds(f, c, r)
@@ -377,7 +377,7 @@ func FuzzDecodeAny(f *testing.F) {
 		}
 		again, err := c.AppendAny(nil, v, nil)
 		if errors.Is(err, ErrValueKey) {
-			return // keys that are pointers to the same
+			return // keys that are pointers to equal values
 		}
 		if err != nil {
 			t.Fatalf("%x: %#v: %v", data, v, err)
@@ -395,7 +395,7 @@ func FuzzDecodeAny(f *testing.F) {
 	})
 }
 
-// FuzzDecodeStruct decodes anything into a struct with fields of all sorts.
+// FuzzDecodeStruct decodes any data into a struct with fields of all kinds.
 func FuzzDecodeStruct(f *testing.F) {
 	c, r := newTestCodec(f), newRegistry()
 	fuzzSeeds(f, c, r)

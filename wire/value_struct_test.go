@@ -25,7 +25,7 @@ type (
 		Negative int            `cbor:"-7,keyasint,omitempty"`
 		_        int
 	}
-	whole struct{ N int } // zero from 5 down
+	whole struct{ N int } // IsZero is true up to 5
 	outer struct {
 		inner
 		Deep
@@ -54,7 +54,8 @@ type (
 
 func (w *whole) IsZero() bool { return w == nil || w.N <= 5 }
 
-// fieldsOf returns the names by which v's fields travel, as a receiver without any of them sees them.
+// fieldsOf returns the names under which the fields of v travel, as a receiver that has none of
+// them sees them.
 func fieldsOf(t *testing.T, c *Codec, v any) string {
 	t.Helper()
 	b, err := c.Append(nil, v, nil)
@@ -99,7 +100,7 @@ func TestStructFields(t *testing.T) {
 	wantSame(t, through(t, c, sent, nil), want)
 }
 
-// TestManyFields has heads of more than one byte, in which fields may be left out.
+// TestManyFields has heads of more than one byte, and fields that may be left out.
 func TestManyFields(t *testing.T) {
 	t.Parallel()
 	c := newTestCodec(t)
@@ -120,7 +121,8 @@ func TestManyFields(t *testing.T) {
 	}
 }
 
-// Versions of one struct: what is added later does not break an older peer, unless it asked for that.
+// Versions of one struct: a field that is added later does not break an older peer, unless that
+// decodes strictly.
 type (
 	version1 struct{ A int }
 	version2 struct {

@@ -65,7 +65,7 @@ func TestRegisterType(t *testing.T) {
 
 type point2 struct{ X int }
 
-// TestRegisterLate registers a type after it could not travel, in either direction.
+// TestRegisterLate registers a type after it could not travel, for both directions.
 func TestRegisterLate(t *testing.T) {
 	t.Parallel()
 	sender, receiver := newTestCodec(t), newTestCodec(t)
