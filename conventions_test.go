@@ -70,7 +70,7 @@ var ownImports = map[string][]string{
 	"internal/testnet":   {"wire", "internal/fault", "internal/transport"},
 	"internal/link":      {"wire", "internal/fault", "internal/ratelog", "internal/turn", "internal/loop", "internal/call", "internal/transport"},
 	"internal/discover":  {"wire", "internal/fault", "internal/ratelog", "internal/lan", "internal/call"},
-	"internal/files":     {"wire", "internal/fault", "internal/ratelog", "internal/call", "internal/transport", "internal/link"},
+	"internal/files":     {"wire", "internal/fault"},
 	".": {
 		"wire", "internal/fault", "internal/ratelog", "internal/turn", "internal/loop", "internal/lan", "internal/hours", "internal/avail",
 		"internal/seam", "internal/call", "internal/transport", "internal/schedule", "internal/cli", "internal/statelock", "internal/link",

@@ -42,8 +42,8 @@ type FileOptions struct {
 // file has the last name of path, and it is executable if it is so here.
 //
 // SendFile blocks until the other side has the complete file under its name, or ctx ends. A coroutine
-// gives up the turn meanwhile. Sixteen files at a time go to one runtime; others wait until one of them
-// has arrived. How much memory a transfer takes does not depend on the size of the file.
+// gives up the turn meanwhile. Sixteen files at a time go to one runtime; more wait until one of these has ended.
+// How much memory a transfer takes does not depend on the size of the file.
 //
 // The other side checks every block that arrives, and gives the file its name when the file is
 // complete. After an error nothing of the file is left there, or soon nothing will be. The exceptions are
@@ -54,10 +54,10 @@ type FileOptions struct {
 // [ErrTooLarge]: the file is larger than the other side's Config.MaxFileSize. [ErrExists]: the other side
 // has a file of that name. [ErrRejected]: the name may not be used, path is no regular file, the file does
 // not say how large it is (as those in /proc), or the server serves another computation.
-// [ErrNotFound] or fs.ErrNotExist: there is no file at path. [ErrDisconnected]: the link broke, or there is
-// no runtime at that location. [ErrClosed]: this runtime, or the server's computation, is closing. Errors
-// of the other side's file system, such as a full disk, come back as text; errors.Is finds those that
-// every system has, such as fs.ErrPermission.
+// fs.ErrNotExist: there is no file at path. [ErrDisconnected]: the link broke, or there is no runtime at
+// that location. [ErrClosed]: this runtime, or the server's computation, is closing. Errors of the other
+// side's file system, such as a full disk, come back as text; errors.Is finds those that every system
+// has, such as fs.ErrPermission.
 func (rt *Runtime) SendFile(ctx context.Context, to Location, path string, opt ...FileOptions) error {
 	o, err := one(opt)
 	if err != nil {

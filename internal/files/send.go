@@ -203,7 +203,7 @@ func (x *exchange) sendBlocks() error {
 		}
 		sums.Append(block, block)
 		if _, err := x.s.Write(whole); err != nil {
-			return nil //nolint:nilerr // run learns why from the other side, or from the link
+			return nil // run learns why from the other side, or from the link
 		}
 		at += int64(len(block))
 		if err := x.op.progress(at); err != nil {
