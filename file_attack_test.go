@@ -14,14 +14,14 @@ import (
 	"github.com/discoro/discoro/wire"
 )
 
-// openFile opens a stream and sends what is given on it.
+// openFile opens a stream and sends b on it.
 func (h *hostile) openFile(b []byte) net.Conn {
 	h.t.Helper()
 	s, err := h.session.OpenStream()
 	if err != nil {
 		h.t.Fatal(err)
 	}
-	_, _ = s.Write(b) // it may have been thrown out
+	_, _ = s.Write(b) // the runtime may have ended the link
 	return s
 }
 
@@ -47,14 +47,14 @@ func (h *hostile) fileAnswer(head *wire.FileHead) *wire.FileAnswer {
 	return a
 }
 
-// hostileFiles is what a proven peer can do with streams: it has sixteen of them, and what it sends there is a file, or the
-// link's end. It is part of TestPromise11BadInput.
+// hostileFiles has a proven peer send on a stream what is no head of a file: the link ends. It is part of
+// TestPromise11BadInput.
 func hostileFiles(t *testing.T) {
 	t.Parallel()
 	good := &wire.FileHead{Op: wire.FileSend, Name: "file", Size: 1 << 40, Key: wire.NewID()}
 	head := encodedHead(t, good)
 	flipped := bytes.Clone(head)
-	flipped[len(flipped)-wire.FileSum-20] ^= 1 // in the key, or the name: the sum tells
+	flipped[len(flipped)-wire.FileSum-20] ^= 1 // in the key, or the name: the sum shows it
 	for name, b := range map[string][]byte{
 		"a head of nothing":    {0, 0},
 		"a head without limit": {255, 255},
@@ -73,14 +73,16 @@ func hostileFiles(t *testing.T) {
 	}
 }
 
-// hostileStreams has a peer keep streams, and files that never end: it blocks itself alone.
+// hostileStreams has a peer keep its streams, with files that never end: it blocks nobody but itself.
 func hostileStreams(t *testing.T) {
 	t.Parallel()
 	rt := testRuntime(t, Config{})
 	h := newHostile(t, rt, false)
 	l := h.link(rt)
-	huge := encodedHead(t, &wire.FileHead{Op: wire.FileSend, Name: "huge", Size: 1<<63 - 1, Mode: 1<<32 - 1, Key: wire.NewID()})
-	s := h.openFile(huge) // nothing is allocated, on disk neither
+	huge := encodedHead(t, &wire.FileHead{
+		Op: wire.FileSend, Name: "huge", Size: 1<<63 - 1, Mode: 1<<32 - 1, Key: wire.NewID(),
+	})
+	s := h.openFile(huge) // nothing is allocated, neither memory nor disk
 	if a, err := wire.ReadFileAnswer(s); err != nil || !a.Go {
 		t.Fatalf("%+v, %v", a, err)
 	}
@@ -92,7 +94,7 @@ func hostileStreams(t *testing.T) {
 	if len(filesBelow(t, rt.DestPath())) != 1 {
 		t.Errorf("there are %q", filesBelow(t, rt.DestPath()))
 	}
-	// A damaged block ends that transfer, and no other.
+	// A damaged block ends its transfer and no other.
 	if _, err := s.Write(make([]byte, wire.FileBlock+wire.FileSum)); err != nil {
 		t.Fatal(err)
 	}
@@ -100,7 +102,7 @@ func hostileStreams(t *testing.T) {
 		t.Errorf("a damaged block: %+v, %v", a, err)
 	}
 	wantFiles(t, rt.DestPath())
-	// The stream counts until the peer has closed it, too.
+	// The stream counts until the peer has closed it as well.
 	s.Close()
 	if _, err := io.Copy(io.Discard, s); err != nil {
 		t.Error(err)
@@ -125,7 +127,8 @@ func head2(t *testing.T) []byte {
 	return b[:len(b)/2]
 }
 
-// hostileReceiver is a peer that files are sent to: whatever it answers, the sender has an error and goes on.
+// hostileReceiver sends files to a hostile peer: whatever that answers, the sender gets an error and goes
+// on.
 func hostileReceiver(t *testing.T) {
 	t.Parallel()
 	path, _ := someFile(t, "file", 3<<20)
@@ -140,7 +143,7 @@ func hostileReceiver(t *testing.T) {
 	}
 	for name, tt := range map[string]struct {
 		answer []byte
-		ends   bool // the link
+		ends   bool // the link ends
 		says   string
 	}{
 		"an answer without limit":  {long(1<<32 - 1), true, "malformed"},
@@ -162,13 +165,14 @@ func hostileReceiver(t *testing.T) {
 		if _, err := wire.ReadFileHead(s); err != nil {
 			t.Errorf("%s: %v", name, err)
 		}
-		if _, err := s.Write(tt.answer); err != nil && !tt.ends { // else the link may have ended before it returned
+		if _, err := s.Write(tt.answer); err != nil && !tt.ends { // else the link may have ended before Write returned
 			t.Errorf("%s: %v", name, err)
 		}
 		if tt.answer == nil {
 			s.Close()
 		}
-		if err := next(t, sent); err == nil || !strings.Contains(err.Error(), tt.says) || errors.Is(err, ErrDisconnected) != tt.ends {
+		err = next(t, sent)
+		if err == nil || !strings.Contains(err.Error(), tt.says) || errors.Is(err, ErrDisconnected) != tt.ends {
 			t.Errorf("%s: %v", name, err)
 		}
 		if ended := l.cause() != nil; ended != tt.ends {
@@ -177,7 +181,7 @@ func hostileReceiver(t *testing.T) {
 	}
 }
 
-// forgedFiles has a proven peer reach for the files of a computation whose token it does not have.
+// forgedFiles has a proven peer ask for the files of a computation whose token it does not know.
 func forgedFiles(t *testing.T) {
 	t.Parallel()
 	rt := testRuntime(t, Config{})
@@ -189,32 +193,34 @@ func forgedFiles(t *testing.T) {
 	rt.comps[comp.token] = comp
 	rt.mu.Unlock()
 	h := newHostile(t, rt, false)
-	if err := values.Error(h.fileAnswer(&wire.FileHead{Op: wire.FileFetch, Key: wire.NewID()}).Err); !errors.Is(err, ErrNotFound) {
-		t.Errorf("a computation's files for who has no token: %v", err)
-	}
 	key := wire.NewID()
+	fetch := func(proof wire.Token) error {
+		return values.Error(h.fileAnswer(&wire.FileHead{Op: wire.FileFetch, Proof: proof, Key: key}).Err)
+	}
 	for name, proof := range map[string]wire.Token{
-		"the token itself": comp.token, "a proof for another runtime": comp.token.Prove(wire.NewID(), key), "a proof for another head": comp.token.Prove(rt.id, wire.NewID()),
+		"no token": {}, "the token itself": comp.token,
+		"a proof for another runtime": comp.token.Prove(wire.NewID(), key),
+		"a proof for another head":    comp.token.Prove(rt.id, wire.NewID()),
 	} {
-		if err := values.Error(h.fileAnswer(&wire.FileHead{Op: wire.FileFetch, Proof: proof, Key: key}).Err); !errors.Is(err, ErrNotFound) {
-			t.Errorf("a computation's files for %s: %v", name, err)
+		if err := fetch(proof); !errors.Is(err, ErrNotFound) {
+			t.Errorf("a computation's files with %s: %v", name, err)
 		}
 	}
-	if err := values.Error(h.fileAnswer(&wire.FileHead{Op: wire.FileFetch, Proof: comp.token.Prove(rt.id, key), Key: key}).Err); err != nil {
-		t.Errorf("for who knows it: %v", err)
+	if err := fetch(comp.token.Prove(rt.id, key)); err != nil {
+		t.Errorf("with the token: %v", err)
 	}
 	wantFiles(t, filepath.Clean(rt.DestPath()))
 }
 
-// TestFileTokenStays has a server, and a client, send a file to a peer that says it is a server of theirs: it does not learn the
-// token of their computation, with which it could act for them.
+// TestFileTokenStays has a server and a client send a file to a peer that claims to be a server of their
+// computation: it does not learn the token of the computation, with which it could act for them.
 func TestFileTokenStays(t *testing.T) {
 	t.Parallel()
 	path, _ := someFile(t, "file", 10)
 	token := wire.Token(wire.NewID())
 	send := func(rt *Runtime, to func(at Location)) {
 		t.Helper()
-		h := newHostile(t, rt, false) // it says that it has all the roles
+		h := newHostile(t, rt, false) // it claims to have all the roles
 		l := h.link(rt)
 		to(l.location())
 		sent := make(chan error, 1)
@@ -240,7 +246,7 @@ func TestFileTokenStays(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		p.token, p.known = token, map[Location]string{at: ""} // it was one of its servers, and another is there now
+		p.token, p.known = token, map[Location]string{at: ""} // a server of the computation was there, and now the peer is
 		client.mu.Lock()
 		client.comps[token] = p
 		client.mu.Unlock()

@@ -14,7 +14,7 @@ import (
 	"github.com/discoro/discoro/internal/files"
 )
 
-// slowFile is a link of few bytes a second, and a file that takes long over it.
+// slowFile is a link of few bytes a second, and a large file on its way over it.
 type slowFile struct {
 	t    *testing.T
 	a, b *Runtime
@@ -23,8 +23,11 @@ type slowFile struct {
 	sent chan error
 }
 
-// newSlowFile begins to send a file from a to b, and returns when b has some of it. perSecond bounds the link's speed.
-func newSlowFile(t *testing.T, ctx context.Context, cfg Config, perSecond int) *slowFile { //nolint:revive // the context is the transfer's
+// newSlowFile begins to send a file from a to b, and returns when b has some of it. The link carries
+// perSecond bytes a second.
+//
+//nolint:revive // the context is the transfer's
+func newSlowFile(t *testing.T, ctx context.Context, cfg Config, perSecond int) *slowFile {
 	t.Helper()
 	cfg.Name = "b"
 	s := &slowFile{t: t, b: testRuntime(t, cfg), sent: make(chan error, 1)}
@@ -38,7 +41,7 @@ func newSlowFile(t *testing.T, ctx context.Context, cfg Config, perSecond int) *
 	return s
 }
 
-// temporary tells how many bytes of a file that is not whole are there; -1: there is none.
+// temporary returns how many bytes of an incomplete file are there; -1: there is no such file.
 func (s *slowFile) temporary() int64 {
 	s.t.Helper()
 	for _, name := range filesBelow(s.t, s.b.DestPath()) {
@@ -51,13 +54,13 @@ func (s *slowFile) temporary() int64 {
 	return -1
 }
 
-// nothingLeft waits until the receiver has removed what it had.
+// nothingLeft waits until the receiver has removed what it had of the file.
 func (s *slowFile) nothingLeft() {
 	s.t.Helper()
 	eventually(s.t, "nothing of it is left", func() bool { return len(filesBelow(s.t, s.b.DestPath())) == 0 })
 }
 
-// TestFileTransferBreaks ends transfers half way, in every way that does.
+// TestFileTransferBreaks ends transfers in the middle, in every way in which they end.
 func TestFileTransferBreaks(t *testing.T) {
 	t.Parallel()
 	const speed = 1 << 20
@@ -121,18 +124,19 @@ func TestFileTransferBreaks(t *testing.T) {
 	t.Run("the coroutine", func(t *testing.T) {
 		t.Parallel()
 		a, b := twoRuntimes(t, Config{})
-		path, _ := someFile(t, "file", 32<<20) // it is not all sent before the sender hears of the end
-		hold, told := make(chan struct{}), make(chan struct{})
+		path, _ := someFile(t, "file", 32<<20) // large: the transfer must not be over before the coroutine ends
+		hold, began := make(chan struct{}), make(chan struct{})
 		var once sync.Once
 		c := a.Spawn("sends", func(c *Coro) (any, error) {
 			return nil, a.SendFile(c, b.Location(), path, FileOptions{Progress: func(int64, int64) {
-				once.Do(func() { close(told) })
+				once.Do(func() { close(began) })
 				<-hold
 			}})
 		})
-		next(t, told)
-		// It has given up the turn, and says what it waits for.
-		if n, err := Result[int](testContext(t), a.Spawn("other", func(*Coro) (any, error) { return 7, nil })); n != 7 || err != nil {
+		next(t, began)
+		// The coroutine has given up the turn, and shows what it waits for.
+		other := a.Spawn("other", func(*Coro) (any, error) { return 7, nil })
+		if n, err := Result[int](testContext(t), other); n != 7 || err != nil {
 			t.Errorf("another coroutine: %d, %v", n, err)
 		}
 		for _, s := range a.Coros() {
@@ -201,7 +205,7 @@ func TestFileReceiverKilled(t *testing.T) {
 	}
 }
 
-// TestProgressEnds shows that nobody is told anything after SendFile has returned.
+// TestProgressEnds checks that Progress is not called after SendFile has returned.
 func TestProgressEnds(t *testing.T) {
 	t.Parallel()
 	a, b := twoRuntimes(t, Config{})
@@ -222,13 +226,13 @@ func TestProgressEnds(t *testing.T) {
 			t.Error(err)
 		}
 		if late.Load() {
-			t.Error("it was told late")
+			t.Error("Progress was called late")
 		}
 		cancel()
 	}
 }
 
-// TestFileBesideMessages sends files over a slow link: round trips and signs of life go on meanwhile.
+// TestFileBesideMessages sends files over a slow link: round trips and pulses go on meanwhile.
 func TestFileBesideMessages(t *testing.T) {
 	t.Parallel()
 	const speed, pulse = 4 << 20, 500 * time.Millisecond
@@ -246,7 +250,7 @@ func TestFileBesideMessages(t *testing.T) {
 		if n, err := Ask[int](testContext(t), echo, i); n != i || err != nil {
 			t.Fatalf("round trip %d: %d, %v", i, n, err)
 		}
-		// What one waits behind is what the kernel holds, and a block.
+		// A message waits behind what the kernel holds, and a piece of each file.
 		if moved := s.temporary() - before; moved > 8<<20 {
 			t.Errorf("round trip %d took as long as %d bytes of a file", i, moved)
 		}

@@ -10,7 +10,8 @@ import (
 	"testing"
 )
 
-// TestFileDiskFull has the receiver's disk become full half way: the sender hears of it at once, and nothing is left.
+// TestFileDiskFull fills the receiver's disk in the middle of a file: the sender gets an error at once, and
+// nothing of the file is left.
 func TestFileDiskFull(t *testing.T) {
 	t.Parallel()
 	dest := t.TempDir()
@@ -26,7 +27,8 @@ func TestFileDiskFull(t *testing.T) {
 	b := testRuntime(t, Config{Name: "b", DestPath: dest})
 	path, _ := someFile(t, "large", 64<<20)
 	sent := int64(0)
-	err := a.SendFile(testContext(t), b.Location(), path, FileOptions{Dir: "some/where", Progress: func(n, _ int64) { sent = n }})
+	opt := FileOptions{Dir: "some/where", Progress: func(n, _ int64) { sent = n }}
+	err := a.SendFile(testContext(t), b.Location(), path, opt)
 	if err == nil || !strings.Contains(err.Error(), "no space left") || errors.Is(err, ErrDisconnected) {
 		t.Errorf("SendFile returned %v", err)
 	}
@@ -45,12 +47,13 @@ func TestFileDiskFull(t *testing.T) {
 	if err := a.SendFile(testContext(t), b.Location(), path); err == nil || !strings.Contains(err.Error(), "read-only") {
 		t.Errorf("to a disk that cannot be written: %v", err)
 	}
-	if err := a.DeleteFile(testContext(t), b.Location(), "small"); err == nil || !strings.Contains(err.Error(), "read-only") {
+	err = a.DeleteFile(testContext(t), b.Location(), "small")
+	if err == nil || !strings.Contains(err.Error(), "read-only") {
 		t.Errorf("from a disk that cannot be written: %v", err)
 	}
 }
 
-// TestFilePermission shows that the sender hears in words of what the receiver may not do.
+// TestFilePermission sends a file to a folder that the receiver may not write: the sender gets the reason.
 func TestFilePermission(t *testing.T) {
 	t.Parallel()
 	if os.Geteuid() == 0 {
@@ -63,7 +66,8 @@ func TestFilePermission(t *testing.T) {
 	if err := os.Chmod(dest, 0o500); err != nil {
 		t.Fatal(err)
 	}
-	if err := a.SendFile(testContext(t), b.Location(), path); !errors.Is(err, fs.ErrPermission) || strings.Contains(err.Error(), dest) {
+	err := a.SendFile(testContext(t), b.Location(), path)
+	if !errors.Is(err, fs.ErrPermission) || strings.Contains(err.Error(), dest) {
 		t.Errorf("SendFile returned %v", err)
 	}
 }

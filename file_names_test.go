@@ -10,13 +10,14 @@ import (
 	"github.com/discoro/discoro/wire"
 )
 
-// badFileNames are some of the names that no file may have; package files tests all kinds.
+// badFileNames are some of the names that no file may have; package internal/files tests more.
 var badFileNames = []string{
-	"", ".", "..", "a/b", "/", "/etc/passwd", `a\b`, `..\x`, "C:x", "file:stream", "a\x00b", "dot.", "space ", "CON", "nul.txt", "PROGRA~1",
-	".discoro-1", "discoro-123", strings.Repeat("x", 255) + ".",
+	"", ".", "..", "a/b", "/", "/etc/passwd", `a\b`, `..\x`, "C:x", "file:stream", "a\x00b", "dot.",
+	"space ", "CON", "nul.txt", "PROGRA~1", ".discoro-1", "discoro-123", strings.Repeat("x", 255) + ".",
 }
 
-// TestFileNamesOfPeers has a peer send what our senders refuse to: the receiver refuses it, too, and the link goes on.
+// TestFileNamesOfPeers has a peer use names that our senders refuse to use: the receiver refuses them, too,
+// and the link goes on.
 func TestFileNamesOfPeers(t *testing.T) {
 	t.Parallel()
 	outer := t.TempDir()
@@ -53,13 +54,13 @@ func TestFileNamesOfPeers(t *testing.T) {
 	}
 }
 
-// wireable reports whether a head can hold the names at all.
+// wireable reports whether a head can have the names, and whether they are bad together.
 func wireable(dir, name string) bool {
 	_, err := wire.AppendFileHead(nil, &wire.FileHead{Op: wire.FileSend, Dir: dir, Name: name})
 	return err == nil && dir+name != "a/bfile" && dir+name != "file"
 }
 
-// TestFileSymlinks has links lie in the folder that lead out of it: nothing goes there.
+// TestFileSymlinks has symbolic links in the folder that lead out of it: nothing goes there.
 func TestFileSymlinks(t *testing.T) {
 	t.Parallel()
 	a := testRuntime(t, Config{Name: "a"})
@@ -70,7 +71,9 @@ func TestFileSymlinks(t *testing.T) {
 		t.Fatal(err)
 	}
 	dest := b.DestPath()
-	for link, target := range map[string]string{"dir": outside, "up": "..", "secret": secret, "new": filepath.Join(outside, "new")} {
+	for link, target := range map[string]string{
+		"dir": outside, "up": "..", "secret": secret, "new": filepath.Join(outside, "new"),
+	} {
 		if err := os.Symlink(target, filepath.Join(dest, link)); err != nil {
 			t.Skip("no symbolic links here: ", err)
 		}
@@ -79,7 +82,9 @@ func TestFileSymlinks(t *testing.T) {
 	if err := os.WriteFile(path, []byte("theirs"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	for _, opt := range []FileOptions{{Dir: "dir"}, {Dir: "dir", Overwrite: true}, {Dir: "up", Overwrite: true}, {Overwrite: true}, {}, {Dir: "dir/more"}} {
+	for _, opt := range []FileOptions{
+		{Dir: "dir"}, {Dir: "dir", Overwrite: true}, {Dir: "up", Overwrite: true}, {Overwrite: true}, {}, {Dir: "dir/more"},
+	} {
 		if err := a.SendFile(ctx, b.Location(), path, opt); err == nil {
 			t.Errorf("%+v went through", opt)
 		}

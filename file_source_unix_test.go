@@ -12,8 +12,8 @@ import (
 	"testing"
 )
 
-// TestProgressExits has the function that is told of progress end its goroutine, as testing's FailNow does: the transfer ends with that,
-// rather than with its context.
+// TestProgressExits has Progress end its goroutine, as FailNow of package testing does: the transfer ends
+// with that error, and does not go on until its context ends.
 func TestProgressExits(t *testing.T) {
 	t.Parallel()
 	a, b := twoRuntimes(t, Config{})
@@ -27,8 +27,8 @@ func TestProgressExits(t *testing.T) {
 	}
 }
 
-// TestFileSources shows what may be sent: files that are as large as they say, and what a link leads to; nothing that could
-// block, or arrive without its content.
+// TestFileSources checks what may be sent: files that have the size that they claim, also through a
+// symbolic link, and nothing that could block or arrive without its content.
 func TestFileSources(t *testing.T) {
 	t.Parallel()
 	a, b := twoRuntimes(t, Config{})
@@ -40,7 +40,7 @@ func TestFileSources(t *testing.T) {
 	}
 	sources := map[string]string{dir: "no regular file", pipe: "no regular file", os.DevNull: "no regular file"}
 	if info, err := os.Stat("/proc/self/status"); err == nil && info.Size() == 0 {
-		sources["/proc/self/status"] = "does not say how large it is" // it has more than nothing
+		sources["/proc/self/status"] = "does not say how large it is" // it is not empty
 	}
 	for _, to := range []*Runtime{a, b} {
 		for source, says := range sources {
@@ -57,7 +57,7 @@ func TestFileSources(t *testing.T) {
 	}
 }
 
-// TestUnreadableSource sends a file that says that it is empty, and cannot be read.
+// TestUnreadableSource sends a file that claims to be empty and cannot be read.
 func TestUnreadableSource(t *testing.T) {
 	t.Parallel()
 	const source = "/proc/self/mem" // there is nothing at address zero

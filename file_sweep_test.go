@@ -11,8 +11,8 @@ import (
 	"github.com/discoro/discoro/internal/testnet"
 )
 
-// TestFileSweep starts a runtime where others were killed in the middle of files: what they have left goes, once it is old, and
-// nothing else does.
+// TestFileSweep starts a runtime in a folder where others were killed in the middle of files: what they
+// have left is removed once it is old, and nothing else is.
 func TestFileSweep(t *testing.T) {
 	const age = time.Hour // of what is swept
 	dest, outside := t.TempDir(), t.TempDir()
@@ -36,7 +36,8 @@ func TestFileSweep(t *testing.T) {
 	}
 	synctest.Test(t, func(t *testing.T) {
 		for _, name := range append(kept, left...) { // by the bubble's clock
-			if err := os.Chtimes(filepath.Join(dest, filepath.FromSlash(name)), time.Time{}, time.Now().Add(-age+time.Minute)); err != nil {
+			path := filepath.Join(dest, filepath.FromSlash(name))
+			if err := os.Chtimes(path, time.Time{}, time.Now().Add(-age+time.Minute)); err != nil {
 				t.Fatal(err)
 			}
 		}
@@ -47,7 +48,7 @@ func TestFileSweep(t *testing.T) {
 		defer rt.Close()
 		all := filesBelow(t, dest)
 		synctest.Wait()
-		wantFiles(t, dest, all...) // one may be on its way there yet
+		wantFiles(t, dest, all...) // one may still be received
 		<-time.After(2 * age)
 		synctest.Wait()
 		wantFiles(t, dest, slices.DeleteFunc(all, func(name string) bool { return slices.Contains(left, name) })...)

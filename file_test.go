@@ -18,7 +18,7 @@ import (
 	"github.com/discoro/discoro/wire"
 )
 
-// someFile makes a file of so many bytes, and returns where it is and what is in it.
+// someFile makes a file of that size, and returns its path and its content.
 func someFile(t *testing.T, name string, size int) (path string, content []byte) {
 	t.Helper()
 	content = make([]byte, size)
@@ -31,13 +31,13 @@ func someFile(t *testing.T, name string, size int) (path string, content []byte)
 	return path, content
 }
 
-// filesBelow lists what is in a folder, files and folders, with slashes; folders end with one.
+// filesBelow lists the files and folders in dir, with slashes; the names of folders end with one.
 func filesBelow(t *testing.T, dir string) []string {
 	t.Helper()
 	var names []string
 	err := filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
 		if errors.Is(err, fs.ErrNotExist) && path != dir {
-			return nil // it has just gone
+			return nil // it has just been removed
 		}
 		if err != nil || path == dir {
 			return err
@@ -56,7 +56,7 @@ func filesBelow(t *testing.T, dir string) []string {
 	return names
 }
 
-// wantFiles fails the test when something else is in a folder.
+// wantFiles fails the test when dir has other files than these.
 func wantFiles(t *testing.T, dir string, want ...string) {
 	t.Helper()
 	slices.Sort(want)
@@ -72,7 +72,8 @@ func wantContent(t *testing.T, path string, want []byte) {
 	}
 }
 
-// TestSendFile sends files of all sizes, over links in clear and encrypted, either way, and to the runtime itself.
+// TestSendFile sends files of several sizes over links with and without a secret, in both directions, and
+// to the runtime itself.
 func TestSendFile(t *testing.T) {
 	t.Parallel()
 	for _, secret := range []string{"", "sixteen characters and more"} {
@@ -83,18 +84,18 @@ func TestSendFile(t *testing.T) {
 			for _, size := range []int{0, 1, wire.FileBlock - 1, wire.FileBlock, wire.FileBlock + 1, 3<<20 + 17} {
 				name := "size-" + strings.Repeat("I", len(names))
 				path, content := someFile(t, name, size)
-				var told []int64
+				var reported []int64
 				err := to.from.SendFile(testContext(t), to.to.Location(), path, FileOptions{Progress: func(sent, total int64) {
 					if total != int64(size) {
 						t.Errorf("%d bytes of %d, of %d", sent, total, size)
 					}
-					told = append(told, sent)
+					reported = append(reported, sent)
 				}})
 				if err != nil {
 					t.Fatal(err)
 				}
-				if len(told) == 0 || told[len(told)-1] != int64(size) || !slices.IsSorted(told) {
-					t.Errorf("of %d bytes was told %d", size, told)
+				if len(reported) == 0 || reported[len(reported)-1] != int64(size) || !slices.IsSorted(reported) {
+					t.Errorf("the progress of %d bytes was %d", size, reported)
 				}
 				wantContent(t, filepath.Join(to.to.DestPath(), name), content)
 				names = append(names, name)
@@ -110,7 +111,7 @@ func TestSendFile(t *testing.T) {
 	}
 }
 
-// TestSendFileFolders has folders made, names taken, files replaced, and their modes kept.
+// TestSendFileFolders makes folders, uses names that are taken, replaces files, and looks at modes.
 func TestSendFileFolders(t *testing.T) {
 	t.Parallel()
 	a, b := twoRuntimes(t, Config{})
@@ -140,7 +141,7 @@ func TestSendFileFolders(t *testing.T) {
 			t.Error(err)
 		}
 		wantContent(t, landed, []byte("newer"))
-		// Folders and links are no files: they stay.
+		// Folders are no files: they stay.
 		if err := os.Mkdir(filepath.Join(dest, "tool"), 0o700); err != nil {
 			t.Fatal(err)
 		}
@@ -163,7 +164,8 @@ func TestSendFileFolders(t *testing.T) {
 	}
 }
 
-// TestSendFileErrors shows what the sender hears of everything that can be wrong on its own side and with what it wants.
+// TestSendFileErrors checks the errors about everything that can be wrong with a file and with where it
+// goes.
 func TestSendFileErrors(t *testing.T) {
 	t.Parallel()
 	b := testRuntime(t, Config{Name: "b", MaxFileSize: 999})
@@ -177,14 +179,16 @@ func TestSendFileErrors(t *testing.T) {
 		want error
 		says string
 	}{
-		"missing":       {path: filepath.Join(dir, "nothing"), want: fs.ErrNotExist},
-		"folder":        {path: dir, want: ErrRejected, says: "no regular file"},
-		"no name":       {path: "", want: ErrRejected},
-		"the root":      {path: "/", want: ErrRejected},
-		"dots":          {path: "..", want: ErrRejected},
-		"up":            {path: path, opt: []FileOptions{{Dir: "../x"}}, want: ErrRejected, says: "../x"},
-		"two options":   {path: path, opt: make([]FileOptions, 2), says: "at most one"},
-		"over the size": {path: path, opt: []FileOptions{{Progress: func(int64, int64) { sent = true }}}, want: ErrTooLarge, says: "999"},
+		"missing":     {path: filepath.Join(dir, "nothing"), want: fs.ErrNotExist},
+		"folder":      {path: dir, want: ErrRejected, says: "no regular file"},
+		"no name":     {path: "", want: ErrRejected},
+		"the root":    {path: "/", want: ErrRejected},
+		"dots":        {path: "..", want: ErrRejected},
+		"up":          {path: path, opt: []FileOptions{{Dir: "../x"}}, want: ErrRejected, says: "../x"},
+		"two options": {path: path, opt: make([]FileOptions, 2), says: "at most one"},
+		"over the size": {
+			path: path, opt: []FileOptions{{Progress: func(int64, int64) { sent = true }}}, want: ErrTooLarge, says: "999",
+		},
 	} {
 		err := a.SendFile(testContext(t), b.Location(), tt.path, tt.opt...)
 		if err == nil || tt.want != nil && !errors.Is(err, tt.want) || !strings.Contains(err.Error(), tt.says) {
@@ -202,7 +206,7 @@ func TestSendFileErrors(t *testing.T) {
 	if err := a.SendFile(testContext(t), gone, path); !errors.Is(err, ErrDisconnected) {
 		t.Errorf("nobody there: %v", err)
 	}
-	silent, err := net.Listen("tcp", "127.0.0.1:0") // where there is an answer, it may be there before the context is looked at
+	silent, err := net.Listen("tcp", "127.0.0.1:0") // silent: an answer might come before SendFile looks at the context
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -213,7 +217,7 @@ func TestSendFileErrors(t *testing.T) {
 	if err := a.SendFile(ctx, nobody, path); !errors.Is(err, context.Canceled) {
 		t.Errorf("a context that has ended: %v", err)
 	}
-	for range 100 { // nothing is begun
+	for range 100 { // SendFile must not begin
 		if err := a.SendFile(ctx, a.Location(), path); !errors.Is(err, context.Canceled) {
 			t.Fatalf("a context that has ended, and the runtime itself: %v", err)
 		}
@@ -226,7 +230,7 @@ func TestSendFileErrors(t *testing.T) {
 	}
 }
 
-// TestManyFiles sends more files at once than a link has streams for, while deleting others.
+// TestManyFiles sends more files at once than a link has streams, and deletes others meanwhile.
 func TestManyFiles(t *testing.T) {
 	t.Parallel()
 	a, b := twoRuntimes(t, Config{})

@@ -14,8 +14,10 @@ import (
 
 // linkStreams are the streams of a link that this side has opened.
 type linkStreams struct {
-	open    chan struct{} // immutable: holds one for each stream, at most transport.MaxStreams; those that wait are served in order
-	sending atomic.Int32  // how many send a file at the moment
+	// open holds one for each open stream, transport.MaxStreams at most. Those that wait for a stream get
+	// one in the order in which they asked. Immutable.
+	open    chan struct{}
+	sending atomic.Int32 // how many streams send a file at the moment
 }
 
 func newLinkStreams() linkStreams {

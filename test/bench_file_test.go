@@ -20,14 +20,17 @@ import (
 	"time"
 )
 
-// What sending a file to another process costs, beside io.Copy from a file to a connection and from that to a file. Run them with
+// What it costs to send a file to another process, compared with io.Copy from a file to a connection and
+// from the connection to a file. Run it with
 //
 //	go test -run '^$' -bench File -benchtime 10x
 //
-// io.Copy over TCP has the kernel move the file (sendfile and splice), so that no byte of it comes into a process, and nothing is checked. Both write to the folder for temporary files; where that is a disk, much of what is measured is the disk. The file has 1
-// GiB, 16 MiB with -short, or as many MiB as the environment says.
+// With io.Copy over TCP the kernel moves the file (sendfile and splice): no byte of it enters a process,
+// and nothing is checked. Both write to the folder for temporary files; where that is on a disk, the disk
+// is much of what is measured. The file has 1 GiB, 16 MiB with -short, or as many MiB as the environment
+// says.
 
-// fileMiBEnv says how large the file is.
+// fileMiBEnv is the variable that has the size of the file in MiB.
 const fileMiBEnv = "DISCORO_BENCH_FILE_MIB"
 
 func benchFileSize(b *testing.B) int64 {
@@ -45,7 +48,7 @@ func benchFileSize(b *testing.B) int64 {
 	return int64(mib) << 20
 }
 
-// benchFile makes the file, which is not one of holes.
+// benchFile makes the file. Its bytes are random, so no file system stores it as a hole.
 func benchFile(b *testing.B, size int64) string {
 	b.Helper()
 	path := filepath.Join(b.TempDir(), "file")
@@ -54,7 +57,7 @@ func benchFile(b *testing.B, size int64) string {
 		_, err = io.CopyN(f, rand.Reader, size)
 	}
 	if err == nil {
-		err = f.Sync() // or the disk would be busy with it while something is measured
+		err = f.Sync() // else the disk would write it while something is measured
 	}
 	if err == nil {
 		err = f.Close()
@@ -65,9 +68,9 @@ func benchFile(b *testing.B, size int64) string {
 	return path
 }
 
-// BenchmarkFile is SendFile to another process, in the speed of io.Copy over bare TCP: at least 0.7 of it. With a secret, in that
-// over TLS: at least 0.7 of that, too. An operation is a MiB. Seconds of a CPU are those of a file. Memory is what either process has taken at most, beyond
-// what it had before the first file.
+// BenchmarkFile sends a file to another process, and reports the speed as a part of that of io.Copy, over
+// TCP or, with a secret, over TLS; the aim is 0.7. An operation is a MiB. The seconds of CPU time are
+// those of a whole file. Memory is the most that a process had, beyond what it had before the first file.
 func BenchmarkFile(b *testing.B) {
 	for _, secret := range []string{"", "a secret for benchmarks"} {
 		b.Run("secret="+strconv.FormatBool(secret != ""), func(b *testing.B) {
@@ -115,9 +118,9 @@ func BenchmarkFile(b *testing.B) {
 	}
 }
 
-// warm writes and removes a file of that size, outside the time. A virtual machine may have given memory that is free back to its host, a
-// second later, and waits a second for each GiB that it wants again: for the large pages of discoro's blocks more than for
-// the yardstick's small ones.
+// warm writes and removes a file of that size, outside the time that is measured. A virtual machine may
+// have returned free memory to its host, and then waits about a second for each GiB that it needs again,
+// longer for the large pages of discoro's blocks than for the small ones of io.Copy.
 func warm(b *testing.B, size int64) {
 	b.Helper()
 	f, err := os.Create(filepath.Join(b.TempDir(), "warm"))
@@ -132,7 +135,8 @@ func warm(b *testing.B, size int64) {
 	}
 }
 
-// cpu is how many seconds of a CPU this process and the other have taken until now; nothing where the system does not say.
+// cpu returns the seconds of CPU time of this process and of the other until now; zero where the system
+// does not say.
 func (p *linkPeer) cpu(b *testing.B) (seconds [2]float64) {
 	b.Helper()
 	for i, pid := range []int{os.Getpid(), p.pid} {
@@ -144,7 +148,7 @@ func (p *linkPeer) cpu(b *testing.B) (seconds [2]float64) {
 		if err != nil || len(fields) < 15 {
 			b.Fatal(string(text), err)
 		}
-		for _, field := range fields[13:15] { // in its own code, and in the system's
+		for _, field := range fields[13:15] { // in its own code, and in the kernel
 			ticks, err := strconv.Atoi(field)
 			if err != nil {
 				b.Fatal(err)
@@ -155,7 +159,8 @@ func (p *linkPeer) cpu(b *testing.B) (seconds [2]float64) {
 	return seconds
 }
 
-// peaks is the most memory that this process and the other have taken until now, in KiB; nothing where the system does not say.
+// peaks returns the most memory that this process and the other have had until now, in KiB; zero where the
+// system does not say.
 func (p *linkPeer) peaks(b *testing.B) (kib [2]int64) {
 	b.Helper()
 	for i, pid := range []int{os.Getpid(), p.pid} {
@@ -171,8 +176,8 @@ func (p *linkPeer) peaks(b *testing.B) (kib [2]int64) {
 	return kib
 }
 
-// yardFile sends a file with io.Copy over a connection of its own, and tells how long it was until the other side had written it. It returns
-// when that has removed it.
+// yardFile sends a file with io.Copy over a connection of its own, and returns how long it took until the
+// other side had written it. It returns when the other side has removed the file.
 func (p *linkPeer) yardFile(kind byte, path string, size int64) (time.Duration, error) {
 	start := time.Now()
 	conn, err := net.Dial("tcp", p.tcpEcho.RemoteAddr().String())
@@ -232,7 +237,7 @@ func serveYardFile(conn net.Conn) error {
 	return err
 }
 
-// serveYardFileTLS is serveYardFile over TLS, with a certificate that nobody checks.
+// serveYardFileTLS is serveYardFile over TLS, with a certificate that is not checked.
 func serveYardFileTLS(conn net.Conn) error {
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
@@ -243,5 +248,6 @@ func serveYardFileTLS(conn net.Conn) error {
 	if err != nil {
 		return err
 	}
-	return serveYardFile(tls.Server(conn, &tls.Config{Certificates: []tls.Certificate{{Certificate: [][]byte{cert}, PrivateKey: key}}}))
+	cfg := &tls.Config{Certificates: []tls.Certificate{{Certificate: [][]byte{cert}, PrivateKey: key}}}
+	return serveYardFile(tls.Server(conn, cfg))
 }

@@ -10,16 +10,18 @@ import (
 	"github.com/discoro/discoro"
 )
 
-// fileRead gives back what is in a file of the computation's folder.
+// fileRead returns the content of a file in the computation's folder.
 var fileRead = discoro.Register("file.read", func(c *discoro.Coro, name string) (string, error) {
 	text, err := os.ReadFile(filepath.Join(c.Dir(), filepath.FromSlash(name)))
 	return string(text), err
 })
 
-// fileDir gives back where the computation's folder is.
-var fileDir = discoro.Register("file.dir", func(c *discoro.Coro, _ discoro.None) (string, error) { return c.Dir(), nil })
+// fileDir returns the path of the computation's folder.
+var fileDir = discoro.Register("file.dir", func(c *discoro.Coro, _ discoro.None) (string, error) {
+	return c.Dir(), nil
+})
 
-// fileTo is where a file is to be sent.
+// fileTo is a file and where it is sent.
 type fileTo struct {
 	Name, Text string
 	To         discoro.Location
@@ -43,9 +45,10 @@ func (c *cluster) file(name, text string) string {
 	return path
 }
 
-// TestPromise13Files: files only below the computation's folder, within quota, nothing left after its close. What keeps names
-// below a folder is in TestFileNames, TestFileNamesOfPeers and TestFileSymlinks; what a broken transfer leaves in
-// TestFileTransferBreaks.
+// TestPromise13Files: files go only below the computation's folder and within the quota, and nothing is
+// left when the computation has closed. That names stay below a folder is in TestCheckNames and
+// TestAnswerBadNames of internal/files, in TestFileNamesOfPeers and in TestFileSymlinks; what a broken
+// transfer leaves is in TestFileTransferBreaks.
 func TestPromise13Files(t *testing.T) {
 	t.Parallel()
 	for _, processes := range []bool{false, true} {
@@ -61,7 +64,9 @@ func promiseFiles(t *testing.T, processes bool) {
 	t.Helper()
 	const limit = 1000
 	dest := t.TempDir()
-	c := newCluster(t, discoro.NodeConfig{Config: discoro.Config{DestPath: dest, MaxFileSize: limit}, Servers: 2, Processes: processes})
+	c := newCluster(t, discoro.NodeConfig{
+		Config: discoro.Config{DestPath: dest, MaxFileSize: limit}, Servers: 2, Processes: processes,
+	})
 	client, comp := c.client(2)
 	servers, err := comp.Servers(c.ctx)
 	if err != nil {
@@ -75,11 +80,15 @@ func promiseFiles(t *testing.T, processes bool) {
 		if got := clusterRunAt(c, comp, s, fileRead.With("in/words")); got != "some words" {
 			t.Errorf("the server has %q", got)
 		}
-		if err := client.SendFile(c.ctx, s, c.file("large", strings.Repeat("x", limit+1))); !errors.Is(err, discoro.ErrTooLarge) {
+		large := c.file("large", strings.Repeat("x", limit+1))
+		if err := client.SendFile(c.ctx, s, large); !errors.Is(err, discoro.ErrTooLarge) {
 			t.Errorf("beyond the quota: %v", err)
 		}
 	}
-	dirs := []string{clusterRunAt(c, comp, servers[0], fileDir.With(discoro.None{})), clusterRunAt(c, comp, servers[1], fileDir.With(discoro.None{}))}
+	dirs := []string{
+		clusterRunAt(c, comp, servers[0], fileDir.With(discoro.None{})),
+		clusterRunAt(c, comp, servers[1], fileDir.With(discoro.None{})),
+	}
 	if dirs[0] == dirs[1] {
 		t.Errorf("both servers have the folder %s", dirs[0])
 	}
@@ -92,7 +101,7 @@ func promiseFiles(t *testing.T, processes bool) {
 	if got := clusterRunAt(c, comp, servers[1], fileRead.With("part")); got != "for another" {
 		t.Errorf("the other server has %q", got)
 	}
-	// Who is not of the computation reaches none of its files.
+	// A stranger to the computation reaches none of its files.
 	stranger := c.newClient()
 	if err := stranger.SendFile(c.ctx, servers[0], path); !errors.Is(err, discoro.ErrRejected) {
 		t.Errorf("a stranger's file: %v", err)
@@ -104,7 +113,8 @@ func promiseFiles(t *testing.T, processes bool) {
 	if err != nil || strings.HasPrefix(rel, "..") {
 		t.Fatalf("the folder is %s: %v", dirs[0], err)
 	}
-	if err := stranger.DeleteFile(c.ctx, c.node.Location(), filepath.ToSlash(rel)+"/in/words"); !errors.Is(err, discoro.ErrRejected) {
+	inside := filepath.ToSlash(rel) + "/in/words"
+	if err := stranger.DeleteFile(c.ctx, c.node.Location(), inside); !errors.Is(err, discoro.ErrRejected) {
 		t.Errorf("a stranger's deletion through the node: %v", err)
 	}
 	if err := client.DeleteFile(c.ctx, servers[1], "part"); err != nil {
@@ -122,11 +132,12 @@ func promiseFiles(t *testing.T, processes bool) {
 		}
 	}
 	if err := client.SendFile(c.ctx, servers[0], path); err == nil {
-		t.Error("a file to a server of a computation that is over")
+		t.Error("a server took a file for a computation that is over")
 	}
 }
 
-// TestComputationFiles has files sent to every server before it is used, also to one that takes another's place.
+// TestComputationFiles has files sent to every server before it is used, and also to a server that
+// replaces another.
 func TestComputationFiles(t *testing.T) {
 	t.Parallel()
 	c := newCluster(t, discoro.NodeConfig{Servers: 1, Processes: true})
@@ -147,7 +158,7 @@ func TestComputationFiles(t *testing.T) {
 			t.Errorf("the tool cannot be executed: %v, %v", info.Mode(), err)
 		}
 		if c.server(comp) != server {
-			break // the second one
+			break // this is the second one
 		}
 		co, err := comp.Run(c.ctx, faultEnd.With("exit"))
 		if err == nil {
@@ -157,7 +168,7 @@ func TestComputationFiles(t *testing.T) {
 	}
 }
 
-// TestComputationFilesRefused shows what is said of files that cannot be sent.
+// TestComputationFilesRefused checks the errors about files that cannot be sent.
 func TestComputationFilesRefused(t *testing.T) {
 	t.Parallel()
 	c := newCluster(t, discoro.NodeConfig{Servers: 1, Config: discoro.Config{MaxFileSize: 3}})
@@ -172,7 +183,8 @@ func TestComputationFilesRefused(t *testing.T) {
 			t.Errorf("%s: %v", says, err)
 		}
 	}
-	comp, err := discoro.NewComputation(c.sched.Runtime, discoro.ComputationConfig{Files: []string{c.file("large", "1234")}})
+	cfg := discoro.ComputationConfig{Files: []string{c.file("large", "1234")}}
+	comp, err := discoro.NewComputation(c.sched.Runtime, cfg)
 	if err == nil {
 		err = comp.Schedule(c.ctx)
 	}

@@ -60,9 +60,12 @@ func TestReceiveEnds(t *testing.T) {
 		says string
 	}{
 		"the link": {func(p *peer, _ *Folder, _ func()) { p.Close() }, nil, ""},
-		"the computation": {func(_ *peer, f *Folder, _ func()) { f.Close() }, fault.Closed,
-			"the computation is closing"},
-		"the runtime": {func(_ *peer, _ *Folder, closeRuntime func()) { closeRuntime() }, fault.Closed, "the runtime is closing"},
+		"the computation": {
+			func(_ *peer, f *Folder, _ func()) { f.Close() }, fault.Closed, "the computation is closing",
+		},
+		"the runtime": {
+			func(_ *peer, _ *Folder, closeRuntime func()) { closeRuntime() }, fault.Closed, "the runtime is closing",
+		},
 		"a damaged block": {func(p *peer, _ *Folder, _ func()) {
 			p.write(make([]byte, wire.FileBlock-100+wire.FileSum))
 		}, nil, "damaged"},
@@ -215,7 +218,9 @@ func TestServe(t *testing.T) {
 func TestAnswerBreaches(t *testing.T) {
 	t.Parallel()
 	f := folderAt(t, t.TempDir())
-	for text, breach := range map[string]bool{"": false, "\x00": false, "\x00\x00": true, "\xff\xff": true, "\x00\x01\xf6....": true} {
+	for text, breach := range map[string]bool{
+		"": false, "\x00": false, "\x00\x00": true, "\xff\xff": true, "\x00\x01\xf6....": true,
+	} {
 		near := &testPeer{far: func(s *farStream) {
 			err := f.Answer(s, nil)
 			if (err != nil) != breach {

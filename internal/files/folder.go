@@ -128,7 +128,7 @@ func (f *Folder) checkSize(size int64) error {
 type use struct {
 	of   *Folder                 // immutable
 	root *os.Root                // immutable; nothing that is done through it reaches beyond the folder
-	ctx  context.Context         //nolint:containedctx // immutable: the operation's own, done when the folder or the runtime closes
+	ctx  context.Context         //nolint:containedctx // immutable: done when the folder or the runtime closes
 	stop context.CancelCauseFunc // immutable: ends ctx
 }
 

@@ -37,7 +37,9 @@ func encode(err error) *wire.Failure {
 		return nil
 	}
 	f := &wire.Failure{Msg: err.Error()}
-	for _, is := range []error{fault.Rejected, fault.Exists, fault.TooLarge, fault.Closed, fault.Disconnected, fault.NotFound} {
+	for _, is := range []error{
+		fault.Rejected, fault.Exists, fault.TooLarge, fault.Closed, fault.Disconnected, fault.NotFound,
+	} {
 		if errors.Is(err, is) {
 			f.Msg += " [" + is.Error() + "]"
 		}
@@ -45,7 +47,7 @@ func encode(err error) *wire.Failure {
 	return f
 }
 
-// says reports whether a failure stands for is.
+// says reports whether a failure is of the kind is.
 func says(f *wire.Failure, is error) bool {
 	return f != nil && strings.Contains(f.Msg, "["+is.Error()+"]")
 }

@@ -11,27 +11,29 @@ import (
 	"unsafe"
 )
 
-// TestRemoveAll removes what a function may have left in its folder: folders that cannot be written, searched or read, as a cache
-// of Go modules has them, and the folder itself likewise; and nothing of what a link leads to.
+// TestRemoveAll removes what a function may have left in its folder: folders that cannot be written,
+// searched or read, as in a cache of Go modules. The folder itself is like that, too. Nothing that a link
+// leads to is removed.
 func TestRemoveAll(t *testing.T) {
 	t.Parallel()
 	asOwner(t, removeLocked)
 }
 
-// TestRemoveAllLink has a link where the folder was, in a folder that may not be written: what it leads to stays as it is.
+// TestRemoveAllLink has a link in place of the folder, in a folder that cannot be written: what the link
+// leads to stays as it is.
 func TestRemoveAllLink(t *testing.T) {
 	t.Parallel()
 	asOwner(t, removeLink)
 }
 
-// asOwner runs a test with a folder of its own, and with no more rights there than those of its owner.
+// asOwner runs a test with a folder of its own, and with no more rights there than its owner has.
 func asOwner(t *testing.T, test func(t *testing.T, base string) error) {
 	t.Helper()
 	base := t.TempDir()
 	failed := make(chan error)
 	go func() {
-		runtime.LockOSThread() // which ends with this goroutine
-		if os.Geteuid() == 0 { // who may do anything
+		runtime.LockOSThread() // the thread ends with this goroutine
+		if os.Geteuid() == 0 { // root may do anything
 			if err := dropFileRights(); err != nil {
 				failed <- err
 				return
@@ -44,7 +46,8 @@ func asOwner(t *testing.T, test func(t *testing.T, base string) error) {
 	}
 }
 
-// dropFileRights takes from the thread what lets root read, write and search what the modes of files do not allow (capabilities(7)).
+// dropFileRights takes from the thread the capabilities by which root reads, writes and searches what the
+// modes of files do not allow; see capabilities(7).
 func dropFileRights() error {
 	const version3, dacOverride, dacReadSearch = 0x20080522, 1 << 1, 1 << 2
 	header := struct {
@@ -52,14 +55,18 @@ func dropFileRights() error {
 		pid     int32
 	}{version: version3}
 	var sets [2]struct{ effective, permitted, inheritable uint32 }
-	if _, _, errno := syscall.RawSyscall(syscall.SYS_CAPGET, uintptr(unsafe.Pointer(&header)), uintptr(unsafe.Pointer(&sets)), 0); errno != 0 {
-		return errno
+	call := func(trap uintptr) error {
+		_, _, errno := syscall.RawSyscall(trap, uintptr(unsafe.Pointer(&header)), uintptr(unsafe.Pointer(&sets)), 0)
+		if errno != 0 {
+			return errno
+		}
+		return nil
+	}
+	if err := call(syscall.SYS_CAPGET); err != nil {
+		return err
 	}
 	sets[0].effective &^= dacOverride | dacReadSearch
-	if _, _, errno := syscall.RawSyscall(syscall.SYS_CAPSET, uintptr(unsafe.Pointer(&header)), uintptr(unsafe.Pointer(&sets)), 0); errno != 0 {
-		return errno
-	}
-	return nil
+	return call(syscall.SYS_CAPSET)
 }
 
 func removeLocked(t *testing.T, base string) error {
@@ -88,14 +95,14 @@ func removeLocked(t *testing.T, base string) error {
 	if info, err := os.Stat(outside); err != nil || info.Mode().Perm() != 0o500 {
 		t.Errorf("the folder outside: %v, %v", info, err)
 	}
-	return RemoveAll(folder) // that it is gone is no error
+	return RemoveAll(folder) // a folder that does not exist is no error
 }
 
 func removeLink(t *testing.T, base string) error {
 	t.Helper()
 	outside, above := filepath.Join(base, "outside"), filepath.Join(base, "above")
 	link := filepath.Join(above, "folder")
-	defer func() { _ = os.Chmod(above, 0o700) }() // for t.TempDir
+	defer func() { _ = os.Chmod(above, 0o700) }() // so that t.TempDir can remove it
 	if err := errors.Join(
 		os.Mkdir(outside, 0o500), os.Mkdir(above, 0o700), os.Symlink(outside, link), os.Chmod(above, 0o500),
 	); err != nil {

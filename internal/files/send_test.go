@@ -141,7 +141,9 @@ func receiver(f *Folder) *testPeer {
 }
 
 // at does an operation at a peer, and returns the result. It fails the test unless there is exactly one.
-func at(t *testing.T, ctx context.Context, op *Op, p *testPeer) error { //nolint:revive // the context is the operation's
+//
+//nolint:revive // the context is the operation's
+func at(t *testing.T, ctx context.Context, op *Op, p *testPeer) error {
 	t.Helper()
 	if err := op.Open(); err != nil {
 		t.Fatal(err)
@@ -226,7 +228,10 @@ func TestSendEnds(t *testing.T) {
 		says     string
 	}{
 		"an error of the progress": {func(context.CancelCauseFunc, string) error { return ouch }, ouch, ""},
-		"an exit of the progress":  {func(context.CancelCauseFunc, string) error { runtime.Goexit(); return nil }, ErrExited, ""},
+		"an exit of the progress": {func(context.CancelCauseFunc, string) error {
+			runtime.Goexit()
+			return nil
+		}, ErrExited, ""},
 		"the context": {func(cancel context.CancelCauseFunc, _ string) error {
 			cancel(ouch)
 			return nil
@@ -349,7 +354,8 @@ func TestSendRefused(t *testing.T) {
 		t.Errorf("no goroutine: %v", err)
 	}
 	wantFiles(t, dest)
-	if err := at(t, t.Context(), Fetch(), receiver(folderAt(t, dest))); err == nil || !strings.Contains(err.Error(), "not found") {
+	err := at(t, t.Context(), Fetch(), receiver(folderAt(t, dest)))
+	if err == nil || !strings.Contains(err.Error(), "not found") {
 		t.Errorf("nothing is fetched: %v", err)
 	}
 }

@@ -10,7 +10,7 @@ import (
 	"time"
 )
 
-// TestSourceBecomesAPipe has a pipe that nobody writes where a file was when it was looked at: to open it does not wait.
+// TestSourceBecomesAPipe opens a pipe that has no writer, as if it had replaced a file: that does not wait.
 func TestSourceBecomesAPipe(t *testing.T) {
 	t.Parallel()
 	pipe := filepath.Join(t.TempDir(), "pipe")
@@ -31,8 +31,8 @@ func TestSourceBecomesAPipe(t *testing.T) {
 			t.Error(err)
 		}
 	case <-time.After(30 * time.Second):
-		t.Error("it waits for somebody who writes")
-		f, err := os.OpenFile(pipe, os.O_WRONLY, 0) // who waits goes on
+		t.Error("it waits for a writer")
+		f, err := os.OpenFile(pipe, os.O_WRONLY, 0) // so that it goes on
 		if err == nil {
 			err = f.Close()
 		}
