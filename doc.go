@@ -9,8 +9,7 @@
 //
 // # A first program
 //
-// This program ignores most errors. The example of this package is the same program and handles
-// them.
+// This program ignores most errors. The example of this package does the same and handles them.
 //
 //	package main
 //
