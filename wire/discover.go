@@ -31,7 +31,7 @@ const (
 	datagramTag     = 16
 )
 
-// How a datagram is protected. Its head says so.
+// How a datagram is protected, in its head.
 const (
 	datagramClear  = 0 // not at all
 	datagramCerts  = 1 // not at all; links use certificates

@@ -1,6 +1,6 @@
 package wire
 
-// What a [Status] tells. The numbers are asyncoro's.
+// What a [Status] reports. The numbers are those of asyncoro.
 const (
 	StatusNodeDiscovered       = 1  // a node is known, and will be used if it fits
 	StatusNodeInitialized      = 2  // the first server of a node will be usable in a moment

@@ -39,7 +39,7 @@
 //	           node is leaving and its last job has ended; Tick:
 //	           nothing ran there for the node's zombie period
 //
-// A node that is leaving (an Offer says so) stays reserved until its jobs have ended, and takes no new
+// A node whose Offer says that it is leaving stays reserved until its jobs have ended, and takes no new
 // ones. A node that has left a computation by itself, or for idleness, is not reserved for it again.
 //
 // # Servers

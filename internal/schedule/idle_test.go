@@ -69,7 +69,8 @@ func TestSchedIdleSettingUp(t *testing.T) {
 	offer.Zombie = int64(period / 2)
 	n := nodePeer(1)
 	b.on(n, offer, "c1: NodeDiscovered node 1001", "n1: reserve")
-	b.on(n, &wire.Servers{Token: token(1), Up: []wire.ServerInfo{serverInfo(1)}}, "c1: ServerDiscovered node 1001 server 2001")
+	b.on(n, &wire.Servers{Token: token(1), Up: []wire.ServerInfo{serverInfo(1)}},
+		"c1: ServerDiscovered node 1001 server 2001")
 	b.after(10 * period)
 	b.on(serverPeer(1), &wire.Ready{Token: token(1), Node: n.ID, Info: serverInfo(1)},
 		"c1: NodeInitialized node 1001", "c1: ServerInitialized node 1001 server 2001")
@@ -111,19 +112,22 @@ func TestSchedIdleNode(t *testing.T) {
 	b.run(3, wire.Where{Node: "h:1001"}, "c1: done 3 not found")
 	b.run(4, wire.Where{}, "s2: start 4")
 	reason := ": nothing ran there for 1m0s: the node's zombie period"
-	b.on(nodePeer(1), &wire.Released{Token: token(1)}, "c1: ServerClosed node 1001 server 2001"+reason, "c1: NodeClosed node 1001"+reason)
+	b.on(nodePeer(1), &wire.Released{Token: token(1)}, "c1: ServerClosed node 1001 server 2001"+reason,
+		"c1: NodeClosed node 1001"+reason)
 	b.on(nodePeer(1), offer(time.Minute)) // it is not reserved again for this computation
 	if got := b.state.report(token(1), wire.JobID{}); !strings.Contains(got, "node h:1001: not used"+reason) {
 		t.Errorf("report %q", got)
 	}
-	b.gone(nodePeer(3), "c1: ServerDisconnected node 1003 server 2003: its node is gone: cut", "c1: NodeDisconnected node 1003: cut")
+	b.gone(nodePeer(3), "c1: ServerDisconnected node 1003 server 2003: its node is gone: cut",
+		"c1: NodeDisconnected node 1003: cut")
 	b.on(serverPeer(2), &wire.Freed{Token: token(1), Job: jobID(1, 4)})
 	b.after(time.Hour, "n2: let go")
 	reason = strings.Replace(reason, "1m0s", "1h0m0s", 1)
 	b.on(nodePeer(2), &wire.Released{Token: token(1)},
 		"c1: unheard 4 lost 2002", "c1: ServerClosed node 1002 server 2002"+reason, "c1: NodeClosed node 1002"+reason,
 		"c1: ComputationClosed: its last node has left"+reason)
-	b.on(clientPeer(2), submit(2, 0), "c2: ComputationScheduled", "c2: reply 1", "c2: NodeDiscovered node 1001", "n1: reserve", "c2: NodeDiscovered node 1002")
+	b.on(clientPeer(2), submit(2, 0), "c2: ComputationScheduled", "c2: reply 1", "c2: NodeDiscovered node 1001",
+		"n1: reserve", "c2: NodeDiscovered node 1002")
 }
 
 // TestSchedIdleNodeGone loses the last node while it leaves for idleness: that closes the computation,
@@ -135,7 +139,8 @@ func TestSchedIdleNodeGone(t *testing.T) {
 	b.on(nodePeer(1), &wire.Offer{Free: true, Zombie: int64(time.Minute)}, "c1: NodeDiscovered node 1001", "n1: reserve")
 	b.up(1, 1, true)
 	b.after(time.Minute, "n1: let go")
-	b.gone(nodePeer(1), "c1: ServerDisconnected node 1001 server 2001: its node is gone: cut", "c1: NodeDisconnected node 1001: cut",
+	b.gone(nodePeer(1), "c1: ServerDisconnected node 1001 server 2001: its node is gone: cut",
+		"c1: NodeDisconnected node 1001: cut",
 		"c1: ComputationClosed: its last node has left: nothing ran there for 1m0s: the node's zombie period")
 }
 
@@ -158,7 +163,8 @@ func TestZombiePeriods(t *testing.T) {
 	} {
 		s := New(Config{Self: own, Zombies: PeriodsOf(tt.cfg, usual)})
 		if o, e := s.zombiePeriod(own, tt.asked), s.zombiePeriod(other, tt.asked); o != tt.own || e != tt.others {
-			t.Errorf("scheduler %v, computation %v: %v for its own and %v for others, want %v and %v", tt.cfg, tt.asked, o, e, tt.own, tt.others)
+			t.Errorf("scheduler %v, computation %v: %v for its own and %v for others, want %v and %v", tt.cfg,
+				tt.asked, o, e, tt.own, tt.others)
 		}
 	}
 }
@@ -183,7 +189,8 @@ func TestSchedPulseBounds(t *testing.T) {
 	b.on(nodePeer(1), offer(), "c1: NodeDiscovered node 1001",
 		"c1: NodeIgnore node 1001: the computation's PulseInterval is 1s, and the node takes 10s to 1m40s")
 	b.on(clientPeer(1), &wire.CloseComputation{Token: token(1)}, "c1: ComputationClosed")
-	b.on(clientPeer(2), submit(2, 100*time.Second), "c2: ComputationScheduled", "c2: reply 1", "c2: NodeDiscovered node 1001", "n1: reserve")
+	b.on(clientPeer(2), submit(2, 100*time.Second), "c2: ComputationScheduled", "c2: reply 1",
+		"c2: NodeDiscovered node 1001", "n1: reserve")
 	if pulse, ping := b.state.Intervals(); pulse != 100*time.Second || ping != 0 {
 		t.Errorf("intervals %v, %v", pulse, ping)
 	}

@@ -143,7 +143,7 @@ func (w *world) record() {
 		case *wire.Unheard:
 			j := w.jobs[f.Job]
 			if j == nil || !j.unheard || j.client.peer != e.To {
-				w.t.Fatalf("%v is told of job %v", peerName(e.To), f.Job.Seq)
+				w.t.Fatalf("%v receives an Unheard of job %v", peerName(e.To), f.Job.Seq)
 			}
 			j.unheard = false
 		case *wire.Status:
@@ -175,8 +175,9 @@ func (w *world) recordIdle(n *worldNode) {
 // recordQueued checks a position in the queue against the one before: no computation moves back.
 func (w *world) recordQueued(to wire.Peer, f *wire.Queued) {
 	c := w.clients[to.ID]
-	if c == nil || c.token != f.Token || c.over || len(c.statuses) > 0 || f.Position < 1 || c.place > 0 && f.Position >= c.place {
-		w.t.Fatalf("%v is told place %d: %+v", peerName(to), f.Position, c)
+	if c == nil || c.token != f.Token || c.over || len(c.statuses) > 0 ||
+		f.Position < 1 || c.place > 0 && f.Position >= c.place {
+		w.t.Fatalf("%v receives position %d: %+v", peerName(to), f.Position, c)
 	}
 	c.place = f.Position
 }
@@ -222,9 +223,11 @@ func (w *world) checkChoice(j *worldJob, chosen *worldServer) {
 		case j.where.Node != "" && locationOf(chosen.node.peer).String() != j.where.Node:
 			w.t.Fatalf("started at a server of %v, not of %v", peerName(chosen.node.peer), j.where.Node)
 		case sv.node == chosen.node && n < w.usable[chosen.peer.ID]:
-			w.t.Fatalf("%v has %d jobs, %v has %d and was chosen", peerName(sv.peer), n, peerName(chosen.peer), w.usable[chosen.peer.ID])
+			w.t.Fatalf("%v has %d jobs, %v has %d and was chosen", peerName(sv.peer), n, peerName(chosen.peer),
+				w.usable[chosen.peer.ID])
 		case j.where.Node == "" && ratio(sv.node) < ratio(chosen.node)-1e-9:
-			w.t.Fatalf("node %v has %v jobs a server, %v has %v and was chosen", peerName(sv.node.peer), ratio(sv.node), peerName(chosen.node.peer), ratio(chosen.node))
+			w.t.Fatalf("node %v has %v jobs a server, %v has %v and was chosen", peerName(sv.node.peer),
+				ratio(sv.node), peerName(chosen.node.peer), ratio(chosen.node))
 		}
 	}
 }
@@ -232,7 +235,7 @@ func (w *world) checkChoice(j *worldJob, chosen *worldServer) {
 func (w *world) recordDone(to wire.Peer, f *wire.Done) {
 	j := w.jobs[f.Job]
 	if w.clients[to.ID] == nil || j.client.peer.ID != to.ID {
-		w.t.Fatalf("the end of job %v is told to %v", f.Job.Seq, peerName(to))
+		w.t.Fatalf("the end of job %v is sent to %v", f.Job.Seq, peerName(to))
 	}
 	if j.ends++; j.ends > 1 {
 		w.t.Fatalf("job %v ended twice", f.Job.Seq)
@@ -248,7 +251,7 @@ func (w *world) recordStatus(to wire.Peer, f *wire.Status) {
 	c := w.clients[to.ID]
 	text := statusText(f)
 	if c == nil || c.token != f.Token || c.over {
-		w.t.Fatalf("%v is told to %v, who is gone or has finished", text, peerName(to))
+		w.t.Fatalf("%v is sent to %v, which is gone or has finished", text, peerName(to))
 	}
 	c.statuses = append(c.statuses, text)
 	key := f.Node
@@ -303,7 +306,7 @@ func (w *world) recordStatus(to wire.Peer, f *wire.Status) {
 		bad = "never"
 	}
 	if bad != "" {
-		w.t.Fatalf("told %v, which must come %s; before that: %v", text, bad, c.statuses)
+		w.t.Fatalf("sent %v, which must come %s; before that: %v", text, bad, c.statuses)
 	}
 }
 
@@ -332,7 +335,8 @@ func (w *world) check(t *rapid.T) {
 			if want, ok := w.usable[sv.info.Peer.ID]; ok && want != count {
 				t.Fatalf("%v has %d jobs, want %d", peerName(sv.info.Peer), count, want)
 			}
-			if sv.index >= 0 && sv.state != serverReady || n.state == nodeReserved && (sv.index >= 0) != (sv.state == serverReady && !n.offer.Leaving) {
+			takesJobs := sv.state == serverReady && !n.offer.Leaving
+			if sv.index >= 0 && sv.state != serverReady || n.state == nodeReserved && (sv.index >= 0) != takesJobs {
 				t.Fatalf("%v is in state %d, with index %d", peerName(sv.info.Peer), sv.state, sv.index)
 			}
 			load += count
@@ -353,7 +357,7 @@ func (w *world) check(t *rapid.T) {
 	}
 	for i, c := range s.queue {
 		if wc := w.clients[c.client.ID]; wc == nil || wc.place != i+1 {
-			t.Fatalf("number %d of the queue was told otherwise, or is gone: %+v", i+1, wc)
+			t.Fatalf("number %d of the queue received another position, or is gone: %+v", i+1, wc)
 		}
 	}
 	w.checkUnheard(t)
@@ -403,7 +407,7 @@ func (w *world) finish() {
 	}
 	for _, c := range w.clients {
 		if !c.over {
-			w.t.Fatalf("%v was never told that its computation is closed: %v", peerName(c.peer), c.statuses)
+			w.t.Fatalf("%v never received ComputationClosed: %v", peerName(c.peer), c.statuses)
 		}
 	}
 	for id, j := range w.jobs {

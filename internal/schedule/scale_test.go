@@ -25,7 +25,8 @@ func TestSchedScale(t *testing.T) {
 	for n := range nodes {
 		s.Frame(s.now, node(n), &wire.Offer{Free: true, CPUs: each})
 		for i := range each {
-			s.Frame(s.now, server(n, i), &wire.Ready{Token: token(1), Node: node(n).ID, Info: wire.ServerInfo{Peer: server(n, i)}})
+			s.Frame(s.now, server(n, i),
+				&wire.Ready{Token: token(1), Node: node(n).ID, Info: wire.ServerInfo{Peer: server(n, i)}})
 		}
 	}
 	s.Take()

@@ -56,7 +56,8 @@ func TestSchedSpreadLooksAgain(t *testing.T) {
 	b := newBed(t)
 	b.state.now = time.Unix(1e9, 0)
 	b.on(clientPeer(1), submit(1, 0), "c1: ComputationScheduled", "c1: reply 1")
-	b.on(nodePeer(1), &wire.Offer{Free: true, CPUs: 2, Zombie: int64(time.Hour)}, "c1: NodeDiscovered node 1001", "n1: reserve")
+	b.on(nodePeer(1), &wire.Offer{Free: true, CPUs: 2, Zombie: int64(time.Hour)}, "c1: NodeDiscovered node 1001",
+		"n1: reserve")
 	b.after(time.Hour - 1)
 	b.up(1, 1, true)
 	b.after(2) // Tick is called, as the node could have been idle

@@ -36,7 +36,9 @@ func newState() *State {
 
 func failure(err error) *wire.Failure {
 	f := &wire.Failure{Msg: err.Error()}
-	for _, is := range []error{fault.Terminated, fault.NotFound, fault.NoServer, fault.Rejected, fault.Closed, fault.Disconnected} {
+	for _, is := range []error{
+		fault.Terminated, fault.NotFound, fault.NoServer, fault.Rejected, fault.Closed, fault.Disconnected,
+	} {
 		if errors.Is(err, is) {
 			f.Codes = []string{is.Error()}
 			break
@@ -190,7 +192,8 @@ func (b *bed) up(node, server int, first bool, started ...string) {
 	if first {
 		want = []string{fmt.Sprintf("c1: NodeInitialized node %d", 1000+node), want[0]}
 	}
-	b.on(serverPeer(server), &wire.Ready{Token: token(1), Node: n.ID, Info: serverInfo(server)}, append(want, started...)...)
+	b.on(serverPeer(server), &wire.Ready{Token: token(1), Node: n.ID, Info: serverInfo(server)},
+		append(want, started...)...)
 }
 
 func (b *bed) run(seq int, where wire.Where, want ...string) {
@@ -324,7 +327,8 @@ func TestSchedStateLostServer(t *testing.T) {
 	b.on(serverPeer(1), &wire.Freed{Token: token(1), Job: jobID(1, 1)})
 	b.on(nodePeer(1), &wire.Servers{Token: token(1), Gone: []wire.ServerInfo{serverInfo(1)}, Reason: "killed"})
 	// A server that has lost its client cannot report how its jobs end.
-	b.on(serverPeer(2), &wire.Ready{Token: token(1), Node: nodePeer(1).ID, Info: serverInfo(2), Err: failure(fault.Disconnected)},
+	b.on(serverPeer(2), &wire.Ready{Token: token(1), Node: nodePeer(1).ID, Info: serverInfo(2),
+		Err: failure(fault.Disconnected)},
 		"c1: done 4 disconnected lost 2002", "c1: ServerDisconnected node 1001 server 2002: disconnected")
 }
 
@@ -363,7 +367,8 @@ func TestSchedStateWaitingRunsEnd(t *testing.T) {
 	b.run(5, wire.Where{Host: "h", Port: 2001})
 	b.run(6, wire.Where{Host: "h", Port: 2002})
 	b.on(clientPeer(1), &wire.Unrun{Token: token(1), Job: jobID(1, 1)}, "c1: done 1 no server")
-	b.on(serverPeer(1), &wire.Ready{Token: token(1), Node: nodePeer(1).ID, Info: serverInfo(1), Err: failure(errors.New("no disk"))},
+	b.on(serverPeer(1), &wire.Ready{Token: token(1), Node: nodePeer(1).ID, Info: serverInfo(1),
+		Err: failure(errors.New("no disk"))},
 		"c1: ServerIgnore node 1001 server 2001: no disk", "c1: done 5 not found")
 	b.on(nodePeer(1), &wire.Servers{Token: token(1), Gone: []wire.ServerInfo{serverInfo(2)}, Reason: "killed"},
 		"c1: ServerDisconnected node 1001 server 2002: killed", "c1: done 6 not found")
@@ -401,9 +406,11 @@ func TestSchedStateQueue(t *testing.T) {
 	b.on(clientPeer(2), &wire.Submit{Call: 1, Token: token(2)}, "c2: queued 1")
 	b.on(clientPeer(3), &wire.Submit{Call: 1, Token: token(3)}, "c3: queued 2")
 	b.on(clientPeer(4), &wire.Submit{Call: 1, Token: token(4)}, "c4: queued 3")
-	b.on(clientPeer(4), &wire.CloseComputation{Call: 2, Token: token(4)}, "c4: ComputationClosed", "c4: reply 1 error", "c4: reply 2")
+	b.on(clientPeer(4), &wire.CloseComputation{Call: 2, Token: token(4)}, "c4: ComputationClosed",
+		"c4: reply 1 error", "c4: reply 2")
 	b.gone(clientPeer(2), "c3: queued 1")
-	if got, want := b.state.report(token(3), wire.JobID{}), "it is number 1 in the scheduler's queue, behind a computation of h:3001"; got != want {
+	want := "it is number 1 in the scheduler's queue, behind a computation of h:3001"
+	if got := b.state.report(token(3), wire.JobID{}); got != want {
 		t.Errorf("report %q, want %q", got, want)
 	}
 	b.run(1, wire.Where{}, "s1: start 1")
@@ -423,7 +430,8 @@ func TestSchedStateNodesThatDoNotServe(t *testing.T) {
 		"c1: NodeDiscovered node 1002", "c1: NodeIgnore node 1002: it serves another computation")
 	b.on(nodePeer(2), &wire.Offer{Functions: []string{"b"}, Reason: "it serves another computation"}) // the client is notified once
 	b.on(nodePeer(2), offer("b"), "n2: reserve")
-	b.on(nodePeer(2), &wire.Released{Token: token(1), Reason: "another was quicker"}, "c1: NodeIgnore node 1002: another was quicker")
+	b.on(nodePeer(2), &wire.Released{Token: token(1), Reason: "another was quicker"},
+		"c1: NodeIgnore node 1002: another was quicker")
 	b.on(nodePeer(2), offer("b"), "n2: reserve")
 	b.up(2, 1, true)
 	b.on(nodePeer(2), &wire.Released{Token: token(1), Reason: "closed at the node"},
@@ -475,7 +483,8 @@ func TestSchedStateIdleNodeLeaves(t *testing.T) {
 	b.serving(1)
 	b.run(1, wire.Where{}, "s1: start 1")
 	b.on(nodePeer(1), &wire.Offer{Leaving: true, Reason: "it is leaving"})
-	b.gone(serverPeer(1), "c1: done 1 disconnected lost 2001", "c1: ServerDisconnected node 1001 server 2001: cut", "n1: let go")
+	b.gone(serverPeer(1), "c1: done 1 disconnected lost 2001", "c1: ServerDisconnected node 1001 server 2001: cut",
+		"n1: let go")
 	b.on(nodePeer(2), offer(), "c1: NodeDiscovered node 1002", "n2: reserve")
 	b.up(2, 2, true)
 	b.on(nodePeer(2), &wire.Offer{Leaving: true, Reason: "it is leaving"}, "n2: let go")
@@ -525,7 +534,8 @@ func TestSchedStateReport(t *testing.T) {
 	report("node h:1001: reserved, its servers are starting (server 1 does not start: no memory)")
 	b.up(1, 1, true)
 	report("node h:1001: 1 of 1 servers ready")
-	b.on(nodePeer(1), &wire.Servers{Token: token(1), Up: []wire.ServerInfo{serverInfo(2)}}, "c1: ServerDiscovered node 1001 server 2002")
+	b.on(nodePeer(1), &wire.Servers{Token: token(1), Up: []wire.ServerInfo{serverInfo(2)}},
+		"c1: ServerDiscovered node 1001 server 2002")
 	report("node h:1001: 1 of 2 servers ready, 1 being set up")
 	b.on(clientPeer(1), &wire.CloseComputation{Token: token(1)}, "n1: release")
 	report("node h:1001: closing")
@@ -543,7 +553,8 @@ func BenchmarkSchedDecision(b *testing.B) {
 				node := nodePeer(n)
 				s.Frame(s.now, node, offer())
 				for i := range each {
-					info := wire.ServerInfo{Peer: wire.Peer{ID: wire.ID{'s', byte(n >> 8), byte(n), byte(i)}, Host: "h", Port: 10000 + each*n + i}}
+					info := wire.ServerInfo{Peer: wire.Peer{ID: wire.ID{'s', byte(n >> 8), byte(n), byte(i)},
+						Host: "h", Port: 10000 + each*n + i}}
 					s.Frame(s.now, info.Peer, &wire.Ready{Token: token(1), Node: node.ID, Info: info})
 				}
 			}
