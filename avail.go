@@ -83,11 +83,11 @@ func (l *nodeLoop) sendAvail() {
 	v.scheduler.tell(&a)
 }
 
-// hearAvail makes a message of a node's reading. It runs on the link's reader.
-func (p *Computation) hearAvail(f *wire.Avail) {
+// applyAvail hands a node's reading to the status coroutine. It runs on the link's reader.
+func (p *Computation) applyAvail(f *wire.Avail) {
 	p.mu.Lock()
 	if p.state != compOver {
-		p.told.put(NodeAvail{Node: f.Node, CPU: f.CPU, Memory: f.Memory, Disk: f.Disk, Swap: f.Swap})
+		p.outbox.put(NodeAvail{Node: f.Node, CPU: f.CPU, Memory: f.Memory, Disk: f.Disk, Swap: f.Swap})
 	}
 	p.mu.Unlock()
 	p.flush()

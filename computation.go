@@ -19,71 +19,88 @@ import (
 
 // ComputationConfig describes a [Computation].
 type ComputationConfig struct {
-	// Functions are the names that every server must have registered; a node without one is ignored, with that reason.
+	// Functions are the names of functions that every node must have registered. A node without one of them is
+	// ignored, with that reason.
 	Functions []string
-	// Files are paths of files at the client. Each is sent to every server's folder, see [Coro.Dir], before the server is used, under
-	// its last name and with its executable bits; to servers that come later, too, as it is then. NewComputation fails when one
-	// cannot be read. A server that one cannot be sent to is ignored, with that reason.
+	// Files are paths of files at the client. Before a server is used, each file is sent to its folder, see
+	// [Coro.Dir], under the last element of the path and with its executable bits. A server that starts later
+	// receives the file as it is then. NewComputation fails when a file cannot be read. A server that a file
+	// cannot be sent to is ignored, with that reason.
 	Files []string
-	// Status receives [Status], [Exit] and [NodeAvail] messages; see Status for their order.
+	// Status is the coroutine that receives [Status], [Exit] and [NodeAvail] messages; see [Status] for their
+	// order. It may be a coroutine of another runtime. nil: nobody receives them.
 	Status *Coro
-	// NodeFilters say which nodes are used, in order; see [NodeFilter]. None: all.
+	// NodeFilters say which nodes are used; see [NodeFilter]. Without any, all nodes are.
 	NodeFilters []NodeFilter
 	// Timeout bounds control messages of the computation; 0: Config.MsgTimeout.
 	Timeout time.Duration
-	// PulseInterval is how often client, scheduler, nodes and servers give each other signs of life, where nothing else is sent, and
-	// nodes their [NodeAvail], while the computation is active. Who gives none for five of them is taken for lost. 0:
-	// 2*MinPulseInterval. Nodes do not serve a computation that asks for less than MinPulseInterval or more than
-	// MaxPulseInterval, unless NodeConfig has other bounds. A function that computes for long without yielding does not
-	// keep its server from pulsing.
+	// PulseInterval is how often client, scheduler, nodes and servers send each other signs of life, where
+	// they send nothing else, while the computation is active. Nodes also send their [NodeAvail] that often.
+	// A runtime that sends nothing for five intervals counts as lost. 0: 2*MinPulseInterval. A node does not
+	// serve a computation that asks for less than MinPulseInterval or more than MaxPulseInterval, unless its
+	// NodeConfig has other bounds. A function that computes for long without yielding does not keep its
+	// server from sending signs of life.
 	PulseInterval time.Duration
-	// PingInterval is how often the scheduler looks for nodes, on its local network and near SchedulerConfig.Nodes, while the
-	// computation is active: for those that were started late, or whose answers were lost. At least MinPulseInterval;
-	// 0: as SchedulerConfig.PingInterval says.
+	// PingInterval is how often the scheduler looks for nodes, on its local network and near
+	// SchedulerConfig.Nodes, while the computation is active. So it finds nodes that were started late, and
+	// nodes whose answers were lost. At least MinPulseInterval; 0: SchedulerConfig.PingInterval.
 	PingInterval time.Duration
-	// ZombiePeriod is how long the computation may be idle, with nothing running at its servers, no server being set up, nothing submitted
-	// and no file on its way to a server, before the scheduler closes it. Messages are nothing that it sees. Servers tell it of files with each
-	// 512 KiB that come, and once a second at most: give them more time than that. 0: as SchedulerConfig.ZombiePeriod says, which is none for a private scheduler.
+	// ZombiePeriod is how long the computation may be idle before the scheduler closes it. It is idle while
+	// nothing runs at its servers, no server is being set up, nothing is submitted and no file is on its way
+	// to a server. The scheduler does not see messages between coroutines. Of files it learns with each
+	// 512 KiB that a server receives, at most once a second: allow more time than such a part takes.
+	// 0: SchedulerConfig.ZombiePeriod, which is none for a private scheduler.
 	ZombiePeriod time.Duration
 
 	tuning
 }
 
-// Computation is what a client runs functions through: it is queued at a scheduler, has every server to itself while its
-// turn lasts, and Close ends what still runs. In asyncoro: Computation. Its methods are safe for concurrent use.
+// Computation is how a client runs functions at servers. It waits in the queue of a scheduler, has all
+// servers to itself while it is active, and ends with Close. Its methods are safe for concurrent use. In
+// asyncoro: Computation.
 type Computation struct {
 	rt      *Runtime          // immutable
 	cfg     ComputationConfig // immutable
-	token   wire.Token        // immutable: who has it can run, and end, things of this computation
+	token   wire.Token        // immutable: whoever has it can run, and end, coroutines of this computation
 	timeout time.Duration     // immutable
 
 	mu      sync.Mutex // guards following; leaf
 	status  *Coro
-	sched   *link // where it is scheduled
+	sched   *link // to the scheduler; nil: not scheduled; never changes after that
 	state   compState
-	why     error               // it is over because of that
-	servers map[Location]string // initialized ones, and their node
-	known   map[Location]string // all that ever were initialized, and their node
-	place   int                 // in the scheduler's queue; 0: it has not said
-	beats   bool                // the runtime pulses for it
+	why     error               // of compOver
+	servers map[Location]string // those that can be used, and their nodes
+	known   map[Location]string // all that ever could be used, and their nodes
+	place   int                 // in the scheduler's queue; 0: not known yet
+	beats   bool                // the runtime sends signs of life for it
 	changed []*call.Call        // wait for servers to change
-	told    outbox              // what the status coroutine is told
-	begun   call.Future         // set when its turn has come, or will not
-	over    call.Future         // set when it has ended
+	outbox  outbox              // for the status coroutine
+	begun   call.Future         // set when it becomes active, or never will
+	over    call.Future         // set when it is over
 }
 
+// Names for the ends of things, in all that follows, and in the files of jobs and of the roles:
+//
+//   - closing: the end has been decided; what runs is being ended, and nothing new starts
+//   - closed: the end that was decided is complete
+//   - lost: the end came without a decision, with a broken link or a dead process
+//   - over: closed or lost
+//   - ended: of a coroutine, a run, an item or a loop: over, whatever the reason
+//   - left: of a role: it takes nothing new, has nothing left to do, and is to be closed
+
+// compState is where a computation is at its client.
 type compState uint8
 
 const (
-	compNew compState = iota
-	compQueued
-	compActive
-	compClosing
+	compNew     compState = iota // not scheduled
+	compQueued                   // in the queue of its scheduler
+	compActive                   // it has the servers
+	compClosing                  // Close waits for the servers to close
 	compOver
 )
 
-// NewComputation returns a computation of the client rt. It does nothing before Schedule. An error names the field of cfg that is
-// wrong.
+// NewComputation returns a computation of the client rt. It does nothing before it is scheduled. An
+// error names the field of cfg that is wrong.
 func NewComputation(rt *Runtime, cfg ...ComputationConfig) (*Computation, error) {
 	c, err := one(cfg)
 	if err != nil {
@@ -115,7 +132,7 @@ func NewComputation(rt *Runtime, cfg ...ComputationConfig) (*Computation, error)
 	return p, nil
 }
 
-// checkTimes checks what is a duration.
+// checkTimes checks the durations.
 func (cfg *ComputationConfig) checkTimes() error {
 	for _, f := range []struct {
 		field string
@@ -135,7 +152,7 @@ func (cfg *ComputationConfig) checkTimes() error {
 	return nil
 }
 
-// active returns the link to the scheduler while the computation can run things.
+// active returns the link to the scheduler while the computation is active.
 func (p *Computation) active(verb string) (*link, error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -152,9 +169,12 @@ func (p *Computation) active(verb string) (*link, error) {
 	return nil, fmt.Errorf("discoro: %s: the computation is closed: %w", verb, ErrClosed)
 }
 
-// WaitServers blocks until at least n servers can be used, or ctx ends; first until the computation's turn has come. While it
-// waits it logs, ever more rarely, which nodes are known and why each is not used; when ctx ends the error is ErrNoServer
-// with that report, and ctx's error. ErrClosed: the computation is not scheduled, or over.
+// WaitServers blocks until the computation is active and at least n servers can be used, or ctx ends.
+// While it waits, the log says which nodes are known and why each of them is not used: after 2 seconds,
+// and then less and less often.
+//
+// When ctx ends, the error is ErrNoServer with that report, and ctx's error. ErrClosed: the computation
+// is not scheduled, or over.
 func (p *Computation) WaitServers(ctx context.Context, n int) error {
 	p.mu.Lock()
 	l := p.sched
@@ -164,7 +184,7 @@ func (p *Computation) WaitServers(ctx context.Context, n int) error {
 		_, err := p.active(what)
 		return err
 	}
-	stop := p.explain(what, func() string { return p.report(l) })
+	stop := p.logWait(what, func() string { return p.report(l) })
 	defer stop()
 	for {
 		k := call.New(waitServers, nil)
@@ -190,15 +210,15 @@ func (p *Computation) WaitServers(ctx context.Context, n int) error {
 	}
 }
 
-// noServer makes the error of a wait for servers that a context ended.
+// noServer is the error of a wait for servers that ended with a context.
 func noServer(what, report string, cause error) error {
 	return fault.New(fmt.Sprintf("discoro: %s: %v: no server: %s", what, cause, report), ErrNoServer, cause)
 }
 
-// report asks the scheduler what the computation waits for.
+// report asks the scheduler what the computation waits for. It takes a second at most.
 func (p *Computation) report(l *link) string { return p.reportOf(l, wire.JobID{}) }
 
-// reportOf is report of what one of the computation's runs waits for.
+// reportOf is report for one of the computation's runs.
 func (p *Computation) reportOf(l *link, job wire.JobID) string {
 	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
 	defer cancel()
@@ -216,41 +236,46 @@ func (p *Computation) reportOf(l *link, job wire.JobID) string {
 	return text
 }
 
-// explainFirst is when a wait for a server is first explained in the log.
-const explainFirst = 2 * time.Second
+// firstLogged is how long a wait lasts before the log first says why.
+const firstLogged = 2 * time.Second
 
-// explain logs, after 2 s and then ever more rarely, what is waited for and why; stop ends that.
-func (p *Computation) explain(what string, why func() string) (stop func()) {
+// logWait logs what is waited for, and why: after firstLogged, and then less and less often, until stop
+// is called.
+func (p *Computation) logWait(what string, why func() string) (stop func()) {
 	var mu sync.Mutex // guards following; leaf
-	ended, next := false, explainFirst
+	stopped, next := false, firstLogged
 	var timer *time.Timer
-	say := func() {
+	log := func() {
 		report := why()
 		mu.Lock()
 		next *= 2
-		if !ended {
+		if !stopped {
 			timer.Reset(next)
 		}
-		silent := ended
+		silent := stopped
 		mu.Unlock()
 		if !silent {
 			p.rt.log.Warn("still waiting", slog.String("for", what), slog.String("because", report))
 		}
 	}
 	mu.Lock()
-	timer = time.AfterFunc(next, func() { p.rt.start(say) })
+	timer = time.AfterFunc(next, func() { p.rt.start(log) })
 	mu.Unlock()
 	return func() {
 		mu.Lock()
 		defer mu.Unlock()
-		ended = true
+		stopped = true
 		timer.Stop()
 	}
 }
 
-// Close ends the computation: what still runs is terminated, each server removes its files and variables, and the next
-// computation gets the servers. It blocks until the scheduler says that it is done, or ctx ends. While it waits it logs, ever
-// more rarely, which nodes are not done. Closing again returns nil.
+// Close ends the computation. What still runs is terminated, each server removes the computation's files
+// and variables, and the next computation of the queue gets the servers. A computation that is queued is
+// taken out of the queue.
+//
+// Close blocks until the scheduler confirms that all servers have closed, or ctx ends; the computation
+// goes on closing then. While it waits, the log says which nodes are not done: after 2 seconds, and then
+// less and less often. Closing a computation that is over returns nil.
 func (p *Computation) Close(ctx context.Context) error {
 	p.mu.Lock()
 	state, l := p.state, p.sched
@@ -270,24 +295,24 @@ func (p *Computation) Close(ctx context.Context) error {
 	if state != compClosing {
 		l.tell(&wire.CloseComputation{Token: p.token})
 	}
-	stopTelling := p.explain("all servers to close", func() string { return p.report(l) })
+	stop := p.logWait("all servers to close", func() string { return p.report(l) })
 	_, err := p.rt.waitFuture(ctx, &p.over, waitClose, nil)
-	stopTelling()
+	stop()
 	if err != nil {
 		return fault.Because(err, "close: not all servers have closed: %s", p.report(l))
 	}
 	return nil
 }
 
-// isClosing reports whether Close waits for the servers to close.
+// isClosing reports whether the computation is closing.
 func (p *Computation) isClosing() bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return p.state == compClosing
 }
 
-// computationAt returns the computation of this client that has that token and is scheduled over l,
-// nil when there is none: what another peer says of it does not count.
+// computationAt returns the computation of this client that has that token and whose scheduler l leads
+// to. It returns nil when there is none: what any other peer says of a computation does not count.
 func (rt *Runtime) computationAt(l *link, token wire.Token) *Computation {
 	rt.mu.Lock()
 	p := rt.comps[token]
@@ -300,12 +325,13 @@ func (rt *Runtime) computationAt(l *link, token wire.Token) *Computation {
 
 func (rt *Runtime) putStatus(l *link, f *wire.Status) {
 	if p := rt.computationAt(l, f.Token); p != nil {
-		p.hear(f)
+		p.applyStatus(f)
 	}
 }
 
-// hear takes what the scheduler tells of the computation. It runs on the link's reader.
-func (p *Computation) hear(f *wire.Status) {
+// applyStatus records what the scheduler says of the computation, and hands it to the status coroutine.
+// It runs on the link's reader.
+func (p *Computation) applyStatus(f *wire.Status) {
 	s := statusOf(f)
 	if s.Kind == ComputationClosed {
 		p.mu.Lock()
@@ -315,25 +341,25 @@ func (p *Computation) hear(f *wire.Status) {
 		switch {
 		case s.Reason != "":
 			err = fault.New(s.Reason, ErrClosed)
-		case queued: // who waits in Schedule has not asked for it
+		case queued: // without a reason, whoever waits in Schedule would not know who closed it
 			err = fmt.Errorf("closed while it was queued: %w", ErrClosed)
 		}
 		p.endWith(err, s)
 		return
 	}
 	if s.Kind == ComputationScheduled {
-		p.begin()
+		p.activate()
 	}
 	p.mu.Lock()
 	if p.state == compOver {
 		p.mu.Unlock()
 		return
 	}
-	p.told.put(s)
+	p.outbox.put(s)
 	switch s.Kind { //nolint:exhaustive // the other kinds change nothing here
 	case ServerInitialized:
 		p.servers[s.Server], p.known[s.Server] = s.Node, s.Node
-		p.told.release(s.Server, s.Node)
+		p.outbox.release(s.Server, s.Node)
 	case ServerClosed, ServerDisconnected:
 		delete(p.servers, s.Server)
 	}
@@ -342,6 +368,7 @@ func (p *Computation) hear(f *wire.Status) {
 	p.wakeWaiters()
 }
 
+// wakeWaiters wakes whoever waits for the servers to change.
 func (p *Computation) wakeWaiters() {
 	p.mu.Lock()
 	changed := p.changed
@@ -352,11 +379,12 @@ func (p *Computation) wakeWaiters() {
 	}
 }
 
-// end makes the computation over; jobs that still run end with why.
+// end makes the computation over. Its jobs that have not ended end with why.
 func (p *Computation) end(why error) {
 	p.endWith(why, Status{Kind: ComputationClosed, Reason: why.Error()})
 }
 
+// endWith is end with the last message for the status coroutine.
 func (p *Computation) endWith(why error, last Status) {
 	p.mu.Lock()
 	if p.state == compOver {
@@ -386,7 +414,7 @@ func (p *Computation) endWith(why error, last Status) {
 	}
 	p.mu.Lock()
 	clear(p.servers)
-	p.told.close(last)
+	p.outbox.close(last)
 	p.mu.Unlock()
 	p.flush()
 	p.wakeWaiters()
@@ -394,7 +422,7 @@ func (p *Computation) endWith(why error, last Status) {
 	p.over.Set(call.Outcome{})
 }
 
-// peer is how the runtime is named in frames.
+// peer returns how frames name the runtime.
 func (rt *Runtime) peer() wire.Peer {
 	return wire.Peer{ID: rt.id, Host: rt.loc.Addr, Port: rt.loc.Port}
 }

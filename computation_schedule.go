@@ -12,7 +12,8 @@ import (
 	"github.com/discoro/discoro/wire"
 )
 
-// findScheduler returns the link to the scheduler to use.
+// findScheduler returns the link to the scheduler at a location or, without one, to a scheduler that
+// Schedule describes. It blocks as Schedule does.
 func (p *Computation) findScheduler(ctx context.Context, at []Location) (*link, error) {
 	if len(at) > 1 {
 		return nil, fmt.Errorf("%d locations given, at most one scheduler is used", len(at))
@@ -47,9 +48,9 @@ func (p *Computation) findScheduler(ctx context.Context, at []Location) (*link, 
 	return nil, fmt.Errorf("%s: start one in this program with NewScheduler, or give its location, here or in Config.Peers: %w", what, ErrNotFound)
 }
 
-// lookForScheduler dials Config.Peers, which may not be up yet, and asks the local network where Config.DiscoverPeers says so: all at
-// the same time, as a peer may be dead, which takes Config.MsgTimeout to see. It blocks until there is a link to a scheduler, all
-// have been tried, or ctx ends.
+// lookForScheduler dials Config.Peers and, with Config.DiscoverPeers, asks the local network. It does so
+// at the same time, since it takes Config.MsgTimeout to see that a peer is dead. It blocks until there
+// is a link to a scheduler, all have been tried, or ctx ends.
 func (rt *Runtime) lookForScheduler(ctx context.Context) error {
 	dctx, stop := context.WithCancel(rt.ctx)
 	defer stop()
@@ -82,7 +83,7 @@ func (rt *Runtime) lookForScheduler(ctx context.Context) error {
 	return err
 }
 
-// linkedScheduler returns a link to a scheduler that is up.
+// linkedScheduler returns a link to a scheduler that is up, nil when there is none.
 func (rt *Runtime) linkedScheduler() *link {
 	for _, l := range rt.net.all() {
 		if peer, up := l.isUp(); up && peer.Roles&roleScheduler != 0 {
@@ -92,26 +93,32 @@ func (rt *Runtime) linkedScheduler() *link {
 	return nil
 }
 
-// Schedule queues the computation at a scheduler and blocks until its turn has come, or ctx ends. Without a location the
-// scheduler is the one of the computation's own runtime, or else one among the runtimes that it has links to. When there is none
-// yet, the runtime's Config.Peers are dialled, and with Config.DiscoverPeers the local network is asked, as [Runtime.Discover] does: all
-// at the same time, and the scheduler that is linked first is used.
-// ErrNotFound: there is none; ErrExists: it was scheduled before; ErrDisconnected: the link to the scheduler broke. When ctx
-// ends the computation is taken out of the queue and is over.
+// Schedule puts the computation into the queue of a scheduler, and blocks until it is active, or ctx
+// ends: then it is taken out of the queue, and is over. While Schedule waits, the log has its position in
+// the queue.
+//
+// at names the scheduler; more than one location is an error. Without it, the scheduler is that of the
+// computation's own runtime, or else one that the runtime has a link to. Where there is no such link,
+// Schedule dials Config.Peers and, with Config.DiscoverPeers, asks the local network as
+// [Runtime.Discover] does. It uses the scheduler whose link comes up first.
+//
+// ErrNotFound: there is no scheduler. ErrExists: the computation was scheduled before. ErrClosed: it was
+// closed. ErrDisconnected: the link to the scheduler broke.
 func (p *Computation) Schedule(ctx context.Context, at ...Location) error {
 	l, err := p.findScheduler(ctx, at)
 	if err != nil {
 		return fault.Because(err, "schedule")
 	}
-	turn, err := p.enqueue(l)
+	submitted, err := p.enqueue(l)
 	if err != nil {
 		return fault.Because(err, "schedule")
 	}
-	return p.awaitTurn(ctx, l, turn)
+	return p.awaitActive(ctx, l, submitted)
 }
 
-// enqueue submits the computation; turn is finished when its turn has come.
-func (p *Computation) enqueue(l *link) (turn *call.Call, err error) {
+// enqueue submits the computation to the scheduler. submitted is finished when the computation becomes
+// active, or never will.
+func (p *Computation) enqueue(l *link) (submitted *call.Call, err error) {
 	p.mu.Lock()
 	state := p.state
 	if state == compNew {
@@ -127,14 +134,14 @@ func (p *Computation) enqueue(l *link) (turn *call.Call, err error) {
 	p.rt.mu.Lock()
 	p.rt.comps[p.token] = p
 	p.rt.mu.Unlock()
-	turn = call.New(waitSchedule, nil)
-	if _, err := l.ask(turn, p.submission); err != nil {
-		turn.Finish(call.Outcome{Err: err})
+	submitted = call.New(waitSchedule, nil)
+	if _, err := l.ask(submitted, p.submission); err != nil {
+		submitted.Finish(call.Outcome{Err: err})
 	}
-	return turn, nil
+	return submitted, nil
 }
 
-// submission is what the scheduler is told.
+// submission returns the frame that submits the computation.
 func (p *Computation) submission(call uint64) wire.Frame {
 	return &wire.Submit{
 		Call: call, Token: p.token, Client: p.rt.peer(), Name: p.rt.cfg.Name, Functions: p.cfg.Functions,
@@ -143,11 +150,11 @@ func (p *Computation) submission(call uint64) wire.Frame {
 	}
 }
 
-// awaitTurn waits for the turn of a computation that is queued.
-func (p *Computation) awaitTurn(ctx context.Context, l *link, turn *call.Call) error {
-	stop := p.explain("the computation's turn at the scheduler", func() string { return p.report(l) })
-	forget := p.begun.OnDone(turn.Finish) // also when the scheduler of its own runtime closes, which answers nobody
-	out, err := p.rt.wait(ctx, turn)
+// awaitActive waits until a computation that was submitted is active. With an error, it is over.
+func (p *Computation) awaitActive(ctx context.Context, l *link, submitted *call.Call) error {
+	stop := p.logWait("the computation's turn at the scheduler", func() string { return p.report(l) })
+	forget := p.begun.OnDone(submitted.Finish) // a scheduler that closes with this runtime answers nobody
+	out, err := p.rt.wait(ctx, submitted)
 	forget()
 	stop()
 	switch {
@@ -161,13 +168,13 @@ func (p *Computation) awaitTurn(ctx context.Context, l *link, turn *call.Call) e
 		p.end(err)
 		return fault.Because(err, "schedule at %v", l.location())
 	}
-	p.begin()
+	p.activate()
 	return nil
 }
 
-// begin notes that the turn has come. The scheduler's status says so before its answer to Schedule is there, and a status
-// coroutine may use the computation then.
-func (p *Computation) begin() {
+// activate makes the computation active. The scheduler's status comes first, and its answer to Schedule
+// after that: a status coroutine may use the computation between the two.
+func (p *Computation) activate() {
 	p.mu.Lock()
 	begins := p.state == compQueued
 	if begins {
@@ -180,8 +187,9 @@ func (p *Computation) begin() {
 	}
 }
 
-// Position returns the computation's place in the scheduler's queue: 1 is the next, 0 that its turn has come. It does not block: the
-// scheduler tells of changes, and the log has each. ErrClosed: the computation is not scheduled, or over.
+// Position returns the computation's position in the scheduler's queue: 1 is the next, 0 is the active
+// one. It does not block: the scheduler sends each change, and the log has them. ErrClosed: the
+// computation is not scheduled, or over.
 func (p *Computation) Position(ctx context.Context) (int, error) {
 	if err := ctx.Err(); err != nil {
 		return 0, fault.Because(err, "position")
@@ -198,12 +206,12 @@ func (p *Computation) Position(ctx context.Context) (int, error) {
 
 func (rt *Runtime) putQueued(l *link, f *wire.Queued) {
 	if p := rt.computationAt(l, f.Token); p != nil {
-		p.hearPlace(f.Position)
+		p.applyPosition(f.Position)
 	}
 }
 
-// hearPlace takes the scheduler's word on the place in its queue.
-func (p *Computation) hearPlace(place int) {
+// applyPosition records the computation's position in the scheduler's queue.
+func (p *Computation) applyPosition(place int) {
 	p.mu.Lock()
 	p.place = place
 	queued := p.state == compQueued

@@ -169,7 +169,7 @@ func (rt *Runtime) putDone(l *link, f *wire.Done) {
 // or else to the scheduler.
 func (rt *Runtime) putAvail(l *link, f *wire.Avail) {
 	if p := rt.computationAt(l, f.Token); p != nil {
-		p.hearAvail(f)
+		p.applyAvail(f)
 		return
 	}
 	rt.putRole(roleScheduler, l, f)

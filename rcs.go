@@ -14,41 +14,48 @@ import (
 	"github.com/discoro/discoro/internal/fault"
 )
 
-// RCSConfig configures a [RemoteCoroScheduler]. Its hooks run as coroutines at the client; they may work through the
-// computation (RunAt(c, server, ...)), and what they wait for, they wait for without the turn.
+// RCSConfig configures a [RemoteCoroScheduler]. Its hooks run as coroutines of the client. They may use
+// the computation, for example with RunAt(c, server, ...), and give up the turn while they wait.
 type RCSConfig struct {
-	// ProcStatus gets each Status. At ServerInitialized an error means that the server is not to be used.
+	// ProcStatus is called with each Status. After ServerInitialized, an error or a panic keeps the server
+	// from being used.
 	ProcStatus func(c *Coro, s Status) error
-	// ProcAvailable sets a server up before it is used; an error means that it is not to be used. So does a panic, here and in ProcStatus.
+	// ProcAvailable sets up a server before it is used. An error or a panic keeps it from being used.
 	ProcAvailable func(c *Coro, server Location) error
-	// ProcClose is told that a server is about to be closed (ServerInitialized: it can still be used), or has been
-	// (ServerClosed).
+	// ProcClose is called before a server is closed, with ServerInitialized, while it can still be used, and
+	// when a server has closed or is lost, with ServerClosed.
 	ProcClose func(c *Coro, kind StatusKind, server Location)
-	// Retries is how often a task is run again whose server was lost; 0: not. With Retries, MapResults and AsCompleted
-	// send short items to a server before it is their turn there: several times as many are run a second.
+	// Retries is how often a task is run again after its server was lost; 0: never. With Retries, MapResults
+	// and AsCompleted send short items to a server before the item there has ended, which runs several
+	// times as many a second.
 	Retries int
 }
 
-// RemoteCoroScheduler runs CPU-bound functions: at most one at a server at a time. The verbs that return typed results are functions:
-// [Execute], [ExecuteAt], [MapResults], [AsCompleted]. In asyncoro it has the same name. Its methods are safe for concurrent use.
+// RemoteCoroScheduler runs CPU-bound functions: at most one at a time at each server. The verbs that
+// return typed results are functions: [Execute], [ExecuteAt], [MapResults], [AsCompleted]. Its methods,
+// and these functions, are safe for concurrent use. In asyncoro it has the same name.
 type RemoteCoroScheduler struct {
 	rt     *Runtime     // immutable
 	comp   *Computation // immutable
 	cfg    RCSConfig    // immutable
 	status *Coro        // immutable
-	turn   uint64       // immutable: servers start its tasks one at a time
+	lane   uint64       // immutable: servers start its tasks one after another
 
-	pool rcsPool // the servers, one task each
+	pool rcsPool // the servers
 
 	mu      sync.Mutex   // guards following; leaf
 	running int          // tasks that have not ended
 	idle    []*call.Call // wait for running to be 0
 }
 
-// NewRemoteCoroScheduler returns a scheduler of comp's runs. When comp has not been scheduled, it is now, at the scheduler
-// that Computation.Schedule finds, without waiting for its turn. The verbs wait for comp's turn, whoever scheduled it. When comp has a status
-// coroutine of its own, that must relay the Status messages it gets to StatusCoro; otherwise StatusCoro becomes comp's.
-// ErrClosed: comp is over; ErrNotFound: there is no scheduler.
+// NewRemoteCoroScheduler returns a scheduler of tasks for comp. A computation that has not been scheduled
+// is put into the queue of the scheduler that [Computation.Schedule] finds. That may block for
+// ComputationConfig.Timeout; NewRemoteCoroScheduler does not wait until comp is active. The verbs do,
+// whoever has scheduled it.
+//
+// Where comp has a status coroutine, that must relay each Status that it receives to StatusCoro; otherwise
+// StatusCoro becomes the status coroutine of comp. ErrClosed: comp is closing or over. ErrNotFound: there
+// is no scheduler.
 func NewRemoteCoroScheduler(comp *Computation, cfg ...RCSConfig) (*RemoteCoroScheduler, error) {
 	c, err := one(cfg)
 	if err != nil {
@@ -60,7 +67,7 @@ func NewRemoteCoroScheduler(comp *Computation, cfg ...RCSConfig) (*RemoteCoroSch
 	case c.Retries < 0:
 		return nil, fmt.Errorf("discoro: RCSConfig.Retries: %d is negative", c.Retries)
 	}
-	s := &RemoteCoroScheduler{rt: comp.rt, comp: comp, cfg: c, turn: comp.rt.lastJob.Add(1)}
+	s := &RemoteCoroScheduler{rt: comp.rt, comp: comp, cfg: c, lane: comp.rt.lastJob.Add(1)}
 	s.pool.servers, s.pool.setting = map[Location]*rcsServer{}, map[*rcsServer]error{}
 	s.status = comp.rt.Spawn("rcs", s.watch)
 	fresh, servers, err := comp.attach(s.status)
@@ -68,7 +75,7 @@ func NewRemoteCoroScheduler(comp *Computation, cfg ...RCSConfig) (*RemoteCoroSch
 		_ = s.status.Terminate()
 		return nil, err
 	}
-	comp.over.OnDone(func(call.Outcome) { s.pool.close() }) // whether or not somebody relays that
+	comp.over.OnDone(func(call.Outcome) { s.pool.close() }) // also where nobody relays ComputationClosed
 	for loc, node := range servers {
 		_ = s.status.Send(Status{Kind: ServerInitialized, Node: node, Server: loc})
 	}
@@ -77,22 +84,22 @@ func NewRemoteCoroScheduler(comp *Computation, cfg ...RCSConfig) (*RemoteCoroSch
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), comp.timeout)
 	defer cancel()
-	var turn *call.Call
+	var submitted *call.Call
 	l, err := comp.findScheduler(ctx, nil)
 	if err == nil {
-		turn, err = comp.enqueue(l)
+		submitted, err = comp.enqueue(l)
 	}
 	if err != nil {
 		comp.detach(s.status)
 		_ = s.status.Terminate()
 		return nil, fault.Because(err, "schedule")
 	}
-	s.rt.start(func() { _ = comp.awaitTurn(s.rt.ctx, l, turn) }) // its error ends the computation, too
+	s.rt.start(func() { _ = comp.awaitActive(s.rt.ctx, l, submitted) }) // with an error, the computation is over
 	return s, nil
 }
 
-// attach makes c the status coroutine unless there is one. It tells whether the computation is still to be scheduled, and
-// which servers it has.
+// attach makes c the status coroutine, unless there is one. fresh reports that the computation has not
+// been scheduled; servers are those that it has.
 func (p *Computation) attach(c *Coro) (fresh bool, servers map[Location]string, err error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -105,7 +112,7 @@ func (p *Computation) attach(c *Coro) (fresh bool, servers map[Location]string, 
 	return p.state == compNew, maps.Clone(p.servers), nil
 }
 
-// detach takes back that c is the status coroutine.
+// detach undoes attach.
 func (p *Computation) detach(c *Coro) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -114,14 +121,15 @@ func (p *Computation) detach(c *Coro) {
 	}
 }
 
-// tells reports whether c is the status coroutine.
-func (p *Computation) tells(c *Coro) bool {
+// isStatusCoro reports whether c is the status coroutine.
+func (p *Computation) isStatusCoro(c *Coro) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return p.status == c
 }
 
-// StatusCoro returns the coroutine that must get every Status of the computation.
+// StatusCoro returns the coroutine that must receive every Status of the computation; see
+// [NewRemoteCoroScheduler].
 func (s *RemoteCoroScheduler) StatusCoro() *Coro { return s.status }
 
 // watch is the body of the status coroutine.
@@ -136,12 +144,12 @@ func (s *RemoteCoroScheduler) watch(c *Coro) (any, error) {
 		}
 		st, ok := msg.(Status)
 		if !ok {
-			continue // an Exit: the jobs tell of that themselves
+			continue // an Exit: start follows the jobs themselves
 		}
 		switch st.Kind { //nolint:exhaustive // the others only go to the hook
 		case ServerInitialized:
 			if seen[st.Server] != nil {
-				continue // who relays may have it from before attach told of it
+				continue // attach has named it, and the relayed message comes after that
 			}
 			sv := &rcsServer{loc: st.Server}
 			seen[st.Server] = sv
@@ -160,7 +168,7 @@ func (s *RemoteCoroScheduler) watch(c *Coro) (any, error) {
 			hooks = append(hooks, h)
 		}
 		if st.Kind == ComputationClosed {
-			s.pool.close() // nobody is to wait for the hooks
+			s.pool.close() // without waiting for the hooks
 			for _, h := range hooks {
 				_ = h.endedBy(c)
 			}
@@ -170,6 +178,7 @@ func (s *RemoteCoroScheduler) watch(c *Coro) (any, error) {
 	}
 }
 
+// spawnStatus runs the hook for a status. It returns nil when there is none.
 func (s *RemoteCoroScheduler) spawnStatus(c *Coro, st Status) *Coro {
 	if s.cfg.ProcStatus == nil {
 		return nil
@@ -190,10 +199,10 @@ func (s *RemoteCoroScheduler) serverInitialized(c *Coro, st Status) error {
 	return nil
 }
 
-// serverSetUp uses a server if its hooks, which have ended, agree.
+// serverSetUp puts a server into the pool when its hooks have ended without an error.
 func (s *RemoteCoroScheduler) serverSetUp(sv *rcsServer, err error) {
 	switch {
-	case s.comp.nodeOf(sv.loc) == "": // it may be lost by now
+	case s.comp.nodeOf(sv.loc) == "": // it was lost meanwhile
 		s.pool.drop(sv)
 	case err != nil:
 		s.pool.setUp(sv, err)
@@ -203,7 +212,7 @@ func (s *RemoteCoroScheduler) serverSetUp(sv *rcsServer, err error) {
 	}
 }
 
-// spawnClose runs the hook for servers that are about to close, or have closed.
+// spawnClose runs the hook for servers that are about to be closed, or have closed.
 func (s *RemoteCoroScheduler) spawnClose(kind StatusKind, servers ...Location) []*Coro {
 	if s.cfg.ProcClose == nil {
 		return nil
@@ -224,11 +233,11 @@ func (s *RemoteCoroScheduler) awaitServer(ctx context.Context, fn string) (*rcsS
 	cancel := s.pool.acquire(got, false)
 	if !got.IsDone() {
 		what := "a free server for " + fn
-		stop := s.comp.explain(what, s.report)
+		stop := s.comp.logWait(what, s.report)
 		_, err := s.rt.waitFuture(ctx, got, waitRun, nil)
 		stop()
 		if err != nil {
-			if !cancel() { // it was given in this moment, or is about to be
+			if !cancel() { // a server was given at this moment, or is about to be
 				got.OnDone(func(out call.Outcome) { s.pool.release(serverIn(out)) })
 			}
 			return nil, noServer(what, s.report(), err)
@@ -241,13 +250,13 @@ func (s *RemoteCoroScheduler) awaitServer(ctx context.Context, fn string) (*rcsS
 	return nil, s.errClosed(fn)
 }
 
-// report says what a task waits for: servers, or one that is free.
+// report says what a task waits for, in words.
 func (s *RemoteCoroScheduler) report() string {
 	parts := []string{s.comp.report(s.comp.scheduler())}
 	switch own := s.pool.report(); {
 	case own != "":
 		parts = append(parts, own)
-	case s.comp.hasServers() && !s.comp.tells(s.status):
+	case s.comp.hasServers() && !s.comp.isStatusCoro(s.status):
 		parts = append(parts, "StatusCoro has not heard of them: the computation's status coroutine must send it every Status")
 	}
 	return strings.Join(parts, "; ")
@@ -260,6 +269,7 @@ func (p *Computation) hasServers() bool {
 	return len(p.servers) > 0
 }
 
+// errClosed is the error of a run that no server will be given to.
 func (s *RemoteCoroScheduler) errClosed(fn string) error {
 	if _, err := s.comp.active("run " + fn); err != nil {
 		return err
@@ -267,7 +277,7 @@ func (s *RemoteCoroScheduler) errClosed(fn string) error {
 	return fmt.Errorf("discoro: run %s: the remote coroutine scheduler is finished: %w", fn, ErrClosed)
 }
 
-// awaitReady waits until the computation's turn has come.
+// awaitReady waits until the computation is active.
 func (s *RemoteCoroScheduler) awaitReady(ctx context.Context) error {
 	out, err := s.rt.waitFuture(ctx, &s.comp.begun, waitSchedule, nil)
 	if err == nil {
@@ -279,13 +289,14 @@ func (s *RemoteCoroScheduler) awaitReady(ctx context.Context) error {
 	return nil
 }
 
-// begin counts a task; end is to be called when it has ended.
+// begin counts a task. end must be called when it has ended.
 func (s *RemoteCoroScheduler) begin() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.running++
 }
 
+// end counts a task that has ended.
 func (s *RemoteCoroScheduler) end() {
 	s.mu.Lock()
 	s.running--
@@ -299,11 +310,11 @@ func (s *RemoteCoroScheduler) end() {
 	}
 }
 
-// start runs a task at a server that was acquired; the server is released when the task has ended, and ended, unless it is nil, is
-// told before that.
+// start runs a task at a server that was acquired. When the task has ended, start calls ended, unless
+// that is nil, and then releases the server.
 func (s *RemoteCoroScheduler) start(sv *rcsServer, t Task, ended func(j *job, out call.Outcome)) (*job, error) {
 	s.begin()
-	j, err := s.comp.post(sv.loc.place(), s.turn, t)
+	j, err := s.comp.post(sv.loc.place(), s.lane, t)
 	if err != nil {
 		s.pool.release(sv)
 		s.end()
@@ -315,7 +326,7 @@ func (s *RemoteCoroScheduler) start(sv *rcsServer, t Task, ended func(j *job, ou
 		}
 		var lost *ServerLostError
 		if errors.As(out.Err, &lost) && lost.Server == sv.loc {
-			s.pool.drop(sv) // its status may come later, and the task is not to be run there again
+			s.pool.drop(sv) // its status may come later, and the task must not run there again
 		}
 		s.pool.release(sv)
 		s.end()
@@ -323,14 +334,15 @@ func (s *RemoteCoroScheduler) start(sv *rcsServer, t Task, ended func(j *job, ou
 	return j, nil
 }
 
-// Schedule runs t at a server that runs nothing else for this scheduler, and returns its coroutine once it has started. It
-// waits for such a server, and then for the start, at most until ctx ends; see Computation.Run for the errors.
+// Schedule runs t at a server that runs nothing else for s, and returns its coroutine when it has started.
+// It blocks until such a server is free and t has started there, or ctx ends. For the errors see
+// [Computation.Run].
 func (s *RemoteCoroScheduler) Schedule(ctx context.Context, t Task) (*Coro, error) {
 	spec, err := specOf(s.rt, t)
 	if err != nil {
 		return nil, err
 	}
-	if err := ctx.Err(); err != nil { // with a server that is free it could have started before anybody looks
+	if err := ctx.Err(); err != nil { // with a free server, t could start before the first look at ctx
 		return nil, fault.Because(err, "run %s", spec.fn)
 	}
 	for {
@@ -346,20 +358,20 @@ func (s *RemoteCoroScheduler) Schedule(ctx context.Context, t Task) (*Coro, erro
 		if err == nil || !turnedAway(err) || ctx.Err() != nil {
 			return c, err
 		}
-		s.pool.drop(sv) // another will do
+		s.pool.drop(sv) // and try another
 	}
 }
 
-// turnedAway reports whether a run that has not started ended because its server went before it came there, or its node takes no
-// jobs any more.
+// turnedAway reports whether a run has ended before its start because its server has gone, or its node
+// takes no more jobs.
 func turnedAway(err error) bool { return errors.Is(err, ErrNotFound) || errors.Is(err, ErrNoServer) }
 
-// Submit runs t at the least loaded server, however many run there; see Computation.Run.
+// Submit runs t at the least loaded server, whatever else runs there; see [Computation.Run].
 func (s *RemoteCoroScheduler) Submit(ctx context.Context, t Task) (*Coro, error) {
 	return s.submit(ctx, func() (*Coro, error) { return s.comp.Run(ctx, t) })
 }
 
-// SubmitAt runs t at a place, however many run there; see Computation.RunAt.
+// SubmitAt runs t at a place, whatever else runs there; see [Computation.RunAt].
 func (s *RemoteCoroScheduler) SubmitAt(ctx context.Context, where Place, t Task) (*Coro, error) {
 	return s.submit(ctx, func() (*Coro, error) { return s.comp.RunAt(ctx, where, t) })
 }
@@ -382,9 +394,12 @@ func (s *RemoteCoroScheduler) submit(ctx context.Context, run func() (*Coro, err
 	return c, nil
 }
 
-// Execute is Schedule that waits for the result. When the server is lost the task is run again as RCSConfig.Retries allows; when
-// they are used up the error is a *ServerLostError. What the function returns or panics with is a [*RemoteError] or
-// [*PanicError], and is not tried again. When ctx ends the coroutine is terminated.
+// Execute runs t as [RemoteCoroScheduler.Schedule] does, and waits for its result. When ctx ends, the
+// coroutine is terminated.
+//
+// When the server is lost, t is run again, as often as RCSConfig.Retries allows; after that the error is
+// a [*ServerLostError]. An error that the function returns is a [*RemoteError], a panic is a
+// [*PanicError]; the function is not run again then.
 func Execute[R any](ctx context.Context, s *RemoteCoroScheduler, t Call[R]) (R, error) {
 	var zero R
 	for attempt := 0; ; attempt++ {
@@ -403,7 +418,7 @@ func Execute[R any](ctx context.Context, s *RemoteCoroScheduler, t Call[R]) (R, 
 	}
 }
 
-// attempts tells how often a task was tried whose servers were lost.
+// attempts adds to err, the loss of a server, how often the task was run.
 func attempts(err error, n int) error {
 	if n == 1 {
 		return err
@@ -411,7 +426,8 @@ func attempts(err error, n int) error {
 	return fault.Because(err, "given up after %d attempts, each of which lost its server", n)
 }
 
-// ExecuteAt is SubmitAt that waits for the result, without retries. When ctx ends the coroutine is terminated.
+// ExecuteAt runs t as [RemoteCoroScheduler.SubmitAt] does, and waits for its result. It does not run t
+// again. When ctx ends, the coroutine is terminated.
 func ExecuteAt[R any](ctx context.Context, s *RemoteCoroScheduler, where Place, t Call[R]) (R, error) {
 	c, err := s.SubmitAt(ctx, where, t)
 	if err != nil {
@@ -421,6 +437,7 @@ func ExecuteAt[R any](ctx context.Context, s *RemoteCoroScheduler, where Place, 
 	return resultOrTerminate[R](ctx, c)
 }
 
+// resultOrTerminate waits for the result of c, and terminates c when ctx ends before that.
 func resultOrTerminate[R any](ctx context.Context, c *Coro) (R, error) {
 	v, err := Result[R](ctx, c)
 	if err != nil && ctx.Err() != nil {
@@ -429,10 +446,14 @@ func resultOrTerminate[R any](ctx context.Context, c *Coro) (R, error) {
 	return v, err
 }
 
-// Finish waits until every task that was run with this scheduler has ended, or ctx ends. With close it then runs the
-// ProcClose hooks while the servers can still be used, closes the computation, and runs the hooks again; from then on the verbs
-// return ErrClosed. Without close the scheduler can be used on. The error is ctx's, or that of [Computation.Close], and nothing of
-// the tasks; a Finish that failed may be called again.
+// Finish blocks until every task that was run with s has ended, or ctx ends. Without close, s can be used
+// as before.
+//
+// With close, Finish then runs the ProcClose hooks while the servers can still be used, closes the
+// computation, and runs the hooks again. From then on the verbs return ErrClosed.
+//
+// The error is that of ctx or of [Computation.Close]; errors of tasks are not part of it. A Finish that
+// failed may be called again.
 func (s *RemoteCoroScheduler) Finish(ctx context.Context, close bool) error {
 	if err := s.awaitIdle(ctx); err != nil {
 		return err
@@ -443,14 +464,14 @@ func (s *RemoteCoroScheduler) Finish(ctx context.Context, close bool) error {
 	servers := s.pool.close()
 	hooks := s.spawnClose(ServerInitialized, servers...)
 	for _, c := range hooks {
-		_ = c.Wait(ctx) // what the hook ended with is nobody's error
+		_ = c.Wait(ctx) // an error of the hook is not one of Finish
 		if err := ctx.Err(); err != nil {
 			return fault.Because(err, "finish: ProcClose")
 		}
 	}
 	err := s.comp.Close(ctx)
-	if err != nil || !s.comp.tells(s.status) {
-		_ = s.status.Terminate() // nobody will tell it that the computation is closed
+	if err != nil || !s.comp.isStatusCoro(s.status) {
+		_ = s.status.Terminate() // it will not receive ComputationClosed
 	}
 	return errors.Join(err, s.status.endedBy(ctx))
 }
@@ -474,7 +495,7 @@ func (s *RemoteCoroScheduler) awaitIdle(ctx context.Context) error {
 	return nil
 }
 
-// endedBy waits until c has ended, however.
+// endedBy waits until c has ended, with whatever outcome. The error is ctx's.
 func (c *Coro) endedBy(ctx context.Context) error {
 	if err := c.Wait(ctx); err != nil && ctx.Err() != nil {
 		return err

@@ -7,30 +7,32 @@ import (
 	"github.com/discoro/discoro/wire"
 )
 
-// Sending ahead. A server that is told of its next item only when the client has heard of the end of the last idles for a round
-// trip between the two. So where items are short, more of them are sent to a server than the one that it runs: they wait there for
-// their turn, a few, and are taken back when the one before them turns out to be long. When the server is lost nobody knows
-// which of them had begun; therefore none is sent ahead unless RCSConfig.Retries lets items run again.
+// Sending ahead. A server that receives its next item only when the client knows the end of the last one
+// is idle for a round trip between the two. So where items are short, the client sends a server more of
+// them than the one that it runs. They wait there, and are taken back when the one before them turns out
+// to be long. When the server is lost, nobody knows which of them had begun. Therefore items are sent
+// ahead only where RCSConfig.Retries lets them run again.
 
 const (
-	// maxAhead is how many items wait at a server at most.
+	// maxAhead is how many items may wait at a server.
 	maxAhead = 15
-	// shortItem is how long an item of those runs at most behind which others are sent.
+	// shortItem is how long an item may run for others to be sent behind the next one.
 	shortItem = time.Millisecond
-	// longItem is for how long an item runs until what waits behind it is taken back.
+	// longItem is how long an item runs before the items that wait behind it are taken back.
 	longItem = 5 * time.Millisecond
 )
 
-// mapLine is what one server has of a mapping: the first item runs, or is about to, the others wait behind it.
+// mapLine is what one server has of a mapping. The first item runs, or is about to; the others wait
+// behind it.
 type mapLine[R any] struct {
 	items  []*item[R]
 	ahead  int        // how many may wait
-	listed bool       // in the mapping's room
-	last   *item[R]   // was the first when the server was lost: the only one that is known to have run then
-	behind []*item[R] // waited behind that one
+	listed bool       // it is in the mapping's room
+	last   *item[R]   // the first when the server was lost: the only one that is known to have run then
+	behind []*item[R] // those that waited behind last
 }
 
-// enter books that an item is sent to a server.
+// enter records that an item is sent to a server.
 func (m *mapping[A, R]) enter(sv *rcsServer, it *item[R]) {
 	l := m.lines[sv]
 	if l == nil {
@@ -45,7 +47,8 @@ func (m *mapping[A, R]) enter(sv *rcsServer, it *item[R]) {
 	m.sent[it.index] = it
 }
 
-// exit books that an item has ended at its server, or is lost with it; it reports false when it had not begun there.
+// exit records that an item has ended at its server, or is lost with it. It reports false when the item
+// had not begun there.
 func (m *mapping[A, R]) exit(it *item[R], lost bool) (begun bool) {
 	delete(m.sent, it.index)
 	l := it.line
@@ -64,7 +67,7 @@ func (m *mapping[A, R]) exit(it *item[R], lost bool) (begun bool) {
 	case lost:
 		delete(m.lines, it.at)
 		return l.last == it
-	case l.last == it: // word of its end came behind that of the loss: so the next one may have run
+	case l.last == it: // its end came behind the loss of the server: so the next one may have run
 		m.nextLost(l)
 	case first && it.took < shortItem && m.s.cfg.Retries > 0:
 		l.ahead = min(2*l.ahead+1, maxAhead)
@@ -75,19 +78,19 @@ func (m *mapping[A, R]) exit(it *item[R], lost bool) (begun bool) {
 	return true
 }
 
-// nextLost has the item behind the one that ran last at a server that is lost be that one, as that has ended before.
+// nextLost makes the next item the one that ran last at a lost server, since the one before it has ended.
 func (m *mapping[A, R]) nextLost(l *mapLine[R]) {
 	l.last = nil
 	if len(l.behind) == 0 {
 		return
 	}
 	l.last, l.behind = l.behind[0], l.behind[1:]
-	if !slices.Contains(l.items, l.last) { // it is booked as lost, and as not begun
+	if !slices.Contains(l.items, l.last) { // exit has recorded it as lost, and as not begun
 		l.last.attempts++
 	}
 }
 
-// list notes that a line may have room.
+// list records that a line may have room.
 func (m *mapping[A, R]) list(sv *rcsServer, l *mapLine[R]) {
 	if !l.listed {
 		l.listed = true
@@ -95,7 +98,8 @@ func (m *mapping[A, R]) list(sv *rcsServer, l *mapLine[R]) {
 	}
 }
 
-// ahead returns a server of this mapping where one more item may wait; nil when there is none.
+// ahead returns a server of this mapping where one more item may wait, nil when there is none. The pool
+// counts that item.
 func (m *mapping[A, R]) ahead() *rcsServer {
 	own := m.claim.waits()
 	for n := len(m.room); n > 0; n = len(m.room) {
@@ -112,14 +116,14 @@ func (m *mapping[A, R]) ahead() *rcsServer {
 	return nil
 }
 
-// watchLong has a tick come while items wait behind others.
+// watchLong starts the timer of the next tick while items wait behind others.
 func (m *mapping[A, R]) watchLong() {
 	if m.timer == nil && len(m.sent) > m.busy {
 		m.timer = time.AfterFunc(longItem, func() { m.events.put(mapEvent[R]{tick: true}) })
 	}
 }
 
-// takeLongBack takes back what waits behind an item that runs for long.
+// takeLongBack takes back the items that wait behind an item that runs for long.
 func (m *mapping[A, R]) takeLongBack() {
 	m.timer = nil
 	now := time.Now()
@@ -137,7 +141,8 @@ func (m *mapping[A, R]) takeLongBack() {
 	}
 }
 
-// takeBack asks for an item that waits at a server, which ends, then, unless it has just begun.
+// takeBack asks the server to give up an item that waits there. The item then ends without having
+// started, unless it has just begun.
 func (m *mapping[A, R]) takeBack(it *item[R]) {
 	if !it.back && it.job != nil {
 		it.back = true

@@ -251,7 +251,7 @@ func (m *mapping[A, R]) take(ctx context.Context) ([]mapEvent[R], error) {
 		return m.events.take(ctx, m.s.rt)
 	}
 	what := "a free server for " + m.f.name
-	stop := m.s.comp.explain(what, m.s.report)
+	stop := m.s.comp.logWait(what, m.s.report)
 	defer stop()
 	events, err := m.events.take(ctx, m.s.rt)
 	if err != nil && m.s.comp.scheduler() != nil {

@@ -9,31 +9,32 @@ import (
 	"github.com/discoro/discoro/internal/call"
 )
 
-// rcsPool holds the servers of a RemoteCoroScheduler and gives each to one task at a time, in the order in which tasks came. Who
-// has a server may send more tasks there, ahead of time, while nobody else waits for one.
+// rcsPool holds the servers of a RemoteCoroScheduler. It gives each to one task at a time, in the order
+// in which the tasks came. While nobody else waits for a server, the owner of one may extend its claim:
+// then it sends more tasks there, which wait behind the first.
 type rcsPool struct {
 	mu      sync.Mutex // guards following; leaf
 	servers map[Location]*rcsServer
 	free    []*rcsServer         // in the order in which they became free
-	waiting []*call.Future       // wait for a server, in order
+	waiting []*call.Future       // the line: they wait for a server
 	setting map[*rcsServer]error // servers that hooks are setting up (nil), or have refused
-	closed  bool                 // none is given any more
+	closed  bool                 // no server is given any more
 }
 
 // rcsServer is a server that may be used.
 type rcsServer struct {
 	loc   Location // immutable
-	gone  bool     // guarded by the pool's mu; another may be at its location by now
-	tasks int      // that have it; guarded by the pool's mu
+	gone  bool     // dropped; another may be at its location; guarded by rcsPool.mu
+	tasks int      // that have it; guarded by rcsPool.mu
 }
 
-// serverIn returns the server that a wait was given, nil when the pool has closed.
+// serverIn returns the server that a wait has brought, nil when the pool has closed.
 func serverIn(out call.Outcome) *rcsServer {
 	sv, _ := out.Value.(*rcsServer)
 	return sv
 }
 
-// setUp books that the hooks for a server have begun, or, with an error, that they refuse it.
+// setUp records that the hooks for a server have begun or, with an error, that they have refused it.
 func (p *rcsPool) setUp(sv *rcsServer, refused error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -42,7 +43,7 @@ func (p *rcsPool) setUp(sv *rcsServer, refused error) {
 	}
 }
 
-// report says in words why servers that are ready are not free; nothing where it knows of none.
+// report says in words why servers are not free. It returns nothing where the pool knows of no server.
 func (p *rcsPool) report() string {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -68,7 +69,7 @@ func (p *rcsPool) report() string {
 	return strings.Join(parts, ", ")
 }
 
-// add makes a server usable, unless it was dropped before.
+// add makes a server usable, unless it was dropped before that.
 func (p *rcsPool) add(sv *rcsServer) {
 	p.mu.Lock()
 	delete(p.setting, sv)
@@ -94,12 +95,13 @@ func (p *rcsPool) drop(sv *rcsServer) {
 	}
 }
 
-// extend has a server for one more task of who has it, unless others than got wait for one.
-func (p *rcsPool) extend(sv *rcsServer, got *call.Future) bool {
+// extend gives a server to one more task of its owner, unless other waits than the owner's are in the
+// line. It reports whether it has.
+func (p *rcsPool) extend(sv *rcsServer, own *call.Future) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	others := len(p.waiting)
-	if others == 1 && p.waiting[0] == got {
+	if others == 1 && p.waiting[0] == own {
 		others = 0
 	}
 	if sv.tasks == 0 || sv.gone || p.closed || others > 0 {
@@ -109,7 +111,8 @@ func (p *rcsPool) extend(sv *rcsServer, got *call.Future) bool {
 	return true
 }
 
-// release takes a task from a server: when that was the last it is given to who has waited longest, or is free.
+// release takes a task from a server. After its last task, the server is given to the first of the line,
+// or is free. nil: none.
 func (p *rcsPool) release(sv *rcsServer) {
 	if sv == nil {
 		return
@@ -131,8 +134,9 @@ func (p *rcsPool) release(sv *rcsServer) {
 	}
 }
 
-// acquire has got set to a free server, at once if there is one, or before others who wait if it is to be the first; to nothing when
-// the pool is closed. cancel takes that back, and reports false when it is too late: then got is set, or will be in a moment.
+// acquire sets got to a free server: at once if there is one, or when its place in the line has come. With
+// first, that place is before all others. got is set to nil when the pool is closed. cancel leaves the
+// line; it reports false when it is too late: then got is set, or will be in a moment.
 func (p *rcsPool) acquire(got *call.Future, first bool) (cancel func() bool) {
 	p.mu.Lock()
 	var sv *rcsServer
@@ -165,7 +169,8 @@ func (p *rcsPool) acquire(got *call.Future, first bool) (cancel func() bool) {
 	}
 }
 
-// close makes everybody who waits for a server get none, from now on, and returns the servers that there were, sorted.
+// close ends all waits without a server, now and from now on, and returns the servers that the pool has,
+// sorted.
 func (p *rcsPool) close() []Location {
 	p.mu.Lock()
 	p.closed = true
@@ -183,7 +188,7 @@ func (p *rcsPool) close() []Location {
 	return locs
 }
 
-// withoutFirst takes the first off a queue, which may be long: nothing is moved.
+// withoutFirst takes the first off a queue. It moves nothing, as the queue may be long.
 func withoutFirst[T any](queue []*T) []*T {
 	queue[0] = nil
 	return queue[1:]

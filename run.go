@@ -21,35 +21,36 @@ type job struct {
 	comp *Computation // immutable
 	fn   string       // immutable
 	size int          // immutable: bytes of the argument
-	arg  any          // immutable: for CoroInfo
+	arg  any          // immutable: for CoroInfo; the argument as the client has passed it
 
 	started call.Future // its value is the *Coro
-	done    call.Future
-	coro    *Coro     // once it has started; guarded by the computation's mu
-	begun   time.Time // when word of that came; guarded by the computation's mu
-	ended   bool      // guarded by the computation's mu
-
-	// server is where it runs, once it has started; guarded by the runtime's mu.
-	server wire.Peer
+	done    call.Future // the job's outcome
+	coro    *Coro       // once it has started; guarded by Computation.mu
+	begun   time.Time   // when the client learned that; guarded by Computation.mu
+	ended   bool        // guarded by Computation.mu
+	server  wire.Peer   // where it runs, once it has started; guarded by Runtime.mu
 }
 
-// Run runs t at the least loaded server of the least loaded node, and returns its coroutine once it has started there. It
-// waits while there is no server, at most until ctx ends: then the error is ErrNoServer with a report of the nodes, and
-// ctx's error; it logs that report meanwhile. ctx does not bind the coroutine once it has started. ErrNotRegistered: that
-// server's program does not have the function; ErrTooLarge; ErrRejected: too many runs wait for servers at a scheduler elsewhere;
-// *ServerLostError: the server was lost before it had said that the run has started; ErrClosed: the computation is not
-// scheduled, or over.
+// Run runs t at the least loaded server of the least loaded node, and returns its coroutine when it has
+// started there. It blocks while there is no server, at most until ctx ends: then the error is ErrNoServer
+// with a report of the nodes, and ctx's error. The log has that report while Run waits. ctx does not bind
+// a coroutine that has started.
+//
+// ErrNotRegistered: the server's program does not have the function. ErrTooLarge: the argument is too
+// large. ErrRejected: too many runs wait for servers at the scheduler of another runtime. A
+// [*ServerLostError]: the server was lost before the client learned that the run has started. ErrClosed:
+// the computation is not scheduled, or over.
 func (p *Computation) Run(ctx context.Context, t Task) (*Coro, error) {
 	return p.run(ctx, wire.Where{}, t)
 }
 
-// RunAt is Run at a given place. ErrNotFound: no such server or node serves the computation.
+// RunAt is Run at a given place. ErrNotFound: no server or node there serves the computation.
 func (p *Computation) RunAt(ctx context.Context, where Place, t Task) (*Coro, error) {
 	if where == nil {
 		return nil, fmt.Errorf("discoro: run at: the place is nil")
 	}
 	w := where.place()
-	if w.Node == "" && w.Port == 0 { // to the scheduler that is anywhere
+	if w.Node == "" && w.Port == 0 { // to the scheduler, that would mean anywhere
 		return nil, fmt.Errorf("discoro: run at %q: it is neither a server's location nor a node's: %w", where, ErrNotFound)
 	}
 	return p.run(ctx, w, t)
@@ -63,26 +64,27 @@ func (p *Computation) run(ctx context.Context, where wire.Where, t Task) (*Coro,
 	return p.awaitStart(ctx, j)
 }
 
-// post sends a run to the scheduler. At a server, runs with the same turn but 0 start one at a time.
-func (p *Computation) post(where wire.Where, turn uint64, t Task) (*job, error) {
+// post sends a run to the scheduler. At a server, one run of a lane starts after another; runs of lane 0
+// do not wait for each other.
+func (p *Computation) post(where wire.Where, lane uint64, t Task) (*job, error) {
 	s, err := specOf(p.rt, t)
 	if err != nil {
 		return nil, err
 	}
-	j := p.newJob(s) // before it is looked whether the computation goes on: its end is that of all the jobs that are there
+	j := p.newJob(s) // before the look at the computation: when that ends, it ends all jobs in the table
 	l, err := p.active("run " + s.fn)
 	if err != nil {
 		j.finish(call.Outcome{Err: err})
 		return nil, err
 	}
-	if err := l.post(&wire.Run{Token: p.token, Job: j.id, Where: where, Lane: turn, Call: s.wire()}); err != nil {
+	if err := l.post(&wire.Run{Token: p.token, Job: j.id, Where: where, Lane: lane, Call: s.wire()}); err != nil {
 		j.finish(call.Outcome{Err: err})
 		return nil, fault.Because(err, "run %s", s.fn)
 	}
 	return j, nil
 }
 
-// newJob enters a job in the runtime's table.
+// newJob makes a job, and puts it into the runtime's table.
 func (p *Computation) newJob(s *callSpec) *job {
 	rt := p.rt
 	j := &job{id: wire.JobID{Client: rt.id, Seq: rt.lastJob.Add(1)}, comp: p, fn: s.fn, size: len(s.encoded), arg: s.arg}
@@ -98,10 +100,10 @@ func (p *Computation) awaitStart(ctx context.Context, j *job) (*Coro, error) {
 	stop := j.started.OnDone(k.Finish)
 	out, ok := k.Result()
 	if !ok {
-		stopTelling := p.explain(j.what(), func() string { return p.reportOf(p.sched, j.id) })
+		stopLog := p.logWait(j.what(), func() string { return p.reportOf(p.scheduler(), j.id) })
 		var err error
 		out, err = p.rt.wait(ctx, k)
-		stopTelling()
+		stopLog()
 		if err != nil {
 			stop()
 			return nil, p.unrun(j, err)
@@ -114,23 +116,26 @@ func (p *Computation) awaitStart(ctx context.Context, j *job) (*Coro, error) {
 	return c, nil
 }
 
-// unrun gives up a job whose start was waited for until ctx ended. Should it start all the same, it is terminated.
+// unrun gives up a job that has not started before a context ended with cause. If it starts all the same,
+// it is terminated.
 func (p *Computation) unrun(j *job, cause error) error {
-	p.sched.tell(&wire.Unrun{Token: p.token, Job: j.id})
-	report := p.reportOf(p.sched, j.id) // asked behind the Unrun: by now a job that had no server has ended
+	l := p.scheduler()
+	l.tell(&wire.Unrun{Token: p.token, Job: j.id})
+	report := p.reportOf(l, j.id) // the answer comes behind that to Unrun: a job without a server has ended by now
 	waited := j.done.IsDone()
 	j.started.OnDone(func(out call.Outcome) {
 		if c, ok := out.Value.(*Coro); ok {
-			_ = c.Terminate() // nobody has its handle
+			_ = c.Terminate() // nobody else has a handle of it
 		}
 	})
 	if !waited {
 		return fault.Because(cause, "%s: %s", j.what(), report)
 	}
-	return noServer("run "+j.fn, p.report(p.sched), cause)
+	return noServer("run "+j.fn, p.report(l), cause)
 }
 
-// what says what is waited for until j has started. A large argument may be why.
+// what returns what a wait for the job's start waits for. It names a large argument, which may be the
+// reason for the wait.
 func (j *job) what() string {
 	if j.size < largeFrame {
 		return "run " + j.fn
@@ -138,7 +143,7 @@ func (j *job) what() string {
 	return fmt.Sprintf("run %s with an argument of %d bytes", j.fn, j.size)
 }
 
-// finish ends the job at the client; only the first end counts.
+// finish ends the job at the client. Only the first end counts.
 func (j *job) finish(out call.Outcome) {
 	rt, p := j.comp.rt, j.comp
 	rt.mu.Lock()
@@ -159,7 +164,7 @@ func (j *job) finish(out call.Outcome) {
 		out = call.Outcome{Err: fmt.Errorf("discoro: run %s: a server told of its end, and never of its beginning: %w", j.fn, ErrDisconnected)}
 	}
 	if c != nil && p.status != nil {
-		p.told.putJob(p.known, c.loc, Exit{Coro: c, Err: out.Err, out: out})
+		p.outbox.putJob(p.known, c.loc, Exit{Coro: c, Err: out.Err, out: out})
 	}
 	p.mu.Unlock()
 	if c != nil {
@@ -171,7 +176,8 @@ func (j *job) finish(out call.Outcome) {
 	j.done.Set(out)
 }
 
-// lostByClose is the error of a job that ends while its client closes: with the links to them go the servers.
+// lostByClose returns the error of a job that ends while its client closes. With their links, the client
+// loses all servers; the error names the reason.
 func lostByClose(err error) error {
 	var lost *ServerLostError
 	if !errors.As(err, &lost) || errors.Is(err, ErrClosed) {
@@ -198,7 +204,8 @@ func (j *job) begunAt() time.Time {
 	return j.begun
 }
 
-// jobOf returns a job that has not ended; nil, too, for a peer that does not know the token of its computation.
+// jobOf returns a job that has not ended. It returns nil for a peer that does not know the token of the
+// job's computation.
 func (rt *Runtime) jobOf(id wire.JobID, token wire.Token) *job {
 	rt.mu.Lock()
 	defer rt.mu.Unlock()
@@ -209,7 +216,7 @@ func (rt *Runtime) jobOf(id wire.JobID, token wire.Token) *job {
 	return j
 }
 
-// jobStarted takes a server's word that a job has started.
+// jobStarted records that a job has started at a server.
 func (rt *Runtime) jobStarted(l *link, f *wire.Started) {
 	j := rt.jobOf(f.Job, f.Token)
 	if j == nil {
@@ -227,7 +234,7 @@ func (rt *Runtime) jobStarted(l *link, f *wire.Started) {
 	}
 	j.coro, j.begun = c, time.Now()
 	if p.status != nil {
-		p.told.putJob(p.known, c.loc, Status{
+		p.outbox.putJob(p.known, c.loc, Status{
 			Kind: CoroCreated, Node: p.known[c.loc], Server: c.loc,
 			Coro: CoroInfo{Coro: c, Func: j.fn, Arg: j.arg, Start: time.Unix(0, f.At)},
 		})
@@ -235,12 +242,13 @@ func (rt *Runtime) jobStarted(l *link, f *wire.Started) {
 	p.mu.Unlock()
 	p.flush()
 	j.started.Set(call.Outcome{Value: c})
-	if cause := l.cause(); cause != nil { // what ran there was ended while this came
+	if cause := l.cause(); cause != nil { // the link has ended meanwhile, and did not find this job at the server
 		rt.loseJob(j, cause)
 	}
 }
 
-// loseJob ends a job whose server is lost. Where its computation closes it was terminated there, or would have been.
+// loseJob ends a job whose server is lost. Where the computation is closing, the job was terminated
+// there, or would have been.
 func (rt *Runtime) loseJob(j *job, cause error) {
 	rt.mu.Lock()
 	server := peerLocation(j.server)
@@ -252,14 +260,14 @@ func (rt *Runtime) loseJob(j *job, cause error) {
 	j.finish(call.Outcome{Err: err})
 }
 
-// nodeOf returns the node of a server that can be used, empty when there is none.
+// nodeOf returns the node of a server that can be used; it is empty for any other server.
 func (p *Computation) nodeOf(server Location) string {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return p.servers[server]
 }
 
-// jobHandle makes the handle of a job's coroutine.
+// jobHandle returns the handle of a job's coroutine.
 func (rt *Runtime) jobHandle(j *job, hv wire.HandleValue) *Coro {
 	key := handleKey{hv.ID, hv.Key}
 	rt.mu.Lock()
@@ -272,7 +280,7 @@ func (rt *Runtime) jobHandle(j *job, hv wire.HandleValue) *Coro {
 	return c
 }
 
-// jobDone takes word of how a job ended, from its server or from the scheduler.
+// jobDone records how a job has ended. The frame comes from the job's server, or from the scheduler.
 func (rt *Runtime) jobDone(f *wire.Done) {
 	j := rt.jobOf(f.Job, f.Token)
 	if j == nil {
@@ -283,8 +291,8 @@ func (rt *Runtime) jobDone(f *wire.Done) {
 	j.finish(out)
 }
 
-// jobUnheard takes the scheduler's word that a job has ended at a server that is lost or has closed. Whose start came here ends by word of the
-// server, or with the link to it.
+// jobUnheard ends a job that the scheduler knows to have ended at a server that is lost or closed. A job
+// whose start the client knows ends by a frame of the server, or with the link to it.
 func (rt *Runtime) jobUnheard(f *wire.Unheard) {
 	j := rt.jobOf(f.Job, f.Token)
 	if j == nil {
@@ -298,7 +306,8 @@ func (rt *Runtime) jobUnheard(f *wire.Unheard) {
 	}
 }
 
-// loseJobsAt ends the jobs that run at a runtime to which the link broke, and the computations scheduled there.
+// loseJobsAt ends the jobs that run at a runtime whose link has ended, and the computations that are
+// scheduled there.
 func (rt *Runtime) loseJobsAt(id wire.ID, cause error) {
 	rt.mu.Lock()
 	var lost []*job
@@ -322,6 +331,7 @@ func (rt *Runtime) loseJobsAt(id wire.ID, cause error) {
 	}
 }
 
+// scheduler returns the link to the scheduler, nil when the computation is not scheduled.
 func (p *Computation) scheduler() *link {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -337,9 +347,10 @@ const (
 	EachServer Each = 2 // at every server
 )
 
-// RunEach runs t at each node or each server that serves the computation now, and returns the coroutines that started.
-// It blocks until all have started, or ctx ends. The error joins those of the runs that did not start. ErrClosed: the
-// computation is not scheduled, or over.
+// RunEach runs t at each node or at each server that serves the computation now, and returns the
+// coroutines that have started. It blocks until all have started, or ctx ends. The error joins the errors
+// of the runs that have not started; see [Computation.Run]. ErrClosed: the computation is not scheduled,
+// or over.
 func (p *Computation) RunEach(ctx context.Context, where Each, t Task) ([]*Coro, error) {
 	if where != EachNode && where != EachServer {
 		return nil, fmt.Errorf("discoro: run each: %d is neither EachNode nor EachServer", where)
@@ -350,18 +361,18 @@ func (p *Computation) RunEach(ctx context.Context, where Each, t Task) ([]*Coro,
 	return p.runEach(ctx, p.targets(where, ""), t)
 }
 
-// RunNodes runs t at the least loaded server of every node; see RunEach.
+// RunNodes runs t at the least loaded server of every node; see [Computation.RunEach].
 func (p *Computation) RunNodes(ctx context.Context, t Task) ([]*Coro, error) {
 	return p.RunEach(ctx, EachNode, t)
 }
 
-// RunServers runs t at every server; see RunEach.
+// RunServers runs t at every server; see [Computation.RunEach].
 func (p *Computation) RunServers(ctx context.Context, t Task) ([]*Coro, error) {
 	return p.RunEach(ctx, EachServer, t)
 }
 
-// RunNodeServers runs t at every server of a node, "host:port", or of all the nodes at a host; see RunEach. ErrNotFound: no
-// such node serves the computation.
+// RunNodeServers runs t at every server of a node, "host:port", or of all nodes of a host, "host"; see
+// [Computation.RunEach]. ErrNotFound: no such node serves the computation.
 func (p *Computation) RunNodeServers(ctx context.Context, node string, t Task) ([]*Coro, error) {
 	if _, err := p.active("run"); err != nil {
 		return nil, err
@@ -373,7 +384,7 @@ func (p *Computation) RunNodeServers(ctx context.Context, node string, t Task) (
 	return p.runEach(ctx, where, t)
 }
 
-// targets lists where a run at each node or server is to take place.
+// targets lists the places of a run at each node or at each server, of all nodes or of one.
 func (p *Computation) targets(each Each, node string) []wire.Where {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -418,8 +429,8 @@ func (p *Computation) runEach(ctx context.Context, where []wire.Where, t Task) (
 	return coros, errors.Join(errs...)
 }
 
-// Nodes returns the nodes that serve the computation now: those with an initialized server, sorted. It does not block.
-// ErrClosed: the computation is not scheduled, or over.
+// Nodes returns the locations of the nodes that serve the computation now, sorted: those with a server
+// that can be used. It does not block. ErrClosed: the computation is not scheduled, or over.
 func (p *Computation) Nodes(ctx context.Context) ([]string, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, fault.Because(err, "nodes")
@@ -432,8 +443,8 @@ func (p *Computation) Nodes(ctx context.Context) ([]string, error) {
 	return slices.Compact(slices.Sorted(maps.Values(p.servers))), nil
 }
 
-// Servers returns the servers that can be used now, sorted. It does not block; see WaitServers. ErrClosed: the computation is not
-// scheduled, or over.
+// Servers returns the locations of the servers that can be used now, sorted. It does not block; see
+// [Computation.WaitServers]. ErrClosed: the computation is not scheduled, or over.
 func (p *Computation) Servers(ctx context.Context) ([]Location, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, fault.Because(err, "servers")

@@ -8,24 +8,24 @@ import (
 	"github.com/discoro/discoro/wire"
 )
 
-// StatusKind says what a [Status] tells. The numbers are asyncoro's.
+// StatusKind is what has happened, in a [Status]. The numbers are those of asyncoro.
 type StatusKind uint8
 
-// What a Status can tell, in the order in which it happens.
+// The kinds of a Status, in the order in which they happen.
 const (
-	NodeDiscovered       StatusKind = wire.StatusNodeDiscovered       // a node is known, and will be used if it fits
+	NodeDiscovered       StatusKind = wire.StatusNodeDiscovered       // a node is known, and is used if it fits
 	NodeInitialized      StatusKind = wire.StatusNodeInitialized      // the first server of a node is about to be usable
-	NodeClosed           StatusKind = wire.StatusNodeClosed           // a node serves the computation no longer
-	NodeIgnore           StatusKind = wire.StatusNodeIgnore           // a node does not fit, or refused; Reason says why
+	NodeClosed           StatusKind = wire.StatusNodeClosed           // a node no longer serves the computation
+	NodeIgnore           StatusKind = wire.StatusNodeIgnore           // a node does not fit, or has refused; see Reason
 	NodeDisconnected     StatusKind = wire.StatusNodeDisconnected     // the link to a node broke
-	ServerDiscovered     StatusKind = wire.StatusServerDiscovered     // a server exists and is being set up
+	ServerDiscovered     StatusKind = wire.StatusServerDiscovered     // a server is up and is being set up
 	ServerInitialized    StatusKind = wire.StatusServerInitialized    // a server can be used
-	ServerClosed         StatusKind = wire.StatusServerClosed         // a server serves the computation no longer
-	ServerIgnore         StatusKind = wire.StatusServerIgnore         // a server could not be set up; Reason says why
-	ServerDisconnected   StatusKind = wire.StatusServerDisconnected   // a server was lost, with what it ran
-	CoroCreated          StatusKind = wire.StatusCoroCreated          // a run has started; Coro tells which
-	ComputationScheduled StatusKind = wire.StatusComputationScheduled // the computation's turn has come
-	ComputationClosed    StatusKind = wire.StatusComputationClosed    // it is over: the last message
+	ServerClosed         StatusKind = wire.StatusServerClosed         // a server no longer serves the computation
+	ServerIgnore         StatusKind = wire.StatusServerIgnore         // a server could not be set up; see Reason
+	ServerDisconnected   StatusKind = wire.StatusServerDisconnected   // a server is lost, with what it ran
+	CoroCreated          StatusKind = wire.StatusCoroCreated          // a run has started; see Coro
+	ComputationScheduled StatusKind = wire.StatusComputationScheduled // the computation is active
+	ComputationClosed    StatusKind = wire.StatusComputationClosed    // the computation is over: the last message
 )
 
 // String returns the kind's name.
@@ -61,19 +61,21 @@ func (k StatusKind) String() string {
 	return fmt.Sprintf("StatusKind(%d)", uint8(k))
 }
 
-// Status is what a computation's status coroutine receives when a node, a server or the computation changes state, or a
-// run has started. In asyncoro: DiscoroStatus. The order can be relied upon: a node is discovered before its
-// servers, each is discovered before it is initialized, CoroCreated comes before that coroutine's [Exit], servers close
-// before their node, and ComputationClosed comes last.
+// Status is the message that the status coroutine of a computation receives when a node, a server or the
+// computation changes its state, and when a run has started. In asyncoro: DiscoroStatus.
+//
+// The order is a promise. A node is discovered before its servers, and a server is discovered before it
+// is initialized. CoroCreated comes behind the ServerInitialized of its server, and before the
+// coroutine's [Exit]. Servers close before their node. ComputationClosed comes last.
 type Status struct {
 	Kind   StatusKind
-	Node   string   // the node's location, "host:port"
-	Server Location // for a server's kinds, and the coroutine's server for CoroCreated
-	Coro   CoroInfo // for CoroCreated
-	Reason string   // why, for Ignore, Closed and Disconnected
+	Node   string   // the location of the node, "host:port"
+	Server Location // with a server's kinds; with CoroCreated, where the coroutine runs
+	Coro   CoroInfo // with CoroCreated
+	Reason string   // with the kinds Ignore, Closed and Disconnected, where there is one
 }
 
-// String gives what is set, for people.
+// String returns the kind and what else is set, for people.
 func (s Status) String() string {
 	text := s.Kind.String()
 	if s.Node != "" {
@@ -91,12 +93,12 @@ func (s Status) String() string {
 	return text
 }
 
-// CoroInfo tells what a coroutine of a computation runs.
+// CoroInfo is what a coroutine of a computation runs.
 type CoroInfo struct {
-	Coro  *Coro
-	Func  string
-	Arg   any       // the argument, as the client gave it
-	Start time.Time // by the server's clock
+	Coro  *Coro     // a handle of the coroutine
+	Func  string    // the name of the function
+	Arg   any       // the argument, as the client has passed it
+	Start time.Time // by the clock of the server
 }
 
 // statusOf turns a frame into a Status.
@@ -110,22 +112,25 @@ func statusOf(f *wire.Status) Status {
 
 func peerLocation(p wire.Peer) Location { return Location{Addr: p.Host, Port: p.Port} }
 
-// outbox holds what a computation's status coroutine is to be told, in the order that is promised, though frames come over
-// links that know no order among each other. It is guarded by the computation's mu.
+// outbox holds messages for the status coroutine of a computation. It gives them the order that Status
+// promises, although their frames come over several links, which keep no order among each other.
+// Computation.mu guards it.
 type outbox struct {
-	items  []any
-	held   map[Location][]any // of jobs at servers whose ServerInitialized is still to come
-	busy   bool               // somebody sends
+	items  []any              // to be sent next
+	held   map[Location][]any // of jobs at servers whose ServerInitialized has not come yet
+	busy   bool               // a goroutine sends
 	closed bool               // ComputationClosed was put
 }
 
+// put adds a message.
 func (o *outbox) put(msg any) {
 	if !o.closed {
 		o.items = append(o.items, msg)
 	}
 }
 
-// putJob puts what concerns a job at a server, behind that server's ServerInitialized; known says which came.
+// putJob adds a message about a job at a server, behind that server's ServerInitialized. known has the
+// servers whose ServerInitialized has come.
 func (o *outbox) putJob(known map[Location]string, server Location, msg any) {
 	if known[server] != "" || o.closed {
 		o.put(msg)
@@ -137,7 +142,7 @@ func (o *outbox) putJob(known map[Location]string, server Location, msg any) {
 	o.held[server] = append(o.held[server], msg)
 }
 
-// release puts what was held for a server of node.
+// release adds what was held for a server, which is one of node.
 func (o *outbox) release(server Location, node string) {
 	for _, msg := range o.held[server] {
 		if s, ok := msg.(Status); ok {
@@ -149,7 +154,7 @@ func (o *outbox) release(server Location, node string) {
 	delete(o.held, server)
 }
 
-// close puts the last message; nothing follows it.
+// close adds the last message.
 func (o *outbox) close(last Status) {
 	for server := range o.held {
 		o.release(server, "")
@@ -158,37 +163,37 @@ func (o *outbox) close(last Status) {
 	o.closed = true
 }
 
-// flush sends what is in the outbox. It never blocks: a status coroutine of another runtime is told in a goroutine.
+// flush sends what is in the outbox. It never blocks: to a coroutine of another runtime, a goroutine sends.
 func (p *Computation) flush() {
 	p.mu.Lock()
-	send := !p.told.busy && len(p.told.items) > 0
+	send := !p.outbox.busy && len(p.outbox.items) > 0
 	if send {
-		p.told.busy = true
+		p.outbox.busy = true
 	}
 	elsewhere := p.status != nil && p.status.local == nil
 	p.mu.Unlock()
 	switch {
 	case !send:
 	case elsewhere:
-		p.rt.start(p.sendTold)
+		p.rt.start(p.sendOutbox)
 	default:
-		p.sendTold()
+		p.sendOutbox()
 	}
 }
 
-// sendTold sends what is in the outbox, and what comes meanwhile, in order.
-func (p *Computation) sendTold() {
+// sendOutbox sends what is in the outbox, and what comes meanwhile, in order.
+func (p *Computation) sendOutbox() {
 	var out notices
-	tell := func(err error) {
+	log := func(err error) {
 		if err != nil {
-			p.rt.log.Log(p.rt.ctx, noticeLevel(err), "the status coroutine is not told", slog.String("coro", out.to.String()), slog.Any("err", err))
+			p.rt.log.Log(p.rt.ctx, noticeLevel(err), "cannot notify the status coroutine", slog.String("coro", out.to.String()), slog.Any("err", err))
 		}
 	}
 	for {
 		p.mu.Lock()
-		items, status := p.told.items, p.status
-		p.told.items = nil
-		p.told.busy = len(items) > 0
+		items, status := p.outbox.items, p.status
+		p.outbox.items = nil
+		p.outbox.busy = len(items) > 0
 		p.mu.Unlock()
 		if len(items) == 0 {
 			return
@@ -198,8 +203,8 @@ func (p *Computation) sendTold() {
 		}
 		out.to = status
 		for _, msg := range items {
-			tell(out.send(p.rt.ctx, msg))
+			log(out.send(p.rt.ctx, msg))
 		}
-		tell(out.await(p.rt.ctx))
+		log(out.await(p.rt.ctx))
 	}
 }
