@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"slices"
 	"sync"
 	"time"
@@ -19,45 +20,48 @@ import (
 
 // ComputationConfig describes a [Computation].
 type ComputationConfig struct {
-	// Functions are the names of functions that every node must have registered. A node without one of them is
-	// ignored, with that reason.
+	// Functions are the names of functions that every node must have registered. A node without one
+	// of them is ignored, with that reason.
 	Functions []string
-	// Files are paths of files at the client. Before a server is used, each file is sent to its folder, see
-	// [Coro.Dir], under the last element of the path and with its executable bits. A server that starts later
-	// receives the file as it is then. NewComputation fails when a file cannot be read. A server that a file
-	// cannot be sent to is ignored, with that reason.
+	// Files are paths of files at the client. Before a server is used, each file is sent to its
+	// folder, see [Coro.Dir], under the last element of the path and with its executable bits. A
+	// server that starts later receives the file as it is then. NewComputation fails when a file
+	// cannot be read. A server that a file cannot be sent to is ignored, with that reason.
 	Files []string
-	// Status is the coroutine that receives [Status], [Exit] and [NodeAvail] messages; see [Status] for their
-	// order. It may be a coroutine of another runtime. nil: nobody receives them.
+	// Status is the coroutine that receives [Status], [Exit] and [NodeAvail] messages; see [Status]
+	// for their order. It may be a coroutine of another runtime. nil: nobody receives them.
 	Status *Coro
 	// NodeFilters say which nodes are used; see [NodeFilter]. Without any, all nodes are.
 	NodeFilters []NodeFilter
 	// Timeout bounds control messages of the computation; 0: Config.MsgTimeout.
 	Timeout time.Duration
-	// PulseInterval is how often client, scheduler, nodes and servers send each other signs of life, where
-	// they send nothing else, while the computation is active. Nodes also send their [NodeAvail] that often.
-	// A runtime that sends nothing for five intervals counts as lost. 0: 2*MinPulseInterval. A node does not
-	// serve a computation that asks for less than MinPulseInterval or more than MaxPulseInterval, unless its
-	// NodeConfig has other bounds. A function that computes for long without yielding does not keep its
-	// server from sending signs of life.
+	// PulseInterval is how often client, scheduler, nodes and servers send each other signs of
+	// life, where they send nothing else, while the computation is active. Nodes also send their
+	// [NodeAvail] that often. A runtime that sends nothing for five intervals counts as lost. 0:
+	// 2*MinPulseInterval. A node does not serve a computation that asks for less than
+	// MinPulseInterval or more than MaxPulseInterval, unless its NodeConfig has other bounds. A
+	// function that computes for long without yielding does not keep its server from sending signs
+	// of life.
 	PulseInterval time.Duration
 	// PingInterval is how often the scheduler looks for nodes, on its local network and near
-	// SchedulerConfig.Nodes, while the computation is active. So it finds nodes that were started late, and
-	// nodes whose answers were lost. At least MinPulseInterval; 0: SchedulerConfig.PingInterval.
+	// SchedulerConfig.Nodes, while the computation is active. So it finds nodes that were started
+	// late, and nodes whose answers were lost. At least MinPulseInterval; 0:
+	// SchedulerConfig.PingInterval.
 	PingInterval time.Duration
-	// ZombiePeriod is how long the computation may be idle before the scheduler closes it. It is idle while
-	// nothing runs at its servers, no server is being set up, nothing is submitted and no file is on its way
-	// to a server. The scheduler does not see messages between coroutines. Of files it learns with each
-	// 512 KiB that a server receives, at most once a second: allow more time than such a part takes.
-	// 0: SchedulerConfig.ZombiePeriod, which is none for a private scheduler.
+	// ZombiePeriod is how long the computation may be idle before the scheduler closes it. It is
+	// idle while nothing runs at its servers, no server is being set up, nothing is submitted and
+	// no file is on its way to a server. The scheduler does not see messages between coroutines. Of
+	// files it learns with each 512 KiB that a server receives, at most once a second: allow more
+	// time than such a part takes. 0: SchedulerConfig.ZombiePeriod, which is none for a private
+	// scheduler.
 	ZombiePeriod time.Duration
 
 	tuning
 }
 
-// Computation is how a client runs functions at servers. It waits in the queue of a scheduler, has all
-// servers to itself while it is active, and ends with Close. Its methods are safe for concurrent use. In
-// asyncoro: Computation.
+// Computation is how a client runs functions at servers. It waits in the queue of a scheduler, has
+// all servers to itself while it is active, and ends with Close. Its methods are safe for
+// concurrent use. In asyncoro: Computation.
 type Computation struct {
 	rt      *Runtime          // immutable
 	cfg     ComputationConfig // immutable
@@ -169,12 +173,12 @@ func (p *Computation) active(verb string) (*link, error) {
 	return nil, fmt.Errorf("discoro: %s: the computation is closed: %w", verb, ErrClosed)
 }
 
-// WaitServers blocks until the computation is active and at least n servers can be used, or ctx ends.
-// While it waits, the log says which nodes are known and why each of them is not used: after 2 seconds,
-// and then less and less often.
+// WaitServers blocks until the computation is active and at least n servers can be used, or ctx
+// ends. While it waits, the log says which nodes are known and why each of them is not used: after
+// 2 seconds, and then less and less often.
 //
-// When ctx ends, the error is ErrNoServer with that report, and ctx's error. ErrClosed: the computation
-// is not scheduled, or over.
+// When ctx ends, the error is ErrNoServer with that report, and ctx's error. ErrClosed: the
+// computation is not scheduled, or over.
 func (p *Computation) WaitServers(ctx context.Context, n int) error {
 	p.mu.Lock()
 	l := p.sched
@@ -239,8 +243,8 @@ func (p *Computation) reportOf(l *link, job wire.JobID) string {
 // firstLogged is how long a wait lasts before the log first says why.
 const firstLogged = 2 * time.Second
 
-// logWait logs what is waited for, and why: after firstLogged, and then less and less often, until stop
-// is called.
+// logWait logs what is waited for, and why: after firstLogged, and then less and less often, until
+// stop is called.
 func (p *Computation) logWait(what string, why func() string) (stop func()) {
 	var mu sync.Mutex // guards following; leaf
 	stopped, next := false, firstLogged
@@ -269,13 +273,13 @@ func (p *Computation) logWait(what string, why func() string) (stop func()) {
 	}
 }
 
-// Close ends the computation. What still runs is terminated, each server removes the computation's files
-// and variables, and the next computation of the queue gets the servers. A computation that is queued is
-// taken out of the queue.
+// Close ends the computation. What still runs is terminated, each server removes the computation's
+// files and variables, and the next computation of the queue gets the servers. A computation that
+// is queued is taken out of the queue.
 //
-// Close blocks until the scheduler confirms that all servers have closed, or ctx ends; the computation
-// goes on closing then. While it waits, the log says which nodes are not done: after 2 seconds, and then
-// less and less often. Closing a computation that is over returns nil.
+// Close blocks until the scheduler confirms that all servers have closed, or ctx ends; the
+// computation goes on closing then. While it waits, the log says which nodes are not done: after 2
+// seconds, and then less and less often. Closing a computation that is over returns nil.
 func (p *Computation) Close(ctx context.Context) error {
 	p.mu.Lock()
 	state, l := p.state, p.sched
@@ -311,8 +315,9 @@ func (p *Computation) isClosing() bool {
 	return p.state == compClosing
 }
 
-// computationAt returns the computation of this client that has that token and whose scheduler l leads
-// to. It returns nil when there is none: what any other peer says of a computation does not count.
+// computationAt returns the computation of this client that has that token and whose scheduler l
+// leads to. It returns nil when there is none: what any other peer says of a computation does not
+// count.
 func (rt *Runtime) computationAt(l *link, token wire.Token) *Computation {
 	rt.mu.Lock()
 	p := rt.comps[token]
@@ -329,8 +334,8 @@ func (rt *Runtime) putStatus(l *link, f *wire.Status) {
 	}
 }
 
-// applyStatus records what the scheduler says of the computation, and hands it to the status coroutine.
-// It runs on the link's reader.
+// applyStatus records what the scheduler says of the computation, and hands it to the status
+// coroutine. It runs on the link's reader.
 func (p *Computation) applyStatus(f *wire.Status) {
 	s := statusOf(f)
 	if s.Kind == ComputationClosed {
@@ -425,4 +430,41 @@ func (p *Computation) endWith(why error, last Status) {
 // peer returns how frames name the runtime.
 func (rt *Runtime) peer() wire.Peer {
 	return wire.Peer{ID: rt.id, Host: rt.loc.Addr, Port: rt.loc.Port}
+}
+
+// attach makes c the status coroutine, unless there is one. fresh reports that the computation has
+// not been scheduled; servers are those that it has.
+func (p *Computation) attach(c *Coro) (fresh bool, servers map[Location]string, err error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.state == compOver || p.state == compClosing {
+		return false, nil, fmt.Errorf("discoro: the computation is over: %w", ErrClosed)
+	}
+	if p.status == nil {
+		p.status = c
+	}
+	return p.state == compNew, maps.Clone(p.servers), nil
+}
+
+// detach undoes attach.
+func (p *Computation) detach(c *Coro) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.status == c {
+		p.status = nil
+	}
+}
+
+// isStatusCoro reports whether c is the status coroutine.
+func (p *Computation) isStatusCoro(c *Coro) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.status == c
+}
+
+// hasServers reports whether the computation has any.
+func (p *Computation) hasServers() bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return len(p.servers) > 0
 }

@@ -5,15 +5,14 @@ import (
 	"fmt"
 	"log/slog"
 	"strings"
-	"sync"
 
 	"github.com/discoro/discoro/internal/call"
 	"github.com/discoro/discoro/internal/fault"
 	"github.com/discoro/discoro/wire"
 )
 
-// findScheduler returns the link to the scheduler at a location or, without one, to a scheduler that
-// Schedule describes. It blocks as Schedule does.
+// findScheduler returns the link to the scheduler at a location or, without one, to a scheduler
+// that Schedule describes. It blocks as Schedule does.
 func (p *Computation) findScheduler(ctx context.Context, at []Location) (*link, error) {
 	if len(at) > 1 {
 		return nil, fmt.Errorf("%d locations given, at most one scheduler is used", len(at))
@@ -48,9 +47,9 @@ func (p *Computation) findScheduler(ctx context.Context, at []Location) (*link, 
 	return nil, fmt.Errorf("%s: start one in this program with NewScheduler, or give its location, here or in Config.Peers: %w", what, ErrNotFound)
 }
 
-// lookForScheduler dials Config.Peers and, with Config.DiscoverPeers, asks the local network. It does so
-// at the same time, since it takes Config.MsgTimeout to see that a peer is dead. It blocks until there
-// is a link to a scheduler, all have been tried, or ctx ends.
+// lookForScheduler dials Config.Peers and, with Config.DiscoverPeers, asks the local network. It
+// does so at the same time, since it takes Config.MsgTimeout to see that a peer is dead. It blocks
+// until there is a link to a scheduler, all have been tried, or ctx ends.
 func (rt *Runtime) lookForScheduler(ctx context.Context) error {
 	dctx, stop := context.WithCancel(rt.ctx)
 	defer stop()
@@ -61,20 +60,20 @@ func (rt *Runtime) lookForScheduler(ctx context.Context) error {
 		}
 	}
 	if !rt.start(func() {
-		var all sync.WaitGroup // counts goroutines of the runtime, and is waited for here
-		try := func(f func()) {
-			all.Add(1)
-			if !rt.start(func() { defer all.Done(); f(); found() }) {
-				all.Done()
-			}
-		}
+		tries := rt.group(len(rt.cfg.peers) + 1)
 		for _, peer := range rt.cfg.peers {
-			try(func() { _, _ = rt.net.dialAll(dctx, peer, found) })
+			tries.start(dctx, func() {
+				_, _ = rt.net.dialAll(dctx, peer, found)
+				found()
+			})
 		}
 		if rt.cfg.DiscoverPeers {
-			try(func() { _ = rt.Discover(dctx) })
+			tries.start(dctx, func() {
+				_ = rt.Discover(dctx)
+				found()
+			})
 		}
-		all.Wait()
+		tries.wait()
 		k.Finish(call.Outcome{})
 	}) {
 		return errRuntimeClosed
@@ -93,17 +92,17 @@ func (rt *Runtime) linkedScheduler() *link {
 	return nil
 }
 
-// Schedule puts the computation into the queue of a scheduler, and blocks until it is active, or ctx
-// ends: then it is taken out of the queue, and is over. While Schedule waits, the log has its position in
-// the queue.
+// Schedule puts the computation into the queue of a scheduler, and blocks until it is active, or
+// ctx ends: then it is taken out of the queue, and is over. While Schedule waits, the log has its
+// position in the queue.
 //
-// at names the scheduler; more than one location is an error. Without it, the scheduler is that of the
-// computation's own runtime, or else one that the runtime has a link to. Where there is no such link,
-// Schedule dials Config.Peers and, with Config.DiscoverPeers, asks the local network as
+// at names the scheduler; more than one location is an error. Without it, the scheduler is that of
+// the computation's own runtime, or else one that the runtime has a link to. Where there is no such
+// link, Schedule dials Config.Peers and, with Config.DiscoverPeers, asks the local network as
 // [Runtime.Discover] does. It uses the scheduler whose link comes up first.
 //
-// ErrNotFound: there is no scheduler. ErrExists: the computation was scheduled before. ErrClosed: it was
-// closed. ErrDisconnected: the link to the scheduler broke.
+// ErrNotFound: there is no scheduler. ErrExists: the computation was scheduled before. ErrClosed:
+// it was closed. ErrDisconnected: the link to the scheduler broke.
 func (p *Computation) Schedule(ctx context.Context, at ...Location) error {
 	l, err := p.findScheduler(ctx, at)
 	if err != nil {
@@ -116,8 +115,8 @@ func (p *Computation) Schedule(ctx context.Context, at ...Location) error {
 	return p.awaitActive(ctx, l, submitted)
 }
 
-// enqueue submits the computation to the scheduler. submitted is finished when the computation becomes
-// active, or never will.
+// enqueue submits the computation to the scheduler. submitted is finished when the computation
+// becomes active, or never will.
 func (p *Computation) enqueue(l *link) (submitted *call.Call, err error) {
 	p.mu.Lock()
 	state := p.state
@@ -172,8 +171,8 @@ func (p *Computation) awaitActive(ctx context.Context, l *link, submitted *call.
 	return nil
 }
 
-// activate makes the computation active. The scheduler's status comes first, and its answer to Schedule
-// after that: a status coroutine may use the computation between the two.
+// activate makes the computation active. The scheduler's status comes first, and its answer to
+// Schedule after that: a status coroutine may use the computation between the two.
 func (p *Computation) activate() {
 	p.mu.Lock()
 	begins := p.state == compQueued
@@ -187,9 +186,9 @@ func (p *Computation) activate() {
 	}
 }
 
-// Position returns the computation's position in the scheduler's queue: 1 is the next, 0 is the active
-// one. It does not block: the scheduler sends each change, and the log has them. ErrClosed: the
-// computation is not scheduled, or over.
+// Position returns the computation's position in the scheduler's queue: 1 is the next, 0 is the
+// active one. It does not block: the scheduler sends each change, and the log has them. ErrClosed:
+// the computation is not scheduled, or over.
 func (p *Computation) Position(ctx context.Context) (int, error) {
 	if err := ctx.Err(); err != nil {
 		return 0, fault.Because(err, "position")

@@ -102,13 +102,14 @@ func (rt *Runtime) putTerminate(l *link, f *wire.Terminate) {
 	}
 }
 
-// noCoro is the answer to a call for a coroutine that is not there.
+// noCoro logs a call for a coroutine that does not exist, and returns the answer.
 func (rt *Runtime) noCoro(l *link, f wire.Frame, key uint64) call.Outcome {
 	rt.stray(l, f, key)
 	return call.Outcome{Err: fmt.Errorf("discoro: the coroutine at %v has ended, or there never was one: %w", rt.loc, ErrNotFound)}
 }
 
-// stray logs a frame for a coroutine that is not there: one line a peer and 10 s, as a peer may send any number.
+// stray logs a frame for a coroutine that does not exist. A peer may send any number of them: it
+// logs one line for each peer and 10 seconds.
 func (rt *Runtime) stray(l *link, f wire.Frame, key uint64) {
 	if !rt.log.Enabled(rt.ctx, slog.LevelDebug) {
 		return
@@ -119,7 +120,8 @@ func (rt *Runtime) stray(l *link, f wire.Frame, key uint64) {
 	}
 }
 
-// refuseCall answers a call that cannot be served because of err, or reports that err is a breach of the protocol.
+// refuseCall answers a call that cannot be served because of err. It returns err where that is a
+// breach of the protocol.
 func (l *link) refuseCall(id uint64, err error) error {
 	if errors.Is(err, errCallTwice) {
 		return err
@@ -128,13 +130,14 @@ func (l *link) refuseCall(id uint64, err error) error {
 	return nil
 }
 
-// stopper is a stop function that may be called before it is known.
+// stopper is a stop function that may be called before it is set.
 type stopper struct {
 	mu      sync.Mutex // guards following; leaf
 	stopped bool
 	f       func()
 }
 
+// set sets the function, and calls it when stop was called before.
 func (s *stopper) set(f func()) {
 	s.mu.Lock()
 	stopped := s.stopped
@@ -145,6 +148,7 @@ func (s *stopper) set(f func()) {
 	}
 }
 
+// stop calls the function, now or when it is set.
 func (s *stopper) stop() {
 	s.mu.Lock()
 	f := s.f
@@ -165,8 +169,8 @@ func (rt *Runtime) putDone(l *link, f *wire.Done) {
 	rt.jobDone(f)
 }
 
-// putAvail hands on what a node has to spare: to the client that has scheduled a computation over l,
-// or else to the scheduler.
+// putAvail hands on what a node has to spare: to the client, where l leads to the scheduler of the
+// computation, or else to the scheduler.
 func (rt *Runtime) putAvail(l *link, f *wire.Avail) {
 	if p := rt.computationAt(l, f.Token); p != nil {
 		p.applyAvail(f)
@@ -303,9 +307,9 @@ func (rt *Runtime) linkCameUp(l *link) {
 	rt.watches.tell(l, nil)
 }
 
-// linkEnded notifies everything in the runtime that follows links that l has ended because of cause.
-// The roles come first: whoever learns that a job is lost may run more, and the scheduler must know
-// by then. A link that was never up is new to watches.
+// linkEnded notifies everything in the runtime that follows links that l has ended because of
+// cause. The roles come first: whoever learns that a job is lost may run more, and the scheduler
+// must know by then. A link that was never up is new to watches.
 func (rt *Runtime) linkEnded(l *link, wasUp bool, cause error) {
 	rt.notifyRoles(linkEvent{link: l, down: cause})
 	rt.loseJobsAt(l.id, cause)

@@ -175,7 +175,7 @@ func (r *schedulerRole) Banner() string {
 }
 
 func (r *schedulerRole) Leave()                { r.loop.leave() }
-func (r *schedulerRole) Left() <-chan struct{} { return r.loop.over }
+func (r *schedulerRole) Left() <-chan struct{} { return r.loop.left }
 
 func (r *schedulerRole) CloseActive(closed func()) {
 	r.loop.closeActive(closed)
@@ -224,7 +224,7 @@ func functionList() string {
 }
 
 func (r *nodeRole) Leave()                { r.loop.do((*nodeLoop).leave) }
-func (r *nodeRole) Left() <-chan struct{} { return r.loop.over }
+func (r *nodeRole) Left() <-chan struct{} { return r.loop.left }
 
 func (r *nodeRole) CloseActive(closed func()) {
 	r.loop.do(func(l *nodeLoop) {
@@ -277,7 +277,7 @@ func (l *nodeLoop) describe() string {
 func (l *nodeLoop) slotStatus(s *serverSlot) slotStatus {
 	st := slotStatus{name: fmt.Sprint(s.index + 1), location: "-", state: "starting"}
 	switch {
-	case s.ending || s.doomed != "":
+	case s.stopping || s.killedFor != "":
 		st.state = "ending"
 	case s.isUp() && s.closed, s.isUp() && s.setUp && l.serving.releasing:
 		st.state = "closing its computation"

@@ -17,17 +17,19 @@ import (
 	"github.com/discoro/discoro/internal/files"
 )
 
-// Node offers its servers to schedulers: those among its Peers, and those that dial it. It serves one computation at a
-// time; each gets fresh servers. In asyncoro: discoronode. Its methods are safe for concurrent use.
+// Node offers its servers to schedulers: to those among its Peers, and to those that connect to it.
+// It serves one computation at a time, each with fresh servers. Its methods are safe for concurrent
+// use. In asyncoro: discoronode.
 type Node struct {
 	rt    *Runtime      // immutable
-	loop  *nodeLoop     // immutable; its fields belong to its goroutine
+	loop  *nodeLoop     // immutable
 	ended chan struct{} // closed by Close when everything has ended
-	close sync.Once
+	close sync.Once     // of Close
 }
 
-// NewNode returns a running node whose servers are starting; it does not wait for them. Close ends it. The errors are those of
-// [NewRuntime], for the fields of NodeConfig as well; with Processes also that main has not called [Init].
+// NewNode returns a running node. Its servers are starting; NewNode does not wait for them. Close
+// ends the node. Errors are as with [NewRuntime], and may name a field of NodeConfig. With
+// NodeConfig.Processes it is an error if main has not called [Init].
 func NewNode(cfg ...NodeConfig) (*Node, error) {
 	c, err := one(cfg)
 	if err != nil {
@@ -53,7 +55,7 @@ func NewNode(cfg ...NodeConfig) (*Node, error) {
 	return n, nil
 }
 
-// privateFolder makes a folder that is the node's own, below dest or among the temporary ones.
+// privateFolder makes a folder for the node alone, below dest or among the temporary ones.
 func privateFolder(dest string) (string, error) {
 	if dest == "" {
 		return os.MkdirTemp("", "discoro-")
@@ -68,13 +70,14 @@ func privateFolder(dest string) (string, error) {
 	return filepath.Abs(folder)
 }
 
-// Location returns where the node can be reached: its name in statuses and for RunAt.
+// Location returns where the node can be reached. Statuses and [NodeAddr] name the node so.
 func (n *Node) Location() Location { return n.rt.Location() }
 
 // Name returns the node's name.
 func (n *Node) Name() string { return n.rt.Name() }
 
-// Servers returns the locations of the node's servers that are up, sorted.
+// Servers returns the locations of the node's servers that are up, sorted. It does not wait for
+// those that are starting.
 func (n *Node) Servers() []Location {
 	locs := []Location{}
 	n.loop.do(func(l *nodeLoop) {
@@ -105,9 +108,10 @@ func (n *Node) killServer(loc Location) error {
 	return err
 }
 
-// CloseComputation ends the computation that the node serves, if any, as far as this node is concerned: what runs here
-// is terminated, the computation goes on without this node, and the node is free for the next. It blocks until its servers
-// have closed, or ctx ends. Where none is served it does nothing.
+// CloseComputation makes the node leave the computation that it serves. What runs here is
+// terminated, the computation goes on without this node, and the node is free for the next one. It
+// blocks until the node's servers have closed, or ctx ends. A node that serves no computation does
+// nothing.
 func (n *Node) CloseComputation(ctx context.Context) error {
 	return n.loop.await(ctx, waitClose, func(l *nodeLoop, done func()) {
 		l.onFree(done)
@@ -115,12 +119,17 @@ func (n *Node) CloseComputation(ctx context.Context) error {
 	})
 }
 
-// Drain takes no new computation, and no new jobs of the one that is served; it waits until those that run here have
-// ended, leaves the computation to other nodes, and closes the node. What jobs spawned here and left running is terminated. The client
-// has the results before the servers close, unless its link to them has ended, or it has answered nothing for five of the computation's pulses
-// and a minute; runs of which it has then not heard end with a [ServerLostError].
-// In asyncoro: discoronode's quit. It blocks until then, or until ctx ends: the node then goes on draining, and [Node.Wait]
-// closes it.
+// Drain makes the node take no new computation, and no new run of the one that it serves. It waits
+// until the runs here have ended, leaves the computation to other nodes, and closes the node.
+// Coroutines that runs have spawned here are terminated then. In asyncoro: discoronode's quit.
+//
+// Drain blocks until the node has closed, or ctx ends: then the node goes on draining, and
+// [Node.Wait] closes it. A coroutine of the node, or of its servers in this process, cannot call
+// it: ErrRejected.
+//
+// The client receives all results before the servers close, unless its link to a server has ended,
+// or it has not answered the server for five intervals of the computation's pulse and a minute. A
+// run whose end the client does not know by then ends there with a [ServerLostError].
 func (n *Node) Drain(ctx context.Context) error {
 	if err := n.mayClose(); err != nil {
 		return err
@@ -135,9 +144,10 @@ func (n *Node) Drain(ctx context.Context) error {
 	return n.Close()
 }
 
-// Close ends the node at once: what its servers run is terminated, given the grace period to end, and its server
-// processes and folders are gone when Close returns. Called by a coroutine of its own runtime, or of a server of its that is in
-// this process, it is ErrRejected, as is Drain. In asyncoro: discoronode's terminate.
+// Close ends the node at once. What its servers run is terminated, and has the grace period to end.
+// When Close returns, the server processes have exited and the node's folders are removed. A
+// coroutine of the node, or of its servers in this process, cannot call it: ErrRejected. In
+// asyncoro: discoronode's terminate.
 func (n *Node) Close() error {
 	err := n.mayClose()
 	if err != nil {
@@ -156,7 +166,8 @@ func (n *Node) Close() error {
 	return err
 }
 
-// mayClose returns an error when a coroutine of the node's calls, for which closing it would wait.
+// mayClose returns an error when the caller is a coroutine of the node or of its servers, which
+// Close would wait for.
 func (n *Node) mayClose() error {
 	for _, rt := range append(n.loop.hosted.all(), n.rt) {
 		if err := rt.mayClose("the node"); err != nil {
@@ -166,21 +177,23 @@ func (n *Node) mayClose() error {
 	return nil
 }
 
-// closeGrace is how long server processes have to end after their coroutines did.
+// closeGrace is how long a server process has to exit after its coroutines have ended.
 const closeGrace = 3 * time.Second
 
-// Wait blocks until the node is closed, or has drained: because NodeConfig.Serve computations were served, or after a Drain
-// whose context ended. Then it closes the node. ErrRejected: see Close.
+// Wait blocks until the node is closed, or has drained: because it has served NodeConfig.Serve
+// computations, or after a Drain whose context ended. Then Wait closes the node. ErrRejected: see
+// [Node.Close].
 func (n *Node) Wait() error {
 	select {
-	case <-n.loop.over:
+	case <-n.loop.left:
 		return n.Close()
 	case <-n.ended:
 		return nil
 	}
 }
 
-// await runs f in the loop, and waits until f's done is called, or ctx ends. why says what is waited for.
+// await runs f in the loop, and waits until f has called done, or ctx ends. why says what it waits
+// for.
 func (l *nodeLoop) await(ctx context.Context, why string, f func(l *nodeLoop, done func())) error {
 	k := call.New(why, nil)
 	l.do(func(l *nodeLoop) { f(l, func() { k.Finish(call.Outcome{}) }) })

@@ -15,16 +15,16 @@ import (
 	"github.com/discoro/discoro/wire"
 )
 
-// nodeLoop is a node's loop and what it owns. Its fields belong to the goroutine of run; others go through do.
+// nodeLoop is a node's loop and what it owns. Other goroutines reach its fields with do.
 type nodeLoop struct {
 	rt     *Runtime                     // immutable
 	cfg    settledNode                  // immutable
 	folder string                       // immutable: the node's own; a server's is in it
-	box    *loop.Inbox[linkEvent]       // frames and links
-	asks   *loop.Inbox[func(*nodeLoop)] // what others want done
+	box    *loop.Inbox[linkEvent]       // what happens on links
+	asks   *loop.Inbox[func(*nodeLoop)] // to be called in the loop
 	ended  chan struct{}                // closed by run when it ends
 	hosted hosted                       // servers in this process
-	after  sync.Mutex                   // guards following, once run has ended; leaf
+	after  sync.Mutex                   // guards following, which run owns until it ends; leaf
 
 	slots      []*serverSlot
 	schedulers map[wire.ID]*link  // links to runtimes that are schedulers
@@ -32,63 +32,65 @@ type nodeLoop struct {
 	avail      wire.Avail         // the latest reading
 	paces      chan time.Duration // capacity 1: how often to read it
 	draining   bool               // it takes nothing new, and never will
-	closing    bool               // its servers are told to end
+	closing    bool               // its servers are being stopped
 	phase      hours.Phase        // by the hours of service
-	alarm      *time.Timer        // when to look at the clock; nil: there are no hours
-	served     int                // computations
-	over       chan struct{}      // closed by leave when all that it was to serve is served
-	nearby     []nearCall         // schedulers that wait for what is near
+	alarm      *time.Timer        // calls lookAtClock; nil: there are no hours
+	served     int                // computations that it has served
+	left       chan struct{}      // closed when the node is draining and serves nothing
+	nearby     []nearCall         // schedulers that wait for the nodes near this one
 	free       []func()           // to be called when nothing is served
-	gone       func()             // to be called when every server has ended
+	allEnded   func()             // to be called when every server has ended
 }
 
-// serverSlot is the place of one server; servers in it come and go.
+// serverSlot is the place of a server. When a server has ended, the node starts a fresh one in its
+// slot.
 type serverSlot struct {
-	index  int             // immutable
-	port   int             // immutable: of TCPPorts; 0: any
-	nonce  wire.Token      // of the server that is expected or up
-	host   serverHost      // nil: none
-	link   *link           // when it is up
-	info   wire.ServerInfo // when it is up
-	guest  bool            // the node did not start it, and does not end it
-	ending bool            // it was told to end
-	doomed string          // why it is being killed
-	setUp  bool            // it was given the computation
-	closed bool            // it has ended the computation
-	born   time.Time
-	fails  int // starts in a row that came to nothing
+	index     int             // immutable
+	port      int             // immutable: of TCPPorts; 0: any
+	nonce     wire.Token      // of the server that is starting or up
+	host      serverHost      // nil: none has been started
+	link      *link           // to the server; nil: it is not up
+	info      wire.ServerInfo // of the server that is up
+	guest     bool            // it was not started by the node, which does not end it either
+	stopping  bool            // stop was called
+	killedFor string          // why kill was called
+	setUp     bool            // it has the computation
+	closed    bool            // it has closed the computation
+	born      time.Time       // when it was started
+	fails     int             // starts in a row without a server that lived for a while
 }
 
 func (s *serverSlot) isUp() bool { return s.link != nil }
 
 // isUsable reports whether the server can be given a computation.
-func (s *serverSlot) isUsable() bool { return s.isUp() && !s.ending }
+func (s *serverSlot) isUsable() bool { return s.isUp() && !s.stopping }
 
-// stop and kill end the node's own server.
+// stop ends a server that the node has started, in order.
 func (s *serverSlot) stop() {
 	if s.host != nil {
-		s.ending = true
+		s.stopping = true
 		s.host.stop()
 	}
 }
 
+// kill ends such a server at once.
 func (s *serverSlot) kill(why string) {
 	if s.host != nil {
-		s.doomed = why
+		s.killedFor = why
 		s.host.kill()
 	}
 }
 
-// serverHost is a server as its node holds it: a process, or a runtime in this one.
+// serverHost is a server that the node has started: a process, or a runtime in this process.
 type serverHost interface {
-	stop() // ends it in order, and at once when it does not; never blocks
+	stop() // ends it in order, or kills it when that takes too long; never blocks
 	kill() // ends it at once; never blocks
 }
 
 func newNodeLoop(rt *Runtime, cfg settledNode, folder string) *nodeLoop {
 	l := &nodeLoop{
 		rt: rt, cfg: cfg, folder: folder, box: loop.NewInbox[linkEvent](), asks: loop.NewInbox[func(*nodeLoop)](), ended: make(chan struct{}),
-		schedulers: map[wire.ID]*link{}, avail: readAvail(folder), paces: make(chan time.Duration, 1), over: make(chan struct{}),
+		schedulers: map[wire.ID]*link{}, avail: readAvail(folder), paces: make(chan time.Duration, 1), left: make(chan struct{}),
 	}
 	for i := range cfg.count {
 		l.slots = append(l.slots, &serverSlot{index: i, port: cfg.ports[i]})
@@ -96,7 +98,7 @@ func newNodeLoop(rt *Runtime, cfg settledNode, folder string) *nodeLoop {
 	return l
 }
 
-// run is the loop. It ends with the runtime.
+// run is the loop, in a goroutine of its own. It ends with the runtime.
 func (l *nodeLoop) run() {
 	defer close(l.ended)
 	l.lookAtClock()
@@ -130,7 +132,7 @@ func (l *nodeLoop) run() {
 	}
 }
 
-// do runs f in the loop and waits for it; after the loop has ended it runs f in its place.
+// do runs f in the loop, and returns when f has. After the loop has ended, do runs f itself.
 func (l *nodeLoop) do(f func(*nodeLoop)) {
 	done := make(chan struct{})
 	if !l.asks.Put(func(l *nodeLoop) { f(l); close(done) }) {
@@ -146,6 +148,7 @@ func (l *nodeLoop) do(f func(*nodeLoop)) {
 // put implements roleLoop.
 func (l *nodeLoop) put(e linkEvent) bool { return l.box.Put(e) }
 
+// step handles an event.
 func (l *nodeLoop) step(e linkEvent) {
 	switch f := e.frame.(type) {
 	case nil:
@@ -169,11 +172,11 @@ func (l *nodeLoop) step(e linkEvent) {
 	}
 }
 
-// ghost reports whether the link that e came on has ended. The node may have been told before, as a link's reader may be behind what
-// has ended it, and would never be told again; if not, it is told in a moment.
+// ghost reports whether the link of e has ended. Its reader may lag behind the end: the loop may
+// have handled the end before this event, and would then wait for ever for another one.
 func ghost(e linkEvent) bool { return e.link.cause() != nil }
 
-// linkChanged meets schedulers, and notices what is gone.
+// linkChanged makes an offer to a scheduler whose link has come up, and handles the end of a link.
 func (l *nodeLoop) linkChanged(e linkEvent) {
 	if e.isUp() {
 		if peer, up := e.link.isUp(); up && peer.Roles&roleScheduler != 0 {
@@ -189,42 +192,43 @@ func (l *nodeLoop) linkChanged(e linkEvent) {
 		l.release("the scheduler is gone", true)
 	}
 	if i := slices.IndexFunc(l.slots, func(s *serverSlot) bool { return s.link == e.link }); i >= 0 {
-		l.serverGone(l.slots[i], e.down.Error())
+		l.serverLost(l.slots[i], e.down.Error())
 	}
 }
 
-// startServer starts a server in s; it says ServerUp when it is up.
+// startServer starts a server in s. It sends ServerUp when it is up.
 func (l *nodeLoop) startServer(s *serverSlot) {
 	if l.closing || l.draining {
 		return
 	}
 	rand.Read(s.nonce[:])
-	s.born, s.ending, s.doomed = time.Now(), false, ""
+	s.born, s.stopping, s.killedFor = time.Now(), false, ""
 	host, err := l.hostServer(s)
 	if err != nil {
 		l.rt.log.Error("cannot start a server", slog.Int("server", s.index+1), slog.Any("err", err))
-		l.tellTrouble(fmt.Sprintf("server %d does not start: %v", s.index+1, err))
+		l.sendTrouble(fmt.Sprintf("server %d does not start: %v", s.index+1, err))
 		l.restartLater(s)
 		return
 	}
 	s.host = host
 }
 
-// tellTrouble tells the scheduler why servers do not come.
-func (l *nodeLoop) tellTrouble(why string) {
+// sendTrouble tells the scheduler of the active computation why no server comes up.
+func (l *nodeLoop) sendTrouble(why string) {
 	if v := l.serving; v != nil && !v.releasing {
 		v.scheduler.tell(&wire.Servers{Token: v.reserve.Token, Reason: why})
 	}
 }
 
-// A server that ends unasked is replaced at once, then ever later as long as none lives for a while.
+// A server that has ended is replaced at once. While none lives for a while, the pause before the
+// next one grows.
 const (
 	aWhile       = 10 * time.Second
-	firstRestart = 100 * time.Millisecond
-	lastRestart  = 30 * time.Second
+	firstRestart = 100 * time.Millisecond // the second pause; each one after that is twice as long
+	lastRestart  = 30 * time.Second       // the longest pause
 )
 
-// restartLater starts a server in s after a pause that grows with failures in a row.
+// restartLater starts a server in s after a pause.
 func (l *nodeLoop) restartLater(s *serverSlot) {
 	time.AfterFunc(restartPause(s.fails), func() { l.asks.Put(func(l *nodeLoop) { l.startServer(s) }) })
 	s.fails++
@@ -237,12 +241,12 @@ func restartPause(fails int) time.Duration {
 	return min(firstRestart<<min(fails-1, 20), lastRestart)
 }
 
-// serverUp takes a server's word that it is there.
+// serverUp puts a server that has come up into its slot.
 func (l *nodeLoop) serverUp(from *link, f *wire.ServerUp) {
 	i := slices.IndexFunc(l.slots, func(s *serverSlot) bool { return s.link == from })
 	switch {
 	case i >= 0:
-		return // it has said so
+		return // it is in its slot already
 	case f.Index < 0 && !l.closing:
 		i = len(l.slots)
 		l.slots = append(l.slots, &serverSlot{index: i, guest: true})
@@ -259,11 +263,11 @@ func (l *nodeLoop) serverUp(from *link, f *wire.ServerUp) {
 	}
 }
 
-// serverGone notices that the link to a server broke: it ended, was killed, or is stuck.
-func (l *nodeLoop) serverGone(s *serverSlot, reason string) {
+// serverLost handles the end of the link to a server: it has ended, was killed, or does not answer.
+func (l *nodeLoop) serverLost(s *serverSlot, reason string) {
 	info := s.info
 	if s.setUp && !s.closed && !l.closing {
-		reason = cmp.Or(s.doomed, reason)
+		reason = cmp.Or(s.killedFor, reason)
 		l.rt.log.Warn("a server is lost", slog.String("server", peerLocation(info.Peer).String()), slog.String("why", reason))
 		l.serving.scheduler.tell(&wire.Servers{Token: l.serving.reserve.Token, Gone: []wire.ServerInfo{info}, Reason: reason})
 	}
@@ -271,13 +275,13 @@ func (l *nodeLoop) serverGone(s *serverSlot, reason string) {
 	if s.guest {
 		l.slots = slices.DeleteFunc(l.slots, func(o *serverSlot) bool { return o == s })
 	}
-	if !s.ending {
+	if !s.stopping {
 		s.kill(reason)
 	}
 	l.releasedIfClosed()
 }
 
-// hostEnded is told when a server's process or runtime is no more, and how it ended.
+// hostEnded handles the end of a server's process or runtime. how says how it has ended.
 func (l *nodeLoop) hostEnded(s *serverSlot, nonce wire.Token, how string) {
 	if s.nonce != nonce {
 		return
@@ -286,41 +290,42 @@ func (l *nodeLoop) hostEnded(s *serverSlot, nonce wire.Token, how string) {
 	switch {
 	case lost:
 		s.link.fail(errors.New("the server " + how))
-		l.serverGone(s, "it "+how)
-	case s.doomed != "" && !l.closing: // its link was the first to end, and does not tell how the server did
+		l.serverLost(s, "it "+how)
+	case s.killedFor != "" && !l.closing: // its link had ended before, without the reason
 		l.rt.log.Warn("a lost server has ended", slog.Int("server", s.index+1), slog.String("how", how))
 	}
 	s.host = nil
 	switch {
 	case l.closing:
-		l.goneIfAll()
+		l.notifyIfAllEnded()
 		return
-	case s.ending || time.Since(s.born) > aWhile:
+	case s.stopping || time.Since(s.born) > aWhile:
 		s.fails = 0
-	case !lost && s.doomed == "":
+	case !lost && s.killedFor == "":
 		why := fmt.Sprintf("server %d %s before it was up", s.index+1, how)
 		l.rt.log.Warn("a server did not come up", slog.Int("server", s.index+1), slog.String("why", how))
-		l.tellTrouble(why)
+		l.sendTrouble(why)
 	}
 	l.restartLater(s)
 }
 
-// shutdown ends every server; done is called when all have.
+// shutdown stops every server. It calls done when all have ended.
 func (l *nodeLoop) shutdown(done func()) {
-	l.closing, l.gone = true, done
+	l.closing, l.allEnded = true, done
 	for _, s := range l.slots {
 		s.stop()
 	}
-	l.goneIfAll()
+	l.notifyIfAllEnded()
 }
 
-func (l *nodeLoop) goneIfAll() {
+// notifyIfAllEnded calls allEnded when every server that the node has started has ended.
+func (l *nodeLoop) notifyIfAllEnded() {
 	for _, s := range l.slots {
 		if s.host != nil {
 			return
 		}
 	}
-	if l.gone != nil {
-		l.gone()
+	if l.allEnded != nil {
+		l.allEnded()
 	}
 }

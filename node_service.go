@@ -13,84 +13,24 @@ import (
 	"github.com/discoro/discoro/wire"
 )
 
-// When a node takes nothing new: it drains, has served what it was to serve, or is outside its hours of service.
-
-// away says why nothing new is taken; empty when it is.
-func (l *nodeLoop) away() string {
-	switch {
-	case l.draining || l.closing:
-		return "it is leaving"
-	case l.phase != hours.Open:
-		return "it is outside its hours of service, " + l.cfg.hours.String()
-	}
-	return ""
-}
-
-// leave makes the node drain: schedulers are told, and release it when it runs no job. over is closed when it is free.
-func (l *nodeLoop) leave() {
-	if l.draining {
-		return
-	}
-	l.draining = true
-	l.offer()
-	l.onFree(func() { close(l.over) })
-}
-
-// countServed leaves when the computation that has ended was the last that was to be served.
-func (l *nodeLoop) countServed() {
-	l.served++
-	if l.cfg.Serve > 0 && l.served >= l.cfg.Serve && !l.draining {
-		l.rt.log.Info("all that was to be served is served: leaving", slog.Int("computations", l.served))
-		l.leave()
-	}
-}
-
-// clockLook is how often the clock is looked at, at least: somebody may set it.
-const clockLook = time.Minute
-
-// lookAtClock does what the hours of service say, and has itself called again.
-func (l *nodeLoop) lookAtClock() {
-	if !l.cfg.hours.Limited() || l.closing {
-		return
-	}
-	l.stopClock()
-	p, left := l.cfg.hours.At(l.cfg.now())
-	l.alarm = time.AfterFunc(min(left, clockLook), func() { l.asks.Put((*nodeLoop).lookAtClock) })
-	if p == l.phase {
-		return
-	}
-	l.phase = p
-	l.rt.log.Info("hours of service", slog.Bool("open", p == hours.Open), slog.Bool("ended", p == hours.Closed))
-	if p == hours.Closed {
-		l.release("its hours of service have ended", false)
-	}
-	l.offer()
-}
-
-// stopClock ends lookAtClock.
-func (l *nodeLoop) stopClock() {
-	if l.alarm != nil {
-		l.alarm.Stop()
-	}
-}
-
 // service is the computation that the node serves.
 type service struct {
 	reserve   wire.Reserve
 	scheduler *link
-	pulse     time.Duration // between signs of life, and NodeAvails; 0: as usual
-	releasing bool          // its servers are closing
-	over      bool          // and do not wait for the client
-	reason    string        // why, when not because the scheduler said so
+	pulse     time.Duration // between signs of life, and between NodeAvails; 0: the usual one
+	releasing bool          // the servers are closing the computation
+	over      bool          // they do it without waiting for the client
+	reason    string        // why, where the scheduler has not asked for it
 }
 
-// offer tells every scheduler what the node is.
+// offer sends an offer to every scheduler.
 func (l *nodeLoop) offer() {
 	for _, link := range l.schedulers {
 		l.offerTo(link)
 	}
 }
 
+// offerTo sends a scheduler what the node is, and whether it is free.
 func (l *nodeLoop) offerTo(link *link) {
 	o := &wire.Offer{
 		Node: l.rt.peer(), Name: l.rt.cfg.Name, Platform: runtime.GOOS + "/" + runtime.GOARCH, CPUs: len(l.slots),
@@ -110,7 +50,7 @@ func (l *nodeLoop) offerTo(link *link) {
 	link.tell(o)
 }
 
-// reserve makes the node serve a computation, or refuses.
+// reserve makes the node serve a computation, or refuses that.
 func (l *nodeLoop) reserve(from *link, f *wire.Reserve) {
 	reason := l.away()
 	if l.serving != nil {
@@ -121,7 +61,7 @@ func (l *nodeLoop) reserve(from *link, f *wire.Reserve) {
 		return
 	}
 	l.serving = &service{reserve: *f, scheduler: from}
-	if p := sanePulse(f.Pulse); p > 0 { // the scheduler knows what this node takes: this is for one that does not care
+	if p := sanePulse(f.Pulse); p > 0 { // the scheduler knows the bounds, but may not keep to them
 		l.serving.pulse = min(max(p, l.cfg.MinPulseInterval), l.cfg.MaxPulseInterval)
 	}
 	l.rt.net.beat.change(0, l.serving.pulse)
@@ -136,10 +76,10 @@ func (l *nodeLoop) reserve(from *link, f *wire.Reserve) {
 	}
 }
 
-// offerOthers tells the other schedulers that the node is taken.
-func (l *nodeLoop) offerOthers(but *link) {
+// offerOthers sends an offer to every scheduler except one.
+func (l *nodeLoop) offerOthers(except *link) {
 	for _, link := range l.schedulers {
-		if link != but {
+		if link != except {
 			l.offerTo(link)
 		}
 	}
@@ -153,7 +93,8 @@ func (l *nodeLoop) setUp(s *serverSlot) {
 	s.link.tell(&wire.Setup{Token: r.Token, Node: l.rt.peer(), Client: r.Client, Scheduler: r.Scheduler, Pulse: int64(l.serving.pulse)})
 }
 
-// release ends the service: each server that has the computation ends it; with over it does not wait for the client.
+// release ends the service. Each server that has the computation closes it; with over, it does not
+// wait for the client.
 func (l *nodeLoop) release(reason string, over bool) {
 	v := l.serving
 	if v == nil || v.releasing && (v.over || !over) {
@@ -171,7 +112,8 @@ func (l *nodeLoop) release(reason string, over bool) {
 	l.releasedIfClosed()
 }
 
-// serverDone takes a server's word that the computation has ended there, or that it has a function that will not end.
+// serverDone handles that the computation has closed at a server, or that a function there does not
+// end.
 func (l *nodeLoop) serverDone(from *link, f *wire.ServerDone) {
 	i := slices.IndexFunc(l.slots, func(s *serverSlot) bool { return s.link == from })
 	if i < 0 || l.serving == nil || f.Token != l.serving.reserve.Token {
@@ -181,14 +123,14 @@ func (l *nodeLoop) serverDone(from *link, f *wire.ServerDone) {
 	switch {
 	case len(f.Stuck) == 0 && l.serving.releasing:
 		s.closed = true
-		s.stop() // a fresh one takes its place
+		s.stop() // a fresh server takes its place
 		l.releasedIfClosed()
 	case len(f.Stuck) > 0 && !l.serving.releasing:
 		l.replaceStuck(s, f.Stuck)
 	}
 }
 
-// replaceStuck replaces a server with a function that will not end, when it is a process.
+// replaceStuck replaces a server with functions that do not end, where the server is a process.
 func (l *nodeLoop) replaceStuck(s *serverSlot, functions []string) {
 	log := l.rt.log.With(slog.String("server", peerLocation(s.info.Peer).String()), slog.Any("functions", functions))
 	if !l.cfg.Processes || s.guest {
@@ -199,7 +141,7 @@ func (l *nodeLoop) replaceStuck(s *serverSlot, functions []string) {
 	s.kill(fmt.Sprintf("it is replaced, because %q neither yields nor returns after its termination", functions))
 }
 
-// releasedIfClosed makes the node free again when all its servers have ended the computation.
+// releasedIfClosed makes the node free again when all its servers have closed the computation.
 func (l *nodeLoop) releasedIfClosed() {
 	v := l.serving
 	if v == nil || !v.releasing {
@@ -223,7 +165,7 @@ func (l *nodeLoop) releasedIfClosed() {
 	l.callFree()
 }
 
-// callFree tells those who wait that nothing is served.
+// callFree calls what onFree has kept.
 func (l *nodeLoop) callFree() {
 	free := l.free
 	l.free = nil
@@ -232,7 +174,7 @@ func (l *nodeLoop) callFree() {
 	}
 }
 
-// onFree has f called when nothing is served, at once if nothing is.
+// onFree calls f when the node serves no computation, at once where it serves none.
 func (l *nodeLoop) onFree(f func()) {
 	if l.serving == nil || l.closing {
 		f()
@@ -241,7 +183,70 @@ func (l *nodeLoop) onFree(f func()) {
 	l.free = append(l.free, f)
 }
 
-// maxNear bounds how many schedulers wait for one search.
+// away returns why the node takes nothing new: it drains, it has served NodeConfig.Serve
+// computations, or it is outside its hours of service. It returns an empty string when the node
+// takes computations.
+func (l *nodeLoop) away() string {
+	switch {
+	case l.draining || l.closing:
+		return "it is leaving"
+	case l.phase != hours.Open:
+		return "it is outside its hours of service, " + l.cfg.hours.String()
+	}
+	return ""
+}
+
+// leave makes the node drain. The schedulers receive an offer that says so, and release the node
+// when it runs no job. left is closed when it is free.
+func (l *nodeLoop) leave() {
+	if l.draining {
+		return
+	}
+	l.draining = true
+	l.offer()
+	l.onFree(func() { close(l.left) })
+}
+
+// countServed counts a computation, and makes the node drain after NodeConfig.Serve of them.
+func (l *nodeLoop) countServed() {
+	l.served++
+	if l.cfg.Serve > 0 && l.served >= l.cfg.Serve && !l.draining {
+		l.rt.log.Info("all that was to be served is served: leaving", slog.Int("computations", l.served))
+		l.leave()
+	}
+}
+
+// clockLook is how often lookAtClock runs at least, as somebody may set the clock.
+const clockLook = time.Minute
+
+// lookAtClock opens or closes the node as the hours of service say, and sets the alarm for its next
+// call.
+func (l *nodeLoop) lookAtClock() {
+	if !l.cfg.hours.Limited() || l.closing {
+		return
+	}
+	l.stopClock()
+	p, left := l.cfg.hours.At(l.cfg.now())
+	l.alarm = time.AfterFunc(min(left, clockLook), func() { l.asks.Put((*nodeLoop).lookAtClock) })
+	if p == l.phase {
+		return
+	}
+	l.phase = p
+	l.rt.log.Info("hours of service", slog.Bool("open", p == hours.Open), slog.Bool("ended", p == hours.Closed))
+	if p == hours.Closed {
+		l.release("its hours of service have ended", false)
+	}
+	l.offer()
+}
+
+// stopClock stops the alarm.
+func (l *nodeLoop) stopClock() {
+	if l.alarm != nil {
+		l.alarm.Stop()
+	}
+}
+
+// maxNear is how many schedulers may wait for one search.
 const maxNear = 64
 
 // nearCall is a scheduler that waits for the nodes near this one.
@@ -250,11 +255,12 @@ type nearCall struct {
 	call uint64
 }
 
-// near looks for the nodes of the local network, for a scheduler elsewhere. All who ask meanwhile get the same answer.
+// near looks for the nodes of the local network, for a scheduler of another network. Schedulers
+// that ask while a search is under way get its answer.
 func (l *nodeLoop) near(from *link, f *wire.Near) {
 	switch {
 	case l.schedulers[from.id] != from:
-		from.reply(f.Call, call.Outcome{Err: fmt.Errorf("discoro: it is no scheduler that asks: %w", ErrRejected)})
+		from.reply(f.Call, call.Outcome{Err: fmt.Errorf("discoro: the runtime at %v is no scheduler: %w", from.location(), ErrRejected)})
 		return
 	case l.rt.discovery == nil:
 		from.reply(f.Call, call.Outcome{Err: fmt.Errorf("discoro: discovery is off at the node %v: %w", l.rt.loc, ErrRejected)})
@@ -273,7 +279,7 @@ func (l *nodeLoop) near(from *link, f *wire.Near) {
 	})
 }
 
-// answerNear answers those who wait, when a search has ended.
+// answerNear answers the schedulers that wait, when a search has ended with err.
 func (l *nodeLoop) answerNear(err error) {
 	nodes := []string{}
 	for _, link := range l.rt.net.all() {

@@ -25,14 +25,14 @@ import (
 	"github.com/discoro/discoro/wire"
 )
 
-// serverEnv marks a process as a server of a node; its configuration comes on standard input, which stays open as long
-// as the node lives.
+// serverEnv marks a process as a server of a node. Its configuration comes on standard input, which
+// stays open as long as the node lives.
 const serverEnv = "DISCORO_SERVER_PROCESS"
 
 // initCalled is set once Init has found that this process is no server.
 var initCalled atomic.Bool
 
-// processConfig is what a server process is told.
+// processConfig is the configuration of a server process.
 type processConfig struct {
 	Index                     int
 	Nonce                     wire.Token
@@ -42,27 +42,28 @@ type processConfig struct {
 	Secret                    string
 	CertFile, KeyFile, CAFile string
 	Insecure                  bool
-	DestPath                  string // in the node's folder, which goes with the last of its orphans
+	DestPath                  string // in the node's folder, which its last orphan removes
 	MaxFileSize               int64
 	MaxMessage, MaxMailbox    int
 	MsgTimeout                time.Duration
-	Debug                     bool // the node logs all there is
+	Debug                     bool // the node logs at level Debug
 }
 
-// Init makes this process a server when a node started it as one, and then does not return. Call it first in main of a
-// program that uses NodeConfig.Processes, before flags are parsed or anything is started, and in TestMain of such tests.
-// In every other process it does nothing.
+// Init makes this process a server when a node has started it as one, and then does not return. In
+// every other process it does nothing. A program that uses NodeConfig.Processes must call Init
+// first in main, before it parses flags or starts anything. Its tests must call Init in TestMain.
 func Init() {
 	if os.Getenv(serverEnv) == "" {
 		initCalled.Store(true)
 		return
 	}
-	// What user functions start is no server.
+	// A process that a user's function starts is no server.
 	if err := os.Unsetenv(serverEnv); err != nil {
 		fatal(err)
 	}
-	// Ctrl-C and the end of a terminal reach every process of it, and what ends a service every process of that; the node
-	// decides. Who read the output may have gone.
+	// Ctrl-C and the end of a terminal reach all its processes, and a service manager may signal
+	// all processes of a service. Here the node decides. Whatever reads the output may have gone:
+	// SIGPIPE.
 	signal.Notify(make(chan os.Signal, 1), os.Interrupt, syscall.SIGTERM, syscall.SIGHUP, syscall.SIGPIPE)
 	if err := serveProcess(os.Stdin); err != nil {
 		fatal(err)
@@ -70,12 +71,13 @@ func Init() {
 	os.Exit(0)
 }
 
+// fatal ends the process with an error.
 func fatal(err error) {
 	fmt.Fprintln(os.Stderr, "discoro: server process:", strings.TrimPrefix(err.Error(), "discoro: "))
 	os.Exit(1)
 }
 
-// serveProcess is a server until standard input ends, or the link to the node.
+// serveProcess runs a server until standard input ends, or the link to the node.
 func serveProcess(stdin io.Reader) error {
 	dec := json.NewDecoder(stdin)
 	var pc processConfig
@@ -87,7 +89,7 @@ func serveProcess(stdin io.Reader) error {
 		log = cli.DebugLogger()
 	}
 	input := make(chan []byte, 1)
-	go func() { // ends with the process, or with the node
+	go func() { // ends with the process, or when the node ends
 		rest, _ := io.ReadAll(io.MultiReader(dec.Buffered(), stdin))
 		input <- bytes.TrimSpace(rest)
 	}()
@@ -103,17 +105,17 @@ func serveProcess(stdin io.Reader) error {
 		select {
 		case rest := <-input:
 			input <- rest
-		case <-s.loop.over:
+		case <-s.loop.left:
 		}
 		err = s.Close()
 	}
-	if orphaned(input) { // perhaps before the server was up
-		_ = os.Remove(filepath.Dir(pc.DestPath)) // fails while other orphans have their folders there
+	if orphaned(input) { // which may be before the server was up
+		_ = os.Remove(filepath.Dir(pc.DestPath)) // this fails until the last orphan does it
 	}
 	return err
 }
 
-// orphaned reports whether the node was killed: then standard input has ended without the node's word.
+// orphaned reports whether the node was killed: standard input has ended without processStop.
 func orphaned(input <-chan []byte) bool {
 	timer := time.NewTimer(time.Second)
 	defer timer.Stop()
@@ -125,10 +127,10 @@ func orphaned(input <-chan []byte) bool {
 	}
 }
 
-// processStop is what the node writes before it closes a server's standard input; without, the node was killed.
+// processStop is what the node writes to a server's standard input before it closes that.
 const processStop = `"stop"`
 
-// hostServer starts a server for a slot.
+// hostServer starts a server for a slot. The loop's hostEnded is called when the server has ended.
 func (l *nodeLoop) hostServer(s *serverSlot) (serverHost, error) {
 	cfg := l.cfg.Config
 	if !cfg.inMemory() { // there is no such port
@@ -157,7 +159,7 @@ func (l *nodeLoop) hostServer(s *serverSlot) (serverHost, error) {
 	return h, nil
 }
 
-// loopback returns where this machine reaches the runtime.
+// loopback returns the location at which this machine reaches the runtime.
 func (rt *Runtime) loopback() string {
 	host := rt.cfg.listen
 	if host == "" {
@@ -169,13 +171,13 @@ func (rt *Runtime) loopback() string {
 // runtimeHost is a server that is a runtime in this process.
 type runtimeHost struct {
 	hosted  *hosted       // immutable: the node's
-	ended   func(string)  // immutable: is told how it ended
+	ended   func(string)  // immutable: is called with how it has ended
 	once    sync.Once     // closes stopped
 	stopped chan struct{} // closed by stop and kill
 	killed  atomic.Bool   // set by kill
 }
 
-// run has the server for as long as it lives.
+// run is the server's goroutine. It ends when the server has closed.
 func (h *runtimeHost) run(cfg ServerConfig) {
 	s, err := newServer(cfg)
 	if err != nil {
@@ -186,7 +188,7 @@ func (h *runtimeHost) run(cfg ServerConfig) {
 	defer h.hosted.remove(s.rt)
 	select {
 	case <-h.stopped:
-	case <-s.loop.over:
+	case <-s.loop.left:
 	}
 	how := "closed"
 	if h.killed.Load() {
@@ -199,7 +201,7 @@ func (h *runtimeHost) run(cfg ServerConfig) {
 	h.ended(how)
 }
 
-// hosted are the servers of a node that run in its process, until they have closed.
+// hosted are the servers of a node that run in the node's process, until they have closed.
 type hosted struct {
 	mu sync.Mutex // guards following; leaf
 	of map[*Runtime]bool
@@ -226,9 +228,11 @@ func (h *hosted) all() []*Runtime {
 	return slices.Collect(maps.Keys(h.of))
 }
 
+// stop closes the server.
 func (h *runtimeHost) stop() { h.once.Do(func() { close(h.stopped) }) }
 
-// kill makes its links break without a bye. Its coroutines cannot be killed: they are terminated.
+// kill ends the server's links without a Bye, and closes it. Coroutines cannot be killed: they are
+// terminated.
 func (h *runtimeHost) kill() {
 	h.killed.Store(true)
 	h.stop()
@@ -242,7 +246,7 @@ type processHost struct {
 	once  sync.Once
 }
 
-// startProcess executes this program anew as a server.
+// startProcess starts this program once more, as a server.
 func (l *nodeLoop) startProcess(cfg Config, index int, nonce wire.Token, ended func(string)) (serverHost, error) {
 	exe, err := os.Executable()
 	if err != nil {
@@ -259,7 +263,7 @@ func (l *nodeLoop) startProcess(cfg Config, index int, nonce wire.Token, ended f
 		return nil, errors.Join(fmt.Errorf("start a server process: %w", err), stdin.Close())
 	}
 	h := &processHost{rt: l.rt, cmd: cmd, stdin: stdin}
-	err = json.NewEncoder(stdin).Encode(processConfig{ // a pipe has room for that
+	err = json.NewEncoder(stdin).Encode(processConfig{ // this does not block: a pipe has room for it
 		Index: index, Nonce: nonce, Node: l.rt.loopback(), Name: cfg.Name, Addr: cfg.Addr, ExtAddr: cfg.ExtAddr,
 		Secret: cfg.Secret, CertFile: cfg.CertFile, KeyFile: cfg.KeyFile, CAFile: cfg.CAFile, Insecure: cfg.Insecure,
 		TCPPort: cfg.TCPPort, UDPPort: cfg.UDPPort, DestPath: cfg.DestPath, MaxFileSize: cfg.MaxFileSize,
@@ -275,10 +279,11 @@ func (l *nodeLoop) startProcess(cfg Config, index int, nonce wire.Token, ended f
 	return h, nil
 }
 
-// isSecret reports whether a variable of the environment has the secret, which what functions start is not to have.
+// isSecret reports whether a variable of the environment is the secret. Processes that users'
+// functions start must not have it.
 func isSecret(variable string) bool { return strings.HasPrefix(variable, cli.EnvName("secret")+"=") }
 
-// howEnded says how a process ended.
+// howEnded says how a process has ended. err is that of Wait.
 func howEnded(err error) string {
 	if err == nil {
 		return "exited with status 0"
@@ -286,14 +291,14 @@ func howEnded(err error) string {
 	return "ended: " + err.Error()
 }
 
-// stop lets the server end; one that has not after the grace periods is killed.
+// stop asks the server to end, and kills it when it has not ended after the grace periods.
 func (h *processHost) stop() {
 	h.once.Do(func() {
-		_, _ = io.WriteString(h.stdin, processStop+"\n") // a pipe has room for that
-		_ = h.stdin.Close()                              // the write end of a pipe: nothing is lost
+		_, _ = io.WriteString(h.stdin, processStop+"\n") // this does not block: a pipe has room for it
+		_ = h.stdin.Close()                              // which loses nothing that was written to a pipe
 		time.AfterFunc(h.rt.grace+closeGrace-time.Second, h.kill)
 	})
 }
 
-// kill ends the server at once. Killing a process that has been waited for does nothing.
+// kill ends the server at once. It does nothing when the process has exited.
 func (h *processHost) kill() { _ = h.cmd.Process.Kill() }

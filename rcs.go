@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"maps"
 	"slices"
 	"strings"
 	"sync"
@@ -14,26 +13,28 @@ import (
 	"github.com/discoro/discoro/internal/fault"
 )
 
-// RCSConfig configures a [RemoteCoroScheduler]. Its hooks run as coroutines of the client. They may use
-// the computation, for example with RunAt(c, server, ...), and give up the turn while they wait.
+// RCSConfig configures a [RemoteCoroScheduler]. Its hooks run as coroutines of the client. They may
+// use the computation, for example with RunAt(c, server, ...), and give up the turn while they
+// wait.
 type RCSConfig struct {
-	// ProcStatus is called with each Status. After ServerInitialized, an error or a panic keeps the server
-	// from being used.
+	// ProcStatus is called with each Status. After ServerInitialized, an error or a panic keeps the
+	// server from being used.
 	ProcStatus func(c *Coro, s Status) error
-	// ProcAvailable sets up a server before it is used. An error or a panic keeps it from being used.
+	// ProcAvailable sets up a server before it is used. An error or a panic keeps it from being
+	// used.
 	ProcAvailable func(c *Coro, server Location) error
-	// ProcClose is called before a server is closed, with ServerInitialized, while it can still be used, and
-	// when a server has closed or is lost, with ServerClosed.
+	// ProcClose is called before a server is closed, with ServerInitialized, while it can still be
+	// used, and when a server has closed or is lost, with ServerClosed.
 	ProcClose func(c *Coro, kind StatusKind, server Location)
-	// Retries is how often a task is run again after its server was lost; 0: never. With Retries, MapResults
-	// and AsCompleted send short items to a server before the item there has ended, which runs several
-	// times as many a second.
+	// Retries is how often a task is run again after its server was lost; 0: never. With Retries,
+	// MapResults and AsCompleted send short items to a server before the item there has ended,
+	// which runs several times as many a second.
 	Retries int
 }
 
-// RemoteCoroScheduler runs CPU-bound functions: at most one at a time at each server. The verbs that
-// return typed results are functions: [Execute], [ExecuteAt], [MapResults], [AsCompleted]. Its methods,
-// and these functions, are safe for concurrent use. In asyncoro it has the same name.
+// RemoteCoroScheduler runs CPU-bound functions: at most one at a time at each server. The verbs
+// that return typed results are functions: [Execute], [ExecuteAt], [MapResults], [AsCompleted]. Its
+// methods, and these functions, are safe for concurrent use. In asyncoro it has the same name.
 type RemoteCoroScheduler struct {
 	rt     *Runtime     // immutable
 	comp   *Computation // immutable
@@ -48,14 +49,14 @@ type RemoteCoroScheduler struct {
 	idle    []*call.Call // wait for running to be 0
 }
 
-// NewRemoteCoroScheduler returns a scheduler of tasks for comp. A computation that has not been scheduled
-// is put into the queue of the scheduler that [Computation.Schedule] finds. That may block for
-// ComputationConfig.Timeout; NewRemoteCoroScheduler does not wait until comp is active. The verbs do,
-// whoever has scheduled it.
+// NewRemoteCoroScheduler returns a scheduler of tasks for comp. A computation that has not been
+// scheduled is put into the queue of the scheduler that [Computation.Schedule] finds. That may
+// block for ComputationConfig.Timeout; NewRemoteCoroScheduler does not wait until comp is active.
+// The verbs do, whoever has scheduled it.
 //
-// Where comp has a status coroutine, that must relay each Status that it receives to StatusCoro; otherwise
-// StatusCoro becomes the status coroutine of comp. ErrClosed: comp is closing or over. ErrNotFound: there
-// is no scheduler.
+// Where comp has a status coroutine, that must relay each Status that it receives to StatusCoro;
+// otherwise StatusCoro becomes the status coroutine of comp. ErrClosed: comp is closing or over.
+// ErrNotFound: there is no scheduler.
 func NewRemoteCoroScheduler(comp *Computation, cfg ...RCSConfig) (*RemoteCoroScheduler, error) {
 	c, err := one(cfg)
 	if err != nil {
@@ -96,36 +97,6 @@ func NewRemoteCoroScheduler(comp *Computation, cfg ...RCSConfig) (*RemoteCoroSch
 	}
 	s.rt.start(func() { _ = comp.awaitActive(s.rt.ctx, l, submitted) }) // with an error, the computation is over
 	return s, nil
-}
-
-// attach makes c the status coroutine, unless there is one. fresh reports that the computation has not
-// been scheduled; servers are those that it has.
-func (p *Computation) attach(c *Coro) (fresh bool, servers map[Location]string, err error) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	if p.state == compOver || p.state == compClosing {
-		return false, nil, fmt.Errorf("discoro: the computation is over: %w", ErrClosed)
-	}
-	if p.status == nil {
-		p.status = c
-	}
-	return p.state == compNew, maps.Clone(p.servers), nil
-}
-
-// detach undoes attach.
-func (p *Computation) detach(c *Coro) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	if p.status == c {
-		p.status = nil
-	}
-}
-
-// isStatusCoro reports whether c is the status coroutine.
-func (p *Computation) isStatusCoro(c *Coro) bool {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	return p.status == c
 }
 
 // StatusCoro returns the coroutine that must receive every Status of the computation; see
@@ -262,13 +233,6 @@ func (s *RemoteCoroScheduler) report() string {
 	return strings.Join(parts, "; ")
 }
 
-// hasServers reports whether the computation has any.
-func (p *Computation) hasServers() bool {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	return len(p.servers) > 0
-}
-
 // errClosed is the error of a run that no server will be given to.
 func (s *RemoteCoroScheduler) errClosed(fn string) error {
 	if _, err := s.comp.active("run " + fn); err != nil {
@@ -310,8 +274,8 @@ func (s *RemoteCoroScheduler) end() {
 	}
 }
 
-// start runs a task at a server that was acquired. When the task has ended, start calls ended, unless
-// that is nil, and then releases the server.
+// start runs a task at a server that was acquired. When the task has ended, start calls ended,
+// unless that is nil, and then releases the server.
 func (s *RemoteCoroScheduler) start(sv *rcsServer, t Task, ended func(j *job, out call.Outcome)) (*job, error) {
 	s.begin()
 	j, err := s.comp.post(sv.loc.place(), s.lane, t)
@@ -334,9 +298,9 @@ func (s *RemoteCoroScheduler) start(sv *rcsServer, t Task, ended func(j *job, ou
 	return j, nil
 }
 
-// Schedule runs t at a server that runs nothing else for s, and returns its coroutine when it has started.
-// It blocks until such a server is free and t has started there, or ctx ends. For the errors see
-// [Computation.Run].
+// Schedule runs t at a server that runs nothing else for s, and returns its coroutine when it has
+// started. It blocks until such a server is free and t has started there, or ctx ends. For the
+// errors see [Computation.Run].
 func (s *RemoteCoroScheduler) Schedule(ctx context.Context, t Task) (*Coro, error) {
 	spec, err := specOf(s.rt, t)
 	if err != nil {
@@ -362,8 +326,8 @@ func (s *RemoteCoroScheduler) Schedule(ctx context.Context, t Task) (*Coro, erro
 	}
 }
 
-// turnedAway reports whether a run has ended before its start because its server has gone, or its node
-// takes no more jobs.
+// turnedAway reports whether a run has ended before its start because its server has gone, or its
+// node takes no more jobs.
 func turnedAway(err error) bool { return errors.Is(err, ErrNotFound) || errors.Is(err, ErrNoServer) }
 
 // Submit runs t at the least loaded server, whatever else runs there; see [Computation.Run].
@@ -394,12 +358,12 @@ func (s *RemoteCoroScheduler) submit(ctx context.Context, run func() (*Coro, err
 	return c, nil
 }
 
-// Execute runs t as [RemoteCoroScheduler.Schedule] does, and waits for its result. When ctx ends, the
-// coroutine is terminated.
+// Execute runs t as [RemoteCoroScheduler.Schedule] does, and waits for its result. When ctx ends,
+// the coroutine is terminated.
 //
-// When the server is lost, t is run again, as often as RCSConfig.Retries allows; after that the error is
-// a [*ServerLostError]. An error that the function returns is a [*RemoteError], a panic is a
-// [*PanicError]; the function is not run again then.
+// When the server is lost, t is run again, as often as RCSConfig.Retries allows; after that the
+// error is a [*ServerLostError]. An error that the function returns is a [*RemoteError], a panic is
+// a [*PanicError]; the function is not run again then.
 func Execute[R any](ctx context.Context, s *RemoteCoroScheduler, t Call[R]) (R, error) {
 	var zero R
 	for attempt := 0; ; attempt++ {
@@ -426,8 +390,8 @@ func attempts(err error, n int) error {
 	return fault.Because(err, "given up after %d attempts, each of which lost its server", n)
 }
 
-// ExecuteAt runs t as [RemoteCoroScheduler.SubmitAt] does, and waits for its result. It does not run t
-// again. When ctx ends, the coroutine is terminated.
+// ExecuteAt runs t as [RemoteCoroScheduler.SubmitAt] does, and waits for its result. It does not
+// run t again. When ctx ends, the coroutine is terminated.
 func ExecuteAt[R any](ctx context.Context, s *RemoteCoroScheduler, where Place, t Call[R]) (R, error) {
 	c, err := s.SubmitAt(ctx, where, t)
 	if err != nil {
@@ -446,14 +410,14 @@ func resultOrTerminate[R any](ctx context.Context, c *Coro) (R, error) {
 	return v, err
 }
 
-// Finish blocks until every task that was run with s has ended, or ctx ends. Without close, s can be used
-// as before.
+// Finish blocks until every task that was run with s has ended, or ctx ends. Without close, s can
+// be used as before.
 //
 // With close, Finish then runs the ProcClose hooks while the servers can still be used, closes the
 // computation, and runs the hooks again. From then on the verbs return ErrClosed.
 //
-// The error is that of ctx or of [Computation.Close]; errors of tasks are not part of it. A Finish that
-// failed may be called again.
+// The error is that of ctx or of [Computation.Close]; errors of tasks are not part of it. A Finish
+// that failed may be called again.
 func (s *RemoteCoroScheduler) Finish(ctx context.Context, close bool) error {
 	if err := s.awaitIdle(ctx); err != nil {
 		return err

@@ -7,11 +7,11 @@ import (
 	"github.com/discoro/discoro/wire"
 )
 
-// Sending ahead. A server that receives its next item only when the client knows the end of the last one
-// is idle for a round trip between the two. So where items are short, the client sends a server more of
-// them than the one that it runs. They wait there, and are taken back when the one before them turns out
-// to be long. When the server is lost, nobody knows which of them had begun. Therefore items are sent
-// ahead only where RCSConfig.Retries lets them run again.
+// Sending ahead. A server that receives its next item only when the client knows the end of the
+// last one is idle for a round trip between the two. So where items are short, the client sends a
+// server more of them than the one that it runs. They wait there, and are taken back when the one
+// before them turns out to be long. When the server is lost, nobody knows which of them had begun.
+// Therefore items are sent ahead only where RCSConfig.Retries lets them run again.
 
 const (
 	// maxAhead is how many items may wait at a server.
@@ -47,8 +47,8 @@ func (m *mapping[A, R]) enter(sv *rcsServer, it *item[R]) {
 	m.sent[it.index] = it
 }
 
-// exit records that an item has ended at its server, or is lost with it. It reports false when the item
-// had not begun there.
+// exit records that an item has ended at its server, or is lost with it. It reports false when the
+// item had not begun there.
 func (m *mapping[A, R]) exit(it *item[R], lost bool) (begun bool) {
 	delete(m.sent, it.index)
 	l := it.line
@@ -78,7 +78,8 @@ func (m *mapping[A, R]) exit(it *item[R], lost bool) (begun bool) {
 	return true
 }
 
-// nextLost makes the next item the one that ran last at a lost server, since the one before it has ended.
+// nextLost makes the next item the one that ran last at a lost server, since the one before it has
+// ended.
 func (m *mapping[A, R]) nextLost(l *mapLine[R]) {
 	l.last = nil
 	if len(l.behind) == 0 {
@@ -98,8 +99,8 @@ func (m *mapping[A, R]) list(sv *rcsServer, l *mapLine[R]) {
 	}
 }
 
-// ahead returns a server of this mapping where one more item may wait, nil when there is none. The pool
-// counts that item.
+// ahead returns a server of this mapping where one more item may wait, nil when there is none. The
+// pool counts that item.
 func (m *mapping[A, R]) ahead() *rcsServer {
 	own := m.claim.waits()
 	for n := len(m.room); n > 0; n = len(m.room) {

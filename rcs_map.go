@@ -20,13 +20,14 @@ type Outcome[R any] struct {
 	Attempts int      // how often it was run: more than 1 when servers were lost while they ran it
 }
 
-// MapResults runs f with each of args, at most one at a time at each server, and returns the results in
-// the order of args. It reads args only as servers become free, or a little ahead; see [AsCompleted]. It
-// blocks until every item has ended, or ctx ends: then it terminates what still runs and returns.
+// MapResults runs f with each of args, at most one at a time at each server, and returns the
+// results in the order of args. It reads args only as servers become free, or a little ahead; see
+// [AsCompleted]. It blocks until every item has ended, or ctx ends: then it terminates what still
+// runs and returns.
 //
-// When items fail, MapResults returns every result that it has, and zero values in place of the others,
-// together with errors.Join of the failures. Each failure names the index of its item. When ctx ends,
-// its error is among them.
+// When items fail, MapResults returns every result that it has, and zero values in place of the
+// others, together with errors.Join of the failures. Each failure names the index of its item. When
+// ctx ends, its error is among them.
 func MapResults[A, R any](ctx context.Context, s *RemoteCoroScheduler, f Func[A, R], args iter.Seq[A]) ([]R, error) {
 	var results []R
 	var errs []error
@@ -47,24 +48,25 @@ func MapResults[A, R any](ctx context.Context, s *RemoteCoroScheduler, f Func[A,
 	return results, errors.Join(errs...)
 }
 
-// AsCompleted runs f with each of args, at most one at a time at each server, and yields each outcome as
-// it comes. The iterator is for one loop, in one goroutine or coroutine.
+// AsCompleted runs f with each of args, at most one at a time at each server, and yields each
+// outcome as it comes. The iterator is for one loop, in one goroutine or coroutine.
 //
 // It reads args only as servers become free. With [RCSConfig].Retries, where items take less than a
-// millisecond, it reads up to 15 more for each server. They wait at that server until the item before
-// them has ended, and are run elsewhere when that takes long.
+// millisecond, it reads up to 15 more for each server. They wait at that server until the item
+// before them has ended, and are run elsewhere when that takes long.
 //
-// An item whose server was lost is run again, as often as RCSConfig.Retries allows, and never at two
-// servers at once as far as the client can know: a server that is only cut off terminates what it runs
-// when it notices that.
+// An item whose server was lost is run again, as often as RCSConfig.Retries allows, and never at
+// two servers at once as far as the client can know: a server that is only cut off terminates what
+// it runs when it notices that.
 //
-// When ctx ends, what runs is terminated. Each item that was under way is yielded with ctx's error, and
-// a last Outcome with Index -1 says why the remaining args were not read. Such an Outcome also comes when
-// the computation is over or could not be scheduled. When the loop is left early, what runs is terminated,
-// too. AsCompleted does not look at ctx while it waits for args to give the next argument.
+// When ctx ends, what runs is terminated. Each item that was under way is yielded with ctx's error,
+// and a last Outcome with Index -1 says why the remaining args were not read. Such an Outcome also
+// comes when the computation is over or could not be scheduled. When the loop is left early, what
+// runs is terminated, too. AsCompleted does not look at ctx while it waits for args to give the
+// next argument.
 //
-// Neither args nor the loop's body holds back a server: both may run other tasks and maps with s, however
-// long that takes.
+// Neither args nor the loop's body holds back a server: both may run other tasks and maps with s,
+// however long that takes.
 func AsCompleted[A, R any](ctx context.Context, s *RemoteCoroScheduler, f Func[A, R], args iter.Seq[A]) iter.Seq[Outcome[R]] {
 	return func(yield func(Outcome[R]) bool) {
 		if err := s.awaitReady(ctx); err != nil {
@@ -78,8 +80,8 @@ func AsCompleted[A, R any](ctx context.Context, s *RemoteCoroScheduler, f Func[A
 	}
 }
 
-// mapping is one AsCompleted under way. It belongs to the goroutine or coroutine of the loop, except
-// for claim and events, which have locks of their own.
+// mapping is one AsCompleted under way. It belongs to the goroutine or coroutine of the loop,
+// except for claim and events, which have locks of their own.
 type mapping[A, R any] struct {
 	s     *RemoteCoroScheduler
 	f     Func[A, R]
@@ -119,8 +121,8 @@ type mapEvent[R any] struct {
 	out  call.Outcome
 }
 
-// run reads args and runs an item for each, until all have ended. It waits for a server, or for room
-// at one, before it reads the argument that is to go there.
+// run reads args and runs an item for each, until all have ended. It waits for a server, or for
+// room at one, before it reads the argument that is to go there.
 func (m *mapping[A, R]) run(ctx context.Context, args iter.Seq[A]) {
 	if !m.pump(ctx, true) {
 		return
@@ -145,9 +147,9 @@ const (
 	isLeft                  // the loop has been left: nothing more is to be done
 )
 
-// pump sends items to servers and handles their ends: where more is set, until there is room for the
-// next argument; otherwise until every item has ended. It returns false when nothing more is to be
-// done. When it returns, it has no server: the code that gives the next argument may need one.
+// pump sends items to servers and handles their ends: where more is set, until there is room for
+// the next argument; otherwise until every item has ended. It returns false when nothing more is to
+// be done. When it returns, it has no server: the code that gives the next argument may need one.
 func (m *mapping[A, R]) pump(ctx context.Context, more bool) bool {
 	defer m.claim.stepOut()
 	for {
@@ -172,8 +174,8 @@ func (m *mapping[A, R]) pump(ctx context.Context, more bool) bool {
 	}
 }
 
-// step handles the events that have come. Where there are none, it sends it to a server, or finds out
-// that there is room for the next argument, or waits for an event.
+// step handles the events that have come. Where there are none, it sends it to a server, or finds
+// out that there is room for the next argument, or waits for an event.
 func (m *mapping[A, R]) step(ctx context.Context, it *item[R], more bool) (progress, error) {
 	if events := m.events.poll(); len(events) > 0 {
 		return m.handle(events), nil

@@ -9,9 +9,9 @@ import (
 	"github.com/discoro/discoro/internal/call"
 )
 
-// rcsPool holds the servers of a RemoteCoroScheduler. It gives each to one task at a time, in the order
-// in which the tasks came. While nobody else waits for a server, the owner of one may extend its claim:
-// then it sends more tasks there, which wait behind the first.
+// rcsPool holds the servers of a RemoteCoroScheduler. It gives each to one task at a time, in the
+// order in which the tasks came. While nobody else waits for a server, the owner of one may extend
+// its claim: then it sends more tasks there, which wait behind the first.
 type rcsPool struct {
 	mu      sync.Mutex // guards following; leaf
 	servers map[Location]*rcsServer
@@ -34,7 +34,8 @@ func serverIn(out call.Outcome) *rcsServer {
 	return sv
 }
 
-// setUp records that the hooks for a server have begun or, with an error, that they have refused it.
+// setUp records that the hooks for a server have begun or, with an error, that they have refused
+// it.
 func (p *rcsPool) setUp(sv *rcsServer, refused error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -43,7 +44,8 @@ func (p *rcsPool) setUp(sv *rcsServer, refused error) {
 	}
 }
 
-// report says in words why servers are not free. It returns nothing where the pool knows of no server.
+// report says in words why servers are not free. It returns nothing where the pool knows of no
+// server.
 func (p *rcsPool) report() string {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -95,8 +97,8 @@ func (p *rcsPool) drop(sv *rcsServer) {
 	}
 }
 
-// extend gives a server to one more task of its owner, unless other waits than the owner's are in the
-// line. It reports whether it has.
+// extend gives a server to one more task of its owner, unless other waits than the owner's are in
+// the line. It reports whether it has.
 func (p *rcsPool) extend(sv *rcsServer, own *call.Future) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -111,8 +113,8 @@ func (p *rcsPool) extend(sv *rcsServer, own *call.Future) bool {
 	return true
 }
 
-// release takes a task from a server. After its last task, the server is given to the first of the line,
-// or is free. nil: none.
+// release takes a task from a server. After its last task, the server is given to the first of the
+// line, or is free. nil: none.
 func (p *rcsPool) release(sv *rcsServer) {
 	if sv == nil {
 		return
@@ -134,9 +136,10 @@ func (p *rcsPool) release(sv *rcsServer) {
 	}
 }
 
-// acquire sets got to a free server: at once if there is one, or when its place in the line has come. With
-// first, that place is before all others. got is set to nil when the pool is closed. cancel leaves the
-// line; it reports false when it is too late: then got is set, or will be in a moment.
+// acquire sets got to a free server: at once if there is one, or when its place in the line has
+// come. With first, that place is before all others. got is set to nil when the pool is closed.
+// cancel leaves the line; it reports false when it is too late: then got is set, or will be in a
+// moment.
 func (p *rcsPool) acquire(got *call.Future, first bool) (cancel func() bool) {
 	p.mu.Lock()
 	var sv *rcsServer
@@ -169,8 +172,8 @@ func (p *rcsPool) acquire(got *call.Future, first bool) (cancel func() bool) {
 	}
 }
 
-// close ends all waits without a server, now and from now on, and returns the servers that the pool has,
-// sorted.
+// close ends all waits without a server, now and from now on, and returns the servers that the pool
+// has, sorted.
 func (p *rcsPool) close() []Location {
 	p.mu.Lock()
 	p.closed = true
@@ -194,10 +197,10 @@ func withoutFirst[T any](queue []*T) []*T {
 	return queue[1:]
 }
 
-// rcsClaim is the claim of a mapping to the next free server of a pool. Between the mapping's own steps
-// user code runs: the loop's body, and the iterator that gives the arguments. That code may need a
-// server itself, so the mapping keeps none from it: a server that comes meanwhile is passed on, and the
-// mapping's next wait is then the first of the pool's line.
+// rcsClaim is the claim of a mapping to the next free server of a pool. Between the mapping's own
+// steps user code runs: the loop's body, and the iterator that gives the arguments. That code may
+// need a server itself, so the mapping keeps none from it: a server that comes meanwhile is passed
+// on, and the mapping's next wait is then the first of the pool's line.
 //
 //	state       ask      a server comes   the pool closes   stepOut
 //	none        waiting                                     none

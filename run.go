@@ -31,15 +31,15 @@ type job struct {
 	server  wire.Peer   // where it runs, once it has started; guarded by Runtime.mu
 }
 
-// Run runs t at the least loaded server of the least loaded node, and returns its coroutine when it has
-// started there. It blocks while there is no server, at most until ctx ends: then the error is ErrNoServer
-// with a report of the nodes, and ctx's error. The log has that report while Run waits. ctx does not bind
-// a coroutine that has started.
+// Run runs t at the least loaded server of the least loaded node, and returns its coroutine when it
+// has started there. It blocks while there is no server, at most until ctx ends: then the error is
+// ErrNoServer with a report of the nodes, and ctx's error. The log has that report while Run waits.
+// ctx does not bind a coroutine that has started.
 //
-// ErrNotRegistered: the server's program does not have the function. ErrTooLarge: the argument is too
-// large. ErrRejected: too many runs wait for servers at the scheduler of another runtime. A
-// [*ServerLostError]: the server was lost before the client learned that the run has started. ErrClosed:
-// the computation is not scheduled, or over.
+// ErrNotRegistered: the server's program does not have the function. ErrTooLarge: the argument is
+// too large. ErrRejected: too many runs wait for servers at the scheduler of another runtime. A
+// [*ServerLostError]: the server was lost before the client learned that the run has started.
+// ErrClosed: the computation is not scheduled, or over.
 func (p *Computation) Run(ctx context.Context, t Task) (*Coro, error) {
 	return p.run(ctx, wire.Where{}, t)
 }
@@ -64,8 +64,8 @@ func (p *Computation) run(ctx context.Context, where wire.Where, t Task) (*Coro,
 	return p.awaitStart(ctx, j)
 }
 
-// post sends a run to the scheduler. At a server, one run of a lane starts after another; runs of lane 0
-// do not wait for each other.
+// post sends a run to the scheduler. At a server, one run of a lane starts after another; runs of
+// lane 0 do not wait for each other.
 func (p *Computation) post(where wire.Where, lane uint64, t Task) (*job, error) {
 	s, err := specOf(p.rt, t)
 	if err != nil {
@@ -116,8 +116,8 @@ func (p *Computation) awaitStart(ctx context.Context, j *job) (*Coro, error) {
 	return c, nil
 }
 
-// unrun gives up a job that has not started before a context ended with cause. If it starts all the same,
-// it is terminated.
+// unrun gives up a job that has not started before a context ended with cause. If it starts all the
+// same, it is terminated.
 func (p *Computation) unrun(j *job, cause error) error {
 	l := p.scheduler()
 	l.tell(&wire.Unrun{Token: p.token, Job: j.id})
@@ -134,8 +134,8 @@ func (p *Computation) unrun(j *job, cause error) error {
 	return noServer("run "+j.fn, p.report(l), cause)
 }
 
-// what returns what a wait for the job's start waits for. It names a large argument, which may be the
-// reason for the wait.
+// what returns what a wait for the job's start waits for. It names a large argument, which may be
+// the reason for the wait.
 func (j *job) what() string {
 	if j.size < largeFrame {
 		return "run " + j.fn
@@ -176,8 +176,8 @@ func (j *job) finish(out call.Outcome) {
 	j.done.Set(out)
 }
 
-// lostByClose returns the error of a job that ends while its client closes. With their links, the client
-// loses all servers; the error names the reason.
+// lostByClose returns the error of a job that ends while its client closes. With their links, the
+// client loses all servers; the error names the reason.
 func lostByClose(err error) error {
 	var lost *ServerLostError
 	if !errors.As(err, &lost) || errors.Is(err, ErrClosed) {
@@ -204,8 +204,8 @@ func (j *job) begunAt() time.Time {
 	return j.begun
 }
 
-// jobOf returns a job that has not ended. It returns nil for a peer that does not know the token of the
-// job's computation.
+// jobOf returns a job that has not ended. It returns nil for a peer that does not know the token of
+// the job's computation.
 func (rt *Runtime) jobOf(id wire.JobID, token wire.Token) *job {
 	rt.mu.Lock()
 	defer rt.mu.Unlock()
@@ -280,7 +280,8 @@ func (rt *Runtime) jobHandle(j *job, hv wire.HandleValue) *Coro {
 	return c
 }
 
-// jobDone records how a job has ended. The frame comes from the job's server, or from the scheduler.
+// jobDone records how a job has ended. The frame comes from the job's server, or from the
+// scheduler.
 func (rt *Runtime) jobDone(f *wire.Done) {
 	j := rt.jobOf(f.Job, f.Token)
 	if j == nil {
@@ -291,8 +292,8 @@ func (rt *Runtime) jobDone(f *wire.Done) {
 	j.finish(out)
 }
 
-// jobUnheard ends a job that the scheduler knows to have ended at a server that is lost or closed. A job
-// whose start the client knows ends by a frame of the server, or with the link to it.
+// jobUnheard ends a job that the scheduler knows to have ended at a server that is lost or closed.
+// A job whose start the client knows ends by a frame of the server, or with the link to it.
 func (rt *Runtime) jobUnheard(f *wire.Unheard) {
 	j := rt.jobOf(f.Job, f.Token)
 	if j == nil {
@@ -306,8 +307,8 @@ func (rt *Runtime) jobUnheard(f *wire.Unheard) {
 	}
 }
 
-// loseJobsAt ends the jobs that run at a runtime whose link has ended, and the computations that are
-// scheduled there.
+// loseJobsAt ends the jobs that run at a runtime whose link has ended, and the computations that
+// are scheduled there.
 func (rt *Runtime) loseJobsAt(id wire.ID, cause error) {
 	rt.mu.Lock()
 	var lost []*job
@@ -348,9 +349,9 @@ const (
 )
 
 // RunEach runs t at each node or at each server that serves the computation now, and returns the
-// coroutines that have started. It blocks until all have started, or ctx ends. The error joins the errors
-// of the runs that have not started; see [Computation.Run]. ErrClosed: the computation is not scheduled,
-// or over.
+// coroutines that have started. It blocks until all have started, or ctx ends. The error joins the
+// errors of the runs that have not started; see [Computation.Run]. ErrClosed: the computation is
+// not scheduled, or over.
 func (p *Computation) RunEach(ctx context.Context, where Each, t Task) ([]*Coro, error) {
 	if where != EachNode && where != EachServer {
 		return nil, fmt.Errorf("discoro: run each: %d is neither EachNode nor EachServer", where)
@@ -371,8 +372,8 @@ func (p *Computation) RunServers(ctx context.Context, t Task) ([]*Coro, error) {
 	return p.RunEach(ctx, EachServer, t)
 }
 
-// RunNodeServers runs t at every server of a node, "host:port", or of all nodes of a host, "host"; see
-// [Computation.RunEach]. ErrNotFound: no such node serves the computation.
+// RunNodeServers runs t at every server of a node, "host:port", or of all nodes of a host, "host";
+// see [Computation.RunEach]. ErrNotFound: no such node serves the computation.
 func (p *Computation) RunNodeServers(ctx context.Context, node string, t Task) ([]*Coro, error) {
 	if _, err := p.active("run"); err != nil {
 		return nil, err
@@ -429,8 +430,8 @@ func (p *Computation) runEach(ctx context.Context, where []wire.Where, t Task) (
 	return coros, errors.Join(errs...)
 }
 
-// Nodes returns the locations of the nodes that serve the computation now, sorted: those with a server
-// that can be used. It does not block. ErrClosed: the computation is not scheduled, or over.
+// Nodes returns the locations of the nodes that serve the computation now, sorted: those with a
+// server that can be used. It does not block. ErrClosed: the computation is not scheduled, or over.
 func (p *Computation) Nodes(ctx context.Context) ([]string, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, fault.Because(err, "nodes")

@@ -15,33 +15,39 @@ import (
 // SchedulerConfig configures a [Scheduler].
 type SchedulerConfig struct {
 	Config
-	// Nodes, "host:port", are kept connected as Peers are: nodes that do not have this scheduler among their own Peers. In
-	// another network one is enough where discovery works there: each is asked for the other nodes of its local network,
-	// when it is reached and at every PingInterval, and those are connected to as well.
+	// Nodes are locations of nodes, "host:port", that the scheduler keeps a link to, as it does to
+	// Peers. They need not have the scheduler among their own Peers. When a node is reached, and at
+	// every PingInterval, the scheduler asks it for the other nodes of its local network and
+	// connects to those, too. So one node of another network is enough where discovery works there.
 	Nodes []string `json:"node"`
-	// ZombiePeriod is how long a computation may be idle, with nothing running at its servers, none of them being set up, no file on its way to one and
-	// nothing submitted by its client: then it is closed, with that reason, and the next of the queue has its turn. 0: [DefaultZombiePeriod] for
-	// computations of clients in other runtimes, and for those of this runtime, a private scheduler's, none. Less than 0: none.
-	// A client may ask for less with ComputationConfig.ZombiePeriod.
+	// ZombiePeriod is how long a computation may be idle, as ComputationConfig.ZombiePeriod
+	// describes. Then the scheduler closes it, with that reason, and the next of the queue becomes
+	// active. 0: [DefaultZombiePeriod] for computations of clients in other runtimes, and none for
+	// those of this runtime. Less than 0: none. A client may ask for less.
 	ZombiePeriod time.Duration `json:"zombie_period"`
-	// PingInterval is how often nodes are looked for on the local network, from the start on, as [Runtime.Discover] does. At
-	// least MinPulseInterval; 0: not, but for what DiscoverPeers and a computation's PingInterval say.
+	// PingInterval is how often the scheduler looks for nodes on the local network, as
+	// [Runtime.Discover] does, from its start on. At least MinPulseInterval; 0: only as
+	// DiscoverPeers and the PingInterval of a computation say.
 	PingInterval time.Duration `json:"ping_interval"`
 }
 
-// Scheduler hands servers to computations: one computation at a time has all of them, the others wait in the order in
-// which they came. It is private when the program that starts it is its only client. In asyncoro: Scheduler.
+// Scheduler gives servers to computations. One computation at a time is active and has all servers;
+// the others wait in a queue, in the order in which they came. A scheduler is private when the
+// program that starts it is its only client. Its methods, which are those of its [Runtime], are
+// safe for concurrent use. In asyncoro: Scheduler.
 //
-// Its Runtime is the client's too: NewComputation(sched.Runtime).
+// The program can be a client with the same runtime: NewComputation(sched.Runtime).
 type Scheduler struct {
 	*Runtime
 
-	loop *schedLoop // immutable; its fields belong to the loop
+	loop *schedLoop // immutable
 }
 
-// NewScheduler returns a running scheduler in this process. Nodes come to it that have its Location among their Peers; it
-// goes to those of SchedulerConfig.Nodes, and to those that it discovers. Close ends it, and with it what it runs; nodes are
-// then free for others. The errors are those of [NewRuntime], for the fields of SchedulerConfig as well.
+// NewScheduler returns a running scheduler in this process. Nodes that have its location among
+// their Peers connect to it; it connects to SchedulerConfig.Nodes, and to nodes that it discovers.
+// It does not wait for any of them. Close ends the scheduler and its computations; its nodes are
+// then free for other schedulers. Errors are as with [NewRuntime], and may name a field of
+// SchedulerConfig.
 func NewScheduler(cfg ...SchedulerConfig) (*Scheduler, error) {
 	c, err := one(cfg)
 	if err != nil {
@@ -62,7 +68,8 @@ func NewScheduler(cfg ...SchedulerConfig) (*Scheduler, error) {
 	return &Scheduler{Runtime: rt, loop: loop}, nil
 }
 
-// settle checks what is the scheduler's own, fills in defaults, and returns where Nodes are.
+// settle checks the fields of the scheduler itself, fills in defaults, and returns the locations of
+// Nodes.
 func (cfg *SchedulerConfig) settle() (nodes []Location, err error) {
 	cfg.leastPing = cmp.Or(cfg.leastPing, MinPulseInterval)
 	switch {
@@ -81,13 +88,13 @@ func (cfg *SchedulerConfig) settle() (nodes []Location, err error) {
 	return nodes, nil
 }
 
-// badScheduler is the error of one field.
+// badScheduler returns the error of a field.
 func badScheduler(field, format string, args ...any) error {
 	return &fieldError{"SchedulerConfig", field, fmt.Errorf(format, args...)}
 }
 
-// endComputations ends the computations that are scheduled at their own runtime when that closes: no link breaks for
-// them. It ends with the runtime.
+// endComputations ends the computations of this runtime when the runtime closes, since no link ends
+// for them then. It runs in a goroutine of its own, which ends with the runtime.
 func (rt *Runtime) endComputations(l *schedLoop) {
 	<-rt.ctx.Done()
 	l.timer.Stop()
@@ -122,14 +129,14 @@ type schedLoop struct {
 	box   loop.Actor[schedEvent] // has what follows to itself
 
 	state *schedule.State
-	links map[wire.ID]*link // over which the state knows its peers: what it decides for a peer goes there, or nowhere
+	links map[wire.ID]*link // those that the state knows its peers by: effects go there, or nowhere
 	wake  time.Time         // what timer is set to
 	pulse time.Duration     // what the active computation asks for; 0: there is none
 	ping  time.Duration     // likewise
 
-	closers []schedCloser // who waits for the end of a computation
-	over    chan struct{} // closed when the scheduler is leaving and has nothing to do
-	isOver  bool          // over is closed
+	closers []schedCloser // wait for the end of a computation
+	left    chan struct{} // closed when the scheduler takes nothing new and has nothing left to do
+	hasLeft bool          // left is closed
 }
 
 func newSchedLoop(rt *Runtime, cfg *SchedulerConfig) *schedLoop {
@@ -139,7 +146,7 @@ func newSchedLoop(rt *Runtime, cfg *SchedulerConfig) *schedLoop {
 			return &ServerLostError{Server: peerLocation(server), Func: fn, Cause: cause}
 		},
 	})
-	l := &schedLoop{rt: rt, look: newLookout(rt), state: state, links: map[wire.ID]*link{rt.id: rt.net.self}, over: make(chan struct{})}
+	l := &schedLoop{rt: rt, look: newLookout(rt), state: state, links: map[wire.ID]*link{rt.id: rt.net.self}, left: make(chan struct{})}
 	l.box.Handle = l.step
 	l.timer = time.AfterFunc(time.Hour, func() { l.box.Put(schedEvent{own: schedTick{}}) })
 	l.timer.Stop()
@@ -150,7 +157,7 @@ func newSchedLoop(rt *Runtime, cfg *SchedulerConfig) *schedLoop {
 // handles what comes.
 func (l *schedLoop) put(e linkEvent) bool { return l.box.Put(schedEvent{linkEvent: e}) }
 
-// step turns an event of the loop into one of the state, and does what that decides.
+// step hands an event to the state, and performs what that decides.
 func (l *schedLoop) step(e schedEvent) {
 	now := time.Now()
 	if e.own != nil {
@@ -165,7 +172,7 @@ func (l *schedLoop) step(e schedEvent) {
 	l.notifyOperator()
 }
 
-// keepTime sets the timer and the intervals as the state wants them.
+// keepTime sets the timer and the intervals to those of the state.
 func (l *schedLoop) keepTime() {
 	if at := l.state.Wake(); !at.Equal(l.wake) {
 		l.wake = at
@@ -185,7 +192,7 @@ func (l *schedLoop) keepTime() {
 	}
 }
 
-// feed gives an event to the state; it reports false when there was nothing to give.
+// feed hands an event of a link to the state. It reports false where the event means nothing to it.
 func (l *schedLoop) feed(now time.Time, e linkEvent) bool {
 	id := e.link.id
 	old := l.links[id]
@@ -197,7 +204,7 @@ func (l *schedLoop) feed(now time.Time, e linkEvent) bool {
 		}
 	case old != e.link:
 		if _, up := e.link.isUp(); !up {
-			return false // it ended before this event came
+			return false // the link ended before this event came
 		}
 		if old != nil {
 			l.state.Down(now, id, "it has connected anew")
@@ -211,11 +218,11 @@ func (l *schedLoop) feed(now time.Time, e linkEvent) bool {
 	return true
 }
 
-// perform does what the state decided.
+// perform does what the state has decided.
 func (l *schedLoop) perform(e schedule.Effect) {
 	link := l.links[e.To.ID]
 	if link == nil {
-		return // its end is on the way here, or was
+		return // the state knows, or is about to learn, that the link has ended
 	}
 	if e.Frame == nil {
 		link.reply(e.Call, call.Outcome{Value: e.Answer.Value, Err: e.Answer.Err})
@@ -227,21 +234,21 @@ func (l *schedLoop) perform(e schedule.Effect) {
 	link.tell(e.Frame)
 }
 
-// What the operator of a scheduler wants comes to its loop as events: to see its state, to close the
-// active computation, to have the scheduler leave.
+// The operator of a scheduler sends events to its loop: to see its state, to close the active
+// computation, to make the scheduler leave.
 
-// schedDescribe is the event that the operator wants to see the state, as text.
+// schedDescribe is the event that the operator asks for the state, as text.
 type schedDescribe struct{ text chan<- string } // has room
 
 func (e schedDescribe) handle(l *schedLoop, _ time.Time) { e.text <- l.state.Describe() }
 
-// schedLeave is the event that the scheduler is to take nothing new.
+// schedLeave is the event that the scheduler shall take nothing new.
 type schedLeave struct{}
 
 func (schedLeave) handle(l *schedLoop, _ time.Time) { l.state.Leave() }
 
-// schedClose is the event that the active computation is to be closed. closed is called when it has
-// closed, at once when there is none; it must not block.
+// schedClose is the event that the active computation shall be closed. closed is called when it has
+// closed, or at once when there is none; it must not block.
 type schedClose struct{ closed func() }
 
 func (e schedClose) handle(l *schedLoop, now time.Time) {
@@ -266,13 +273,14 @@ func (l *schedLoop) describe() string {
 	return <-text
 }
 
-// leave makes the scheduler take nothing new. over is closed when it has nothing left to do.
+// leave makes the scheduler take nothing new. left is closed when it has nothing left to do.
 func (l *schedLoop) leave() { l.box.Put(schedEvent{own: schedLeave{}}) }
 
 // closeActive closes the active computation; see schedClose.
 func (l *schedLoop) closeActive(closed func()) { l.box.Put(schedEvent{own: schedClose{closed}}) }
 
-// notifyOperator notifies those who wait for the end of a computation, or of all.
+// notifyOperator notifies whoever waits for the end of a computation, or for the scheduler to have
+// left.
 func (l *schedLoop) notifyOperator() {
 	l.closers = slices.DeleteFunc(l.closers, func(c schedCloser) bool {
 		ended := l.state.IsClosed(c.of)
@@ -281,8 +289,8 @@ func (l *schedLoop) notifyOperator() {
 		}
 		return ended
 	})
-	if l.state.IsOver() && !l.isOver {
-		l.isOver = true
-		close(l.over)
+	if l.state.IsOver() && !l.hasLeft {
+		l.hasLeft = true
+		close(l.left)
 	}
 }

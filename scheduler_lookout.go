@@ -11,38 +11,41 @@ import (
 	"github.com/discoro/discoro/wire"
 )
 
-// lookout finds nodes for a scheduler, beside those that come to it by themselves: SchedulerConfig.Nodes, the nodes near those, and
-// at every PingInterval those of the local network.
+// lookout finds nodes for a scheduler, in addition to those that connect to it themselves: those of
+// SchedulerConfig.Nodes, the nodes near them and, at every PingInterval, those of the local
+// network.
 type lookout struct {
 	rt    *Runtime           // immutable
 	paces chan time.Duration // capacity 1: the latest interval that the active computation asks for
 
 	mu  sync.Mutex           // guards following; leaf
-	far map[Location][]*link // to each of SchedulerConfig.Nodes, at the last dial
+	far map[Location][]*link // to each of SchedulerConfig.Nodes, as of the last dial
 }
 
 func newLookout(rt *Runtime) *lookout {
 	return &lookout{rt: rt, paces: make(chan time.Duration, 1), far: map[Location][]*link{}}
 }
 
-// begin starts the goroutines.
+// begin starts the goroutines. They end with the runtime.
 func (o *lookout) begin(nodes []Location, every time.Duration) {
 	for _, n := range nodes {
-		o.rt.start(func() { o.rt.net.keepPeer(n, func(links []*link) { o.came(n, links) }) })
+		o.rt.start(func() { o.rt.net.keepPeer(n, func(links []*link) { o.reached(n, links) }) })
 	}
 	o.rt.start(func() { o.run(every) })
 }
 
-// pace sets the interval of the active computation; 0: it has none. Only the scheduler's loop calls it, and never waits.
+// pace sets the interval that the active computation asks for; 0: none. Only the scheduler's loop
+// calls it. It never blocks.
 func (o *lookout) pace(every time.Duration) {
 	select {
-	case <-o.paces: // the one before it has not been seen
+	case <-o.paces: // run has not seen the last one
 	default:
 	}
 	o.paces <- every
 }
 
-// run looks for nodes at the least of the scheduler's own interval and the computation's. It ends with the runtime.
+// run looks for nodes at the scheduler's own interval, or that of the computation where that is
+// less. It ends with the runtime.
 func (o *lookout) run(own time.Duration) {
 	every := own
 	for {
@@ -65,7 +68,7 @@ func (o *lookout) run(own time.Duration) {
 	}
 }
 
-// search asks the local network, and the nodes of other networks for those near them.
+// search asks the local network, and asks the nodes of other networks for those near them.
 func (o *lookout) search() {
 	if d := o.rt.discovery; d != nil {
 		if err := d.discover(o.rt.ctx); err != nil && o.rt.ctx.Err() == nil {
@@ -83,8 +86,9 @@ func (o *lookout) search() {
 	}
 }
 
-// came takes note of the links to one of SchedulerConfig.Nodes, and asks the new ones what is near them.
-func (o *lookout) came(node Location, links []*link) {
+// reached records the links to one of SchedulerConfig.Nodes, and asks over the new ones for the
+// nodes near that.
+func (o *lookout) reached(node Location, links []*link) {
 	o.mu.Lock()
 	old := o.far[node]
 	o.far[node] = links
@@ -96,7 +100,8 @@ func (o *lookout) came(node Location, links []*link) {
 	}
 }
 
-// askNear asks a node for the nodes of its network, and connects to those. It ends soon after twice MsgTimeout.
+// askNear asks a node for the nodes of its network, and connects to those. It ends at the latest
+// soon after twice MsgTimeout.
 func (o *lookout) askNear(l *link) {
 	ctx, cancel := context.WithTimeout(o.rt.ctx, 2*o.rt.cfg.MsgTimeout)
 	defer cancel()
@@ -106,31 +111,20 @@ func (o *lookout) askNear(l *link) {
 		near, err = resultAs[[]string](o.rt, out, "near")
 	}
 	if err != nil {
-		o.rt.log.Debug("a node does not tell which nodes are near it", slog.String("node", l.location().String()), slog.Any("err", err))
+		o.rt.log.Debug("cannot ask a node for the nodes near it", slog.String("node", l.location().String()), slog.Any("err", err))
 		return
 	}
-	var dials sync.WaitGroup // counts goroutines of the runtime, and is waited for here
-	defer dials.Wait()
-	room := make(chan struct{}, maxFoundDial)
+	dials := o.rt.group(maxFoundDial)
 	for _, n := range near[:min(len(near), maxFound)] {
 		loc, err := parseLocation(n)
 		if err != nil || slices.Contains(o.rt.Peers(), loc) {
 			continue
 		}
-		select {
-		case room <- struct{}{}:
-		case <-ctx.Done():
-			return
-		}
-		dials.Add(1)
-		if !o.rt.start(func() {
-			defer dials.Done()
-			defer func() { <-room }()
+		dials.start(ctx, func() {
 			if _, err := o.rt.linkAt(ctx, loc); err != nil {
-				o.rt.log.Debug("cannot connect to a node that another has told of", slog.String("node", n), slog.Any("err", err))
+				o.rt.log.Debug("cannot connect to a node that another one knows", slog.String("node", n), slog.Any("err", err))
 			}
-		}) {
-			dials.Done()
-		}
+		})
 	}
+	dials.wait()
 }

@@ -21,25 +21,27 @@ import (
 // ServerConfig configures a [Server].
 type ServerConfig struct {
 	Config
-	// Node is the location of the node whose server it is to be, "host:port".
+	// Node is the location of the server's node, "host:port".
 	Node string
 
 	index int        // of the node's slot; -1: the node makes one
 	nonce wire.Token // proves that the node started it
 }
 
-// Server runs the coroutines of computations. In asyncoro: one server process of discoronode. Nodes start
-// their servers themselves: a program needs NewServer only to add itself to a node as one more. Its methods are safe for
-// concurrent use.
+// Server runs the coroutines of computations. Nodes start their servers themselves; a program needs
+// NewServer only to add itself to a node as one more server. Its methods are safe for concurrent
+// use. In asyncoro: one server process of discoronode.
 type Server struct {
 	rt    *Runtime      // immutable
-	loop  *serverLoop   // immutable; its fields belong to the loop
-	ended chan struct{} // closed by Close
-	once  sync.Once
+	loop  *serverLoop   // immutable
+	ended chan struct{} // closed by Close when everything has ended
+	once  sync.Once     // of Close
 }
 
-// NewServer returns a server of the node at cfg.Node, beside those that the node starts. It blocks until the link to the
-// node is up, at most Config.MsgTimeout. When that link breaks the server is of no use any more: see Wait.
+// NewServer returns a server of the node at ServerConfig.Node, in addition to those that the node
+// starts. It blocks until the link to the node is up, at most for Config.MsgTimeout. When that link
+// ends, the server is of no use; see [Server.Wait]. Errors are as with [NewRuntime] and
+// [Runtime.Connect].
 func NewServer(cfg ...ServerConfig) (*Server, error) {
 	c, err := one(cfg)
 	if err != nil {
@@ -59,7 +61,7 @@ func newServer(c ServerConfig) (*Server, error) {
 	if err != nil {
 		return nil, err
 	}
-	rt.cfg.awaitKey() // may take longer than a dial
+	rt.cfg.awaitKey() // which may take longer than the dial may
 	ctx, cancel := context.WithTimeout(context.Background(), rt.cfg.MsgTimeout)
 	defer cancel()
 	l, err := rt.linkAt(ctx, node)
@@ -67,7 +69,7 @@ func newServer(c ServerConfig) (*Server, error) {
 		return nil, errors.Join(fault.Because(err, "server of node %v", node), rt.Close())
 	}
 	s := &Server{rt: rt, ended: make(chan struct{})}
-	s.loop = &serverLoop{rt: rt, node: l, owned: c.index >= 0, over: make(chan struct{})}
+	s.loop = &serverLoop{rt: rt, node: l, owned: c.index >= 0, left: make(chan struct{})}
 	s.loop.box.Handle = s.loop.step
 	stuck := func(fn string) { s.loop.box.Put(serverEvent{own: functionStuck(fn)}) }
 	rt.stuckTo.Store(&stuck)
@@ -82,8 +84,9 @@ func newServer(c ServerConfig) (*Server, error) {
 // Location returns where the server can be reached.
 func (s *Server) Location() Location { return s.rt.Location() }
 
-// Close ends the server: what it runs is terminated, given the grace period to end, and its folder removed. It blocks until
-// that is done. To their client the jobs that it ran are lost. Called by one of its own coroutines it is ErrRejected.
+// Close ends the server. What it runs is terminated, and has the grace period to end; then the
+// server's folder is removed. Close blocks until that is done. For their client, the runs end with
+// a [ServerLostError]. A coroutine of the server cannot call it: ErrRejected.
 func (s *Server) Close() error {
 	err := s.rt.mayClose("the server")
 	if err != nil {
@@ -102,10 +105,11 @@ func (s *Server) Close() error {
 	return err
 }
 
-// Wait blocks until the server is closed, or is of no use any more because its node is gone; then it closes the server.
+// Wait blocks until the server is closed, or the link to its node has ended: then Wait closes the
+// server. For its error see [Server.Close].
 func (s *Server) Wait() error {
 	select {
-	case <-s.loop.over:
+	case <-s.loop.left:
 	case <-s.ended:
 	}
 	return s.Close()
@@ -116,19 +120,19 @@ type serverLoop struct {
 	rt    *Runtime                // immutable
 	node  *link                   // immutable
 	owned bool                    // immutable: the node started it, and will start another
-	over  chan struct{}           // closed by leave
+	left  chan struct{}           // closed when the server is of no use any more
 	dir   atomic.Pointer[string]  // the last computation's folder; written by the loop, read by Close
 	box   loop.Actor[serverEvent] // has what follows to itself
 
 	comp    *servedComp // nil: none
-	leaving bool        // over is closed
+	hasLeft bool        // left is closed
 }
 
-// leave says that the server is to be closed.
+// leave has the server closed by whoever has started it.
 func (l *serverLoop) leave() {
-	if !l.leaving {
-		l.leaving = true
-		close(l.over)
+	if !l.hasLeft {
+		l.hasLeft = true
+		close(l.left)
 	}
 }
 
@@ -139,22 +143,22 @@ type servedComp struct {
 	client    *link
 	scheduler *link
 	dir       string
-	pulse     time.Duration // between signs of life; 0: as usual
-	fetching  bool          // has asked the client for the computation's files
+	pulse     time.Duration // between signs of life; 0: the usual one
+	fetching  bool          // the client was asked for the computation's files
 	closing   bool
 	running   map[wire.JobID]*localCoro
-	turns     map[uint64][]*wire.Start // what waits for the end of a job that runs, by its turn
+	lanes     map[uint64][]*wire.Start // by lane in which a job runs: those that wait for its end
 
-	settling bool        // it closes as soon as it is settled
-	settled  atomic.Bool // the client need not hear any more
+	awaiting bool        // it closes when the client is done
+	done     atomic.Bool // the client knows everything, or never will
 
-	freed  atomic.Uint64 // jobs of which the scheduler knows that they have ended
-	asking atomic.Bool   // the client is asked whether it knows of them, or will be
-	heard  uint64        // those of which it does; owned by who asks
+	freed  atomic.Uint64 // jobs that have ended, and that the scheduler knows to have ended
+	asking atomic.Bool   // a goroutine asks, or is about to ask, whether the client knows of them
+	heard  uint64        // those that the client knows of; owned by the one who has set asking
 }
 
-// serverEvent is what a server's loop handles: what happens on a link or, where own is set, an event
-// of the server's own.
+// serverEvent is what a server's loop handles: what happens on a link or, where own is set, an
+// event of the server's own.
 type serverEvent struct {
 	linkEvent
 	own serverOwn
@@ -166,6 +170,7 @@ type serverOwn interface{ handle(l *serverLoop) }
 // put implements roleLoop.
 func (l *serverLoop) put(e linkEvent) bool { return l.box.Put(serverEvent{linkEvent: e}) }
 
+// step handles an event.
 func (l *serverLoop) step(e serverEvent) {
 	if e.own != nil {
 		e.own.handle(l)
@@ -189,13 +194,14 @@ func (l *serverLoop) step(e serverEvent) {
 	}
 }
 
-// setUp makes the server serve a computation, once it has links to the client and the scheduler.
+// setUp makes the server serve a computation. It can be used when it has links to the client and to
+// the scheduler, and the computation's files.
 func (l *serverLoop) setUp(from *link, f *wire.Setup) {
 	if from != l.node || l.comp != nil {
 		return
 	}
 	c := &servedComp{
-		token: f.Token, name: fmt.Sprintf("%x", f.Token[:4]), running: map[wire.JobID]*localCoro{}, turns: map[uint64][]*wire.Start{},
+		token: f.Token, name: fmt.Sprintf("%x", f.Token[:4]), running: map[wire.JobID]*localCoro{}, lanes: map[uint64][]*wire.Start{},
 		client:    l.rt.linkTo(f.Client.ID, peerLocation(f.Client)),
 		scheduler: l.rt.linkTo(f.Scheduler.ID, peerLocation(f.Scheduler)),
 		dir:       filepath.Join(l.rt.DestPath(), fmt.Sprintf("%x", f.Token[4:12])),
@@ -206,7 +212,7 @@ func (l *serverLoop) setUp(from *link, f *wire.Setup) {
 	l.dir.Store(&c.dir)
 	l.rt.resetVars()
 	if err := os.MkdirAll(c.dir, 0o700); err != nil {
-		l.tellReady(fmt.Errorf("no folder for the computation's files: %w", err))
+		l.sendReady(fmt.Errorf("no folder for the computation's files: %w", err))
 		return
 	}
 	l.rt.files.Serve(c.token, c.dir, func() { c.scheduler.tell(&wire.Heard{Token: c.token}) })
@@ -221,7 +227,8 @@ func (l *serverLoop) setUp(from *link, f *wire.Setup) {
 	l.readyIfLinked()
 }
 
-// readyIfLinked has the client send the computation's files, once, and the scheduler told when they are there.
+// readyIfLinked asks the client for the computation's files when both links are up. The event
+// filesFetched follows.
 func (l *serverLoop) readyIfLinked() {
 	c := l.comp
 	if c.fetching || c.closing || !c.linked() {
@@ -234,7 +241,7 @@ func (l *serverLoop) readyIfLinked() {
 	})
 }
 
-// linked reports whether the links to client and scheduler are up.
+// linked reports whether the links to the client and to the scheduler are up.
 func (c *servedComp) linked() bool {
 	_, client := c.client.isUp()
 	_, scheduler := c.scheduler.isUp()
@@ -247,15 +254,15 @@ type filesFetched struct {
 	err  error
 }
 
-// handle sends the scheduler that the server can be used, or why it cannot.
+// handle notifies the scheduler that the server can be used, or why it cannot.
 func (e filesFetched) handle(l *serverLoop) {
-	if c := l.comp; c == e.comp && !c.closing && c.linked() { // without its links it has said so
-		l.tellReady(e.err)
+	if c := l.comp; c == e.comp && !c.closing && c.linked() { // linkChanged has handled the loss of a link
+		l.sendReady(e.err)
 	}
 }
 
-// tellReady tells the scheduler that the server can be used, or why it cannot.
-func (l *serverLoop) tellReady(err error) {
+// sendReady notifies the scheduler that the server can be used or, with err, why it cannot.
+func (l *serverLoop) sendReady(err error) {
 	f := &wire.Ready{Token: l.comp.token, Node: l.node.id, Info: l.rt.serverInfo()}
 	if err != nil {
 		f.Err = encodeError(err)
@@ -263,14 +270,16 @@ func (l *serverLoop) tellReady(err error) {
 	l.comp.scheduler.tell(f)
 }
 
+// serverInfo returns what frames say of this server.
 func (rt *Runtime) serverInfo() wire.ServerInfo {
 	return wire.ServerInfo{Peer: rt.peer(), Name: rt.cfg.Name, PID: os.Getpid()}
 }
 
-// strandedFor is how long a server whose client or scheduler is gone waits to be told to close, before it makes room for
-// another.
+// strandedFor is how long a server without a link to its client or scheduler waits for the order to
+// close the computation, before it makes room for another server.
 const strandedFor = time.Second
 
+// linkChanged handles that a link has come up or has ended.
 func (l *serverLoop) linkChanged(e linkEvent) {
 	c := l.comp
 	if e.link == l.node && e.down != nil {
@@ -283,40 +292,44 @@ func (l *serverLoop) linkChanged(e linkEvent) {
 		l.readyIfLinked()
 		return
 	}
-	// Jobs cannot tell of their end any more: nothing can run here for this computation.
+	// Nobody learns any more how jobs end: nothing can run here for this computation.
 	l.rt.log.Debug("the client or the scheduler is gone; what runs here is ended", slog.Any("err", e.down))
 	l.endJobs()
 	if e.link == c.client {
-		l.tellReady(fmt.Errorf("no link to the client: %w", e.down))
+		l.sendReady(fmt.Errorf("no link to the client: %w", e.down))
 	}
 	if l.owned {
 		time.AfterFunc(strandedFor, func() { l.box.Put(serverEvent{own: strandedLong{c}}) })
 	}
 }
 
-// strandedLong is the event that a computation's client or scheduler has been gone for strandedFor.
+// strandedLong is the event that the link to a computation's client or scheduler ended strandedFor
+// ago.
 type strandedLong struct{ comp *servedComp }
 
-// handle ends the server, unless it has been told meanwhile to close the computation.
+// handle makes the server leave, unless the computation is closing by now.
 func (e strandedLong) handle(l *serverLoop) {
 	if e.comp == l.comp && !l.comp.closing {
 		l.leave()
 	}
 }
 
+// isClosing reports whether the runtime is closing or closed.
 func (rt *Runtime) isClosing() bool {
 	rt.mu.Lock()
 	defer rt.mu.Unlock()
 	return rt.closing
 }
 
+// closedIfIdle completes the close of the computation when its jobs have ended and its client is
+// done.
 func (l *serverLoop) closedIfIdle() {
 	c := l.comp
 	if c == nil || !c.closing || len(c.running) > 0 {
 		return
 	}
-	if !c.settled.Load() {
-		l.settle(c)
+	if !c.done.Load() {
+		l.awaitClient(c)
 		return
 	}
 	l.comp = nil

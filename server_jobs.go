@@ -13,112 +13,36 @@ import (
 	"github.com/discoro/discoro/wire"
 )
 
-// heardAfter is how long jobs have ended before the client is asked whether it knows of them: so many at once.
-const heardAfter = 100 * time.Millisecond
-
-// askHeard asks whether the client knows that jobs began that have ended: what it was told of that may be lost with the link, and
-// the scheduler, who knows nothing of links to the client, must keep them until then. An answer says so, whatever it is: what
-// tells of a beginning is small, and goes out before the question does. Without one the link is at its end, and so is the computation here.
-func (c *servedComp) askHeard() {
-	n := c.freed.Load()
-	answer := call.Func(func(out call.Outcome) {
-		if out.Err != nil && !errors.Is(out.Err, ErrNotFound) {
-			return
-		}
-		if c.settled.Load() { // it may serve the computation anew: this is not of that
-			return
-		}
-		c.scheduler.tell(&wire.Heard{Token: c.token, Jobs: n - c.heard})
-		c.heard = n
-		c.asking.Store(false)
-		if c.freed.Load() > n && c.asking.CompareAndSwap(false, true) {
-			time.AfterFunc(heardAfter, c.askHeard)
-		}
-	})
-	_, _ = c.client.ask(answer, func(call uint64) wire.Frame { return &wire.Locate{Call: call} })
-}
-
-// closeComp ends the computation: its coroutines are terminated and, when they have ended, the node is told; when the computation goes
-// on elsewhere, its client has heard everything first.
-func (l *serverLoop) closeComp(over bool) {
-	c := l.comp
-	if over {
-		c.settled.Store(true)
-	}
-	if !c.closing {
-		c.closing = true
-		l.rt.files.Close()
-		l.endJobs()
-	}
-	l.closedIfIdle()
-}
-
-// settleFor is how long a server that closes waits for its client, beyond the silence that ends the link to it: what it has said may
-// be much, and go over a slow link.
-const settleFor = time.Minute
-
-// settle sees to it that the client has heard everything before the server closes, large results included, or cannot: the link to it has
-// ended, or it has not answered in time. The scheduler is told of the end of that server only after that, and then ends what
-// the client has not heard of.
-func (l *serverLoop) settle(c *servedComp) {
-	if c.settling {
-		return
-	}
-	c.settling = true
-	over := func() { l.box.Put(serverEvent{own: clientSettled{c}}) }
-	if _, up := c.client.isUp(); !up { // and nothing was said, or all is lost
-		over()
-		return
-	}
-	timer := time.AfterFunc(missedPulses*cmp.Or(c.pulse, l.rt.net.beat.usual)+settleFor, over)
-	err := c.client.askLast(call.Func(func(call.Outcome) {
-		timer.Stop()
-		over()
-	}))
-	if err != nil {
-		timer.Stop()
-		over()
-	}
-}
-
-// clientSettled is the event that the computation's client has heard everything, or cannot.
-type clientSettled struct{ comp *servedComp }
-
-func (e clientSettled) handle(l *serverLoop) {
-	e.comp.settled.Store(true)
-	l.closedIfIdle()
-}
-
 // serverJob is what a coroutine runs for a computation.
 type serverJob struct {
 	fn   string // immutable
 	comp string // immutable: for logs
 	dir  string // immutable: the folder for the computation's files
-	turn uint64 // immutable: nothing else of this turn starts meanwhile; 0: whatever does
+	lane uint64 // immutable: no other job of this lane starts meanwhile; 0: none
 }
 
-// startJob starts a coroutine for a run, when it is its turn.
+// startJob starts a job, or puts it into its lane where another job of the lane runs.
 func (l *serverLoop) startJob(f *wire.Start) {
 	c := l.comp
 	if c == nil || c.token != f.Token {
 		l.rt.log.Debug("a job came for another computation", slog.String("func", f.Call.Func))
 		return
 	}
-	if held, ok := c.turns[f.Lane]; ok && !c.closing {
-		c.turns[f.Lane] = append(held, f)
+	if held, ok := c.lanes[f.Lane]; ok && !c.closing {
+		c.lanes[f.Lane] = append(held, f)
 		return
 	}
 	l.launch(c, f)
 }
 
-// launch starts a coroutine for a run; it reports false when it cannot be run.
+// launch starts a coroutine for a job. It reports false when the job cannot run.
 func (l *serverLoop) launch(c *servedComp, f *wire.Start) bool {
 	fn, err := registry.find(f.Call.Func, l.rt.build)
 	if err == nil && c.closing {
 		err = errRunClosing(f)
 	}
 	if err != nil {
-		l.tellDone(c, f.Job, failed(err))
+		l.sendDone(c, f.Job, failed(err))
 		return false
 	}
 	call := &f.Call
@@ -126,11 +50,11 @@ func (l *serverLoop) launch(c *servedComp, f *wire.Start) bool {
 		growStack(1)
 		return fn.run(co, call)
 	}
-	if _, ok := c.turns[f.Lane]; !ok && f.Lane != 0 {
-		c.turns[f.Lane] = nil // nothing waits yet
+	if _, ok := c.lanes[f.Lane]; !ok && f.Lane != 0 {
+		c.lanes[f.Lane] = nil // nothing waits yet
 	}
 	l.rt.spawn(fn.name, body, func(co *localCoro) {
-		co.serves, co.pc = &serverJob{fn: fn.name, comp: c.name, dir: c.dir, turn: f.Lane}, 0
+		co.serves, co.pc = &serverJob{fn: fn.name, comp: c.name, dir: c.dir, lane: f.Lane}, 0
 		c.running[f.Job] = co
 		c.client.tell(&wire.Started{Token: c.token, Job: f.Job, Coro: l.rt.handleValue(&co.Coro), Server: l.rt.peer(), At: time.Now().UnixNano()})
 		co.onEnd(func() { l.jobEnded(c, f.Job, co) })
@@ -138,48 +62,49 @@ func (l *serverLoop) launch(c *servedComp, f *wire.Start) bool {
 	return true
 }
 
+// errRunClosing is the error of a job that comes while the computation is closing.
 func errRunClosing(f *wire.Start) error {
 	return fmt.Errorf("discoro: run %s: the computation is closing: %w", f.Call.Func, ErrClosed)
 }
 
-// nextInTurn starts what waited for the end of a job.
-func (l *serverLoop) nextInTurn(turn uint64) {
+// nextInLane starts the job that waits for the end of another in its lane.
+func (l *serverLoop) nextInLane(lane uint64) {
 	c := l.comp
-	for held := c.turns[turn]; len(held) > 0; held = c.turns[turn] {
+	for held := c.lanes[lane]; len(held) > 0; held = c.lanes[lane] {
 		f := held[0]
-		held[0], c.turns[turn] = nil, held[1:]
+		held[0], c.lanes[lane] = nil, held[1:]
 		if l.launch(c, f) {
 			return
 		}
 	}
-	delete(c.turns, turn)
+	delete(c.lanes, lane)
 }
 
-// takeBack drops a job that waits for its turn.
+// takeBack drops a job that waits in its lane.
 func (l *serverLoop) takeBack(f *wire.Unstart) {
 	c := l.comp
 	if c == nil || c.token != f.Token {
 		return
 	}
-	for turn, held := range c.turns {
+	for lane, held := range c.lanes {
 		i := slices.IndexFunc(held, func(s *wire.Start) bool { return s.Job == f.Job })
 		if i < 0 {
 			continue
 		}
 		fn := held[i].Call.Func
-		c.turns[turn] = slices.Delete(held, i, i+1)
-		l.tellDone(c, f.Job, failed(fmt.Errorf("discoro: run %s: taken back before it started: %w", fn, ErrNoServer)))
+		c.lanes[lane] = slices.Delete(held, i, i+1)
+		l.sendDone(c, f.Job, failed(fmt.Errorf("discoro: run %s: taken back before it started: %w", fn, ErrNoServer)))
 		return
 	}
 }
 
-// jobEnded tells how a job ended. It runs where the coroutine ended.
+// jobEnded sends how a job has ended. It runs in the goroutine in which the coroutine has ended.
 func (l *serverLoop) jobEnded(c *servedComp, id wire.JobID, co *localCoro) {
 	out := co.outcomeNow()
 	failure := out.Err != nil && !errors.Is(out.Err, ErrTerminated)
 	lost := (errors.Is(out.Err, ErrTerminated) || errors.Is(out.Err, ErrClosed)) && l.rt.isClosing()
 	if lost {
-		// The server ended it, or did not start it any more; its client may want to run it elsewhere.
+		// The server has ended the job, or did not start it. The client may run it elsewhere.
 		failure = false
 		out.Err = &ServerLostError{Server: l.rt.loc, Func: co.serves.fn, Cause: fmt.Errorf("the server is closing: %w", ErrClosed)}
 	}
@@ -195,12 +120,13 @@ func (l *serverLoop) jobEnded(c *servedComp, id wire.JobID, co *localCoro) {
 		co.logger().Info("a function failed", slog.Any("err", out.Err))
 	}
 	l.rt.ends.keep(l.rt.exported(co), o)
-	l.tellDone(c, id, o)
+	l.sendDone(c, id, o)
 	l.box.Put(serverEvent{own: jobEnded(id)})
 }
 
-// tellDone tells the client how a job ended, and the scheduler that it did; once when they are one runtime.
-func (l *serverLoop) tellDone(c *servedComp, id wire.JobID, o *wire.Outcome) {
+// sendDone sends the client how a job has ended, and the scheduler that it has. Where both are one
+// runtime, one frame is for both.
+func (l *serverLoop) sendDone(c *servedComp, id wire.JobID, o *wire.Outcome) {
 	c.client.tell(&wire.Done{Token: c.token, Job: id, Outcome: *o})
 	if c.client == c.scheduler {
 		return
@@ -215,25 +141,26 @@ func (l *serverLoop) tellDone(c *servedComp, id wire.JobID, o *wire.Outcome) {
 // jobEnded is the event that a job's coroutine has ended.
 type jobEnded wire.JobID
 
-// handle starts what has waited for the job's end.
+// handle starts the job that has waited for the end of this one.
 func (e jobEnded) handle(l *serverLoop) {
 	c, id := l.comp, wire.JobID(e)
 	if c == nil {
 		return
 	}
-	if co := c.running[id]; co != nil && co.serves.turn != 0 {
-		l.nextInTurn(co.serves.turn)
+	if co := c.running[id]; co != nil && co.serves.lane != 0 {
+		l.nextInLane(co.serves.lane)
 	}
 	delete(c.running, id)
 	l.closedIfIdle()
 }
 
-// functionStuck is the event that a function will not end. Its value is the function's name.
+// functionStuck is the event that a terminated function does not end. Its value is the function's
+// name.
 type functionStuck string
 
-// handle sends the node word of the function, so that the server is replaced. The node may kill the
-// server at once. Therefore the client is asked first, behind the end of the job: an answer shows
-// that it knows of that end, or has gone.
+// handle notifies the node, so that the server is replaced. The node may kill the server at once.
+// Therefore handle first asks the client something, behind the end of the job: an answer shows that
+// the client knows of that end, or is gone.
 func (e functionStuck) handle(l *serverLoop) {
 	c, fn := l.comp, string(e)
 	if c == nil || c.closing {
@@ -245,23 +172,104 @@ func (e functionStuck) handle(l *serverLoop) {
 	}
 }
 
-// endJobs terminates every coroutine but those that have ended: the computation's, and those that they spawned. What waits for its
-// turn does not start any more.
+// endJobs terminates all coroutines, those that the jobs have spawned included. Jobs that wait in
+// their lanes end without having started.
 func (l *serverLoop) endJobs() {
 	c := l.comp
-	for turn, held := range c.turns {
+	for lane, held := range c.lanes {
 		for _, f := range held {
-			l.tellDone(c, f.Job, failed(errRunClosing(f)))
+			l.sendDone(c, f.Job, failed(errRunClosing(f)))
 		}
-		c.turns[turn] = nil
+		c.lanes[lane] = nil
 	}
 	for _, co := range l.rt.allCoros() {
 		co.terminate()
 	}
 }
 
-// growStack makes the goroutine's stack as large as decoding an argument and encoding a result take, at once: it would grow in
-// several steps, each of which copies what is there by then.
+// heardAfter is how long after the end of a job the client is asked whether it knows of that, so
+// that one question is for many jobs.
+const heardAfter = 100 * time.Millisecond
+
+// askHeard asks the client something, to find out whether it knows that the jobs have started that
+// have ended by now. The frames that say so could be lost with the link, and the scheduler, which
+// does not see that link, must keep the jobs until then. Any answer is enough: those frames are
+// small and went out before the question. Without an answer the link has ended, and so has the
+// computation here.
+func (c *servedComp) askHeard() {
+	n := c.freed.Load()
+	answer := call.Func(func(out call.Outcome) {
+		if out.Err != nil && !errors.Is(out.Err, ErrNotFound) {
+			return
+		}
+		if c.done.Load() { // the server may serve the computation again, and this is not about that
+			return
+		}
+		c.scheduler.tell(&wire.Heard{Token: c.token, Jobs: n - c.heard})
+		c.heard = n
+		c.asking.Store(false)
+		if c.freed.Load() > n && c.asking.CompareAndSwap(false, true) {
+			time.AfterFunc(heardAfter, c.askHeard)
+		}
+	})
+	_, _ = c.client.ask(answer, func(call uint64) wire.Frame { return &wire.Locate{Call: call} })
+}
+
+// closeComp closes the computation. Its coroutines are terminated; when they have ended, the node
+// is notified. With over, the computation closes everywhere; otherwise it goes on elsewhere, and
+// the client first has to know everything that happened here.
+func (l *serverLoop) closeComp(over bool) {
+	c := l.comp
+	if over {
+		c.done.Store(true)
+	}
+	if !c.closing {
+		c.closing = true
+		l.rt.files.Close()
+		l.endJobs()
+	}
+	l.closedIfIdle()
+}
+
+// awaitFor is how long a server that closes waits for its client, in addition to the silence that
+// ends the link to it: what the server has sent may be large, and the link slow.
+const awaitFor = time.Minute
+
+// awaitClient puts the event clientDone when the client knows everything that happened here, large
+// results included, or cannot learn it: the link to it has ended, or it has not answered in time.
+// Only after that the scheduler learns that the server has closed, and then ends the jobs that the
+// client does not know of.
+func (l *serverLoop) awaitClient(c *servedComp) {
+	if c.awaiting {
+		return
+	}
+	c.awaiting = true
+	done := func() { l.box.Put(serverEvent{own: clientDone{c}}) }
+	if _, up := c.client.isUp(); !up { // nothing was sent, or all is lost
+		done()
+		return
+	}
+	timer := time.AfterFunc(missedPulses*cmp.Or(c.pulse, l.rt.net.beat.usual)+awaitFor, done)
+	err := c.client.askLast(call.Func(func(call.Outcome) {
+		timer.Stop()
+		done()
+	}))
+	if err != nil {
+		timer.Stop()
+		done()
+	}
+}
+
+// clientDone is the event that awaitClient puts.
+type clientDone struct{ comp *servedComp }
+
+func (e clientDone) handle(l *serverLoop) {
+	e.comp.done.Store(true)
+	l.closedIfIdle()
+}
+
+// growStack makes the goroutine's stack at once as large as decoding an argument and encoding a
+// result need. Otherwise it would grow in several steps, and each step copies the stack.
 //
 //go:noinline
 func growStack(i int) byte {

@@ -61,12 +61,12 @@ func (k StatusKind) String() string {
 	return fmt.Sprintf("StatusKind(%d)", uint8(k))
 }
 
-// Status is the message that the status coroutine of a computation receives when a node, a server or the
-// computation changes its state, and when a run has started. In asyncoro: DiscoroStatus.
+// Status is the message that the status coroutine of a computation receives when a node, a server
+// or the computation changes its state, and when a run has started. In asyncoro: DiscoroStatus.
 //
-// The order is a promise. A node is discovered before its servers, and a server is discovered before it
-// is initialized. CoroCreated comes behind the ServerInitialized of its server, and before the
-// coroutine's [Exit]. Servers close before their node. ComputationClosed comes last.
+// The order is a promise. A node is discovered before its servers, and a server is discovered
+// before it is initialized. CoroCreated comes behind the ServerInitialized of its server, and
+// before the coroutine's [Exit]. Servers close before their node. ComputationClosed comes last.
 type Status struct {
 	Kind   StatusKind
 	Node   string   // the location of the node, "host:port"
@@ -112,9 +112,9 @@ func statusOf(f *wire.Status) Status {
 
 func peerLocation(p wire.Peer) Location { return Location{Addr: p.Host, Port: p.Port} }
 
-// outbox holds messages for the status coroutine of a computation. It gives them the order that Status
-// promises, although their frames come over several links, which keep no order among each other.
-// Computation.mu guards it.
+// outbox holds messages for the status coroutine of a computation. It gives them the order that
+// Status promises, although their frames come over several links, which keep no order among each
+// other. Computation.mu guards it.
 type outbox struct {
 	items  []any              // to be sent next
 	held   map[Location][]any // of jobs at servers whose ServerInitialized has not come yet
@@ -129,8 +129,8 @@ func (o *outbox) put(msg any) {
 	}
 }
 
-// putJob adds a message about a job at a server, behind that server's ServerInitialized. known has the
-// servers whose ServerInitialized has come.
+// putJob adds a message about a job at a server, behind that server's ServerInitialized. known has
+// the servers whose ServerInitialized has come.
 func (o *outbox) putJob(known map[Location]string, server Location, msg any) {
 	if known[server] != "" || o.closed {
 		o.put(msg)
@@ -163,7 +163,8 @@ func (o *outbox) close(last Status) {
 	o.closed = true
 }
 
-// flush sends what is in the outbox. It never blocks: to a coroutine of another runtime, a goroutine sends.
+// flush sends what is in the outbox. It never blocks: to a coroutine of another runtime, a
+// goroutine sends.
 func (p *Computation) flush() {
 	p.mu.Lock()
 	send := !p.outbox.busy && len(p.outbox.items) > 0

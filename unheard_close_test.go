@@ -336,7 +336,7 @@ func TestClientThatNeverAnswers(t *testing.T) {
 		if err := f.nodes[0].Drain(c.ctx); err != nil {
 			t.Error(err)
 		}
-		if took := time.Since(start); took < unheardDead || took > unheardDead+settleFor+10*time.Second {
+		if took := time.Since(start); took < unheardDead || took > unheardDead+awaitFor+10*time.Second {
 			t.Errorf("it drained for %v", took)
 		}
 		for range f.verbs {

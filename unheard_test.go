@@ -211,7 +211,7 @@ func TestServerAsksWhatIsHeard(t *testing.T) {
 	if c.heard != 3 {
 		t.Errorf("of 3 jobs it knows of %d", c.heard)
 	}
-	c.settled.Store(true)
+	c.done.Store(true)
 	c.freed.Store(4)
 	c.askHeard()
 	over := make(chan struct{})
@@ -222,7 +222,7 @@ func TestServerAsksWhatIsHeard(t *testing.T) {
 	if c.heard != 3 {
 		t.Errorf("of jobs of a service that is over it tells: %d", c.heard)
 	}
-	c.settled.Store(false)
+	c.done.Store(false)
 	if err := client.Close(); err != nil {
 		t.Error(err)
 	}
