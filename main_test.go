@@ -11,7 +11,7 @@ import (
 
 func TestMain(m *testing.M) {
 	discoro.Init() // tests use Processes: a server process goes no further
-	testkit.Main(m, discoro.HostLife, live.PeerLife)
+	testkit.Main(m, live.PeerLife)
 }
 
 var (

@@ -15,6 +15,7 @@ func TestMain(m *testing.M) {
 		testkit.Life{Env: echoEnv, Serve: func(string) error { return serveEcho() }},
 		testkit.Life{Env: linkPeerEnv, Serve: func(secret string) error { return serveLinkPeer(secret[1:]) }},
 		testkit.Life{Env: roleEnv, Serve: serveRole},
+		hostLife,
 		live.PeerLife,
 	)
 }

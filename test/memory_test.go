@@ -78,6 +78,12 @@ func (c *memCluster) node(cfg discoro.NodeConfig) *discoro.Node {
 	return n
 }
 
+// client starts a runtime at a host of its own.
+func (c *memCluster) client(name string) *discoro.Runtime {
+	c.Helper()
+	return c.net.Runtime(c.T, name, discoro.Config{Logger: testkit.Quiet()})
+}
+
 // statuses is what a status coroutine has received, in order.
 type statuses struct {
 	coro *discoro.Coro

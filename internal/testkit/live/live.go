@@ -14,13 +14,32 @@ import (
 // Runtime starts a runtime that logs nothing, has no discovery, and closes when the test ends.
 func Runtime(tb testing.TB) *discoro.Runtime {
 	tb.Helper()
-	rt, err := discoro.NewRuntime(discoro.Config{Logger: testkit.Quiet(), UDPPort: -1})
+	return RuntimeWith(tb, discoro.Config{Logger: testkit.Quiet()})
+}
+
+// RuntimeWith starts a runtime with cfg, which closes when the test ends. Its log appears if the test
+// fails, unless cfg has a logger. It has no discovery unless cfg has a port.
+func RuntimeWith(tb testing.TB, cfg discoro.Config) *discoro.Runtime {
+	tb.Helper()
+	if cfg.UDPPort == 0 {
+		cfg.UDPPort = -1
+	}
+	if cfg.Logger == nil {
+		log := &testkit.Log{}
+		cfg.Logger = log.Logger()
+		tb.Cleanup(func() {
+			if tb.Failed() {
+				tb.Log(cfg.Name + ":\n" + log.String())
+			}
+		})
+	}
+	rt, err := discoro.NewRuntime(cfg)
 	if err != nil {
 		tb.Fatal(err)
 	}
 	tb.Cleanup(func() {
 		if err := rt.Close(); err != nil {
-			tb.Errorf("close: %v", err)
+			tb.Errorf("close %s: %v", cfg.Name, err)
 		}
 	})
 	return rt

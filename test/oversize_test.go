@@ -1,9 +1,13 @@
-package discoro
+package test
 
 import (
 	"errors"
 	"strings"
 	"testing"
+
+	"github.com/discoro/discoro"
+	"github.com/discoro/discoro/internal/testkit"
+	"github.com/discoro/discoro/internal/testkit/live"
 )
 
 // TestOversizedIsExplained sends what the other side's Config.MaxMessage does not allow: the link ends, and whoever sent is told why.
@@ -16,10 +20,10 @@ func TestOversizedIsExplained(t *testing.T) {
 		}
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			ctx := testContext(t)
-			b := testRuntime(t, Config{Name: "b", Addr: "127.0.0.1", Secret: secret, MaxMessage: 2 << 20})
-			a := testRuntime(t, Config{Name: "a", Addr: "127.0.0.1", Secret: secret, MaxMessage: 64 << 20})
-			sink := b.Spawn("sink", func(c *Coro) (any, error) {
+			ctx := testkit.Context(t)
+			b := live.RuntimeWith(t, discoro.Config{Name: "b", Addr: "127.0.0.1", Secret: secret, MaxMessage: 2 << 20})
+			a := live.RuntimeWith(t, discoro.Config{Name: "a", Addr: "127.0.0.1", Secret: secret, MaxMessage: 64 << 20})
+			sink := b.Spawn("sink", func(c *discoro.Coro) (any, error) {
 				for {
 					if _, err := c.Receive(); err != nil {
 						return nil, err
@@ -37,7 +41,7 @@ func TestOversizedIsExplained(t *testing.T) {
 				t.Fatal(err)
 			}
 			err = at.Deliver(ctx, make([]byte, 48<<20))
-			if !errors.Is(err, ErrDisconnected) || !strings.Contains(err.Error(), "its Config.MaxMessage is 2097152") {
+			if !errors.Is(err, discoro.ErrDisconnected) || !strings.Contains(err.Error(), "its Config.MaxMessage is 2097152") {
 				t.Errorf("%v: want ErrDisconnected that names the peer's MaxMessage", err)
 			}
 			if err := at.Deliver(ctx, make([]byte, 1<<20)); err != nil {

@@ -1,4 +1,4 @@
-package discoro
+package test
 
 import (
 	"context"
@@ -10,9 +10,12 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"github.com/discoro/discoro"
+	"github.com/discoro/discoro/internal/testkit"
 )
 
-var closedNap = Register("closed.nap", func(c *Coro, d time.Duration) (int, error) { return 1, c.Sleep(d) })
+var closedNap = discoro.Register("closed.nap", func(c *discoro.Coro, d time.Duration) (int, error) { return 1, c.Sleep(d) })
 
 // TestOwnCloseEndsWaits closes a client's runtime while it waits for everything that can be waited for, and then asks for it again: all of
 // it is ErrClosed, whatever else it is.
@@ -20,7 +23,7 @@ func TestOwnCloseEndsWaits(t *testing.T) {
 	t.Parallel()
 	for _, private := range []bool{false, true} {
 		t.Run(fmt.Sprintf("its own scheduler=%v", private), func(t *testing.T) {
-			inMemory(t, 1, SchedulerConfig{}, NodeConfig{Servers: 1}, func(c *memCluster) { testOwnClose(c, private) })
+			inMemory(t, 1, discoro.SchedulerConfig{}, discoro.NodeConfig{Servers: 1}, func(c *memCluster) { testOwnClose(c, private) })
 		})
 	}
 }
@@ -37,8 +40,8 @@ func testOwnClose(t *memCluster, private bool) {
 			t.Fatal(err)
 		}
 	}
-	other := testRuntime(t.T, Config{tuning: tuning{host: c.net.Host("other")}, Logger: discard, MaxMailbox: 1})
-	mute := other.Spawn("mute", func(c *Coro) (any, error) { <-c.Done(); return nil, nil })
+	other := c.net.Runtime(c.T, "other", discoro.Config{Logger: testkit.Quiet(), MaxMailbox: 1})
+	mute := other.Spawn("mute", func(c *discoro.Coro) (any, error) { <-c.Done(); return nil, nil })
 	must(t, mute.Register("mute"))
 	must(t, mute.Send("its mailbox is full"))
 	news, err := other.NewChannel("news")
@@ -51,17 +54,17 @@ func testOwnClose(t *memCluster, private bool) {
 	own, err := rt.NewChannel("own")
 	must(t, err)
 
-	comp, err := NewComputation(rt)
+	comp, err := discoro.NewComputation(rt)
 	must(t, err)
 	must(t, comp.Schedule(c.ctx, c.sched.Location()))
 	must(t, comp.WaitServers(c.ctx, 1))
-	rcs, err := NewRemoteCoroScheduler(comp)
+	rcs, err := discoro.NewRemoteCoroScheduler(comp)
 	must(t, err)
 	co, err := rcs.Schedule(c.ctx, closedNap.With(time.Hour))
 	must(t, err)
-	second, err := NewComputation(rt)
+	second, err := discoro.NewComputation(rt)
 	must(t, err)
-	third, err := NewComputation(rt)
+	third, err := discoro.NewComputation(rt)
 	must(t, err)
 	file := filepath.Join(t.TempDir(), "file")
 	must(t, os.WriteFile(file, make([]byte, 1<<20), 0o600))
@@ -70,22 +73,22 @@ func testOwnClose(t *memCluster, private bool) {
 	bound := context.Background()
 	waits := map[string]func() error{
 		"Wait of a run":   func() error { return co.Wait(bound) },
-		"Result of a run": func() error { _, err := Result[int](bound, co); return err },
+		"Result of a run": func() error { _, err := discoro.Result[int](bound, co); return err },
 		"WaitServers":     func() error { return comp.WaitServers(bound, 100) },
 		"Schedule":        func() error { return second.Schedule(bound, c.sched.Location()) },
 		"RCS Schedule":    func() error { _, err := rcs.Schedule(bound, closedNap.With(0)); return err },
-		"Execute":         func() error { _, err := Execute(bound, rcs, closedNap.With(0)); return err },
+		"Execute":         func() error { _, err := discoro.Execute(bound, rcs, closedNap.With(0)); return err },
 		"MapResults": func() error {
-			_, err := MapResults(bound, rcs, closedNap, func(yield func(time.Duration) bool) { yield(0) })
+			_, err := discoro.MapResults(bound, rcs, closedNap, func(yield func(time.Duration) bool) { yield(0) })
 			return err
 		},
 		"Wait of a coroutine":    func() error { return far.Wait(bound) },
-		"Ask":                    func() error { _, err := Ask[int](bound, far, 1); return err },
+		"Ask":                    func() error { _, err := discoro.Ask[int](bound, far, 1); return err },
 		"Deliver":                func() error { return far.Deliver(bound, 1) },
 		"Deliver to a channel":   func() error { _, err := farNews.Deliver(bound, 1, 2); return err },
 		"Deliver to its channel": func() error { _, err := own.Deliver(bound, 1, 2); return err },
 		"SendFile": func() error {
-			return rt.SendFile(bound, other.Location(), file, FileOptions{Progress: func(int64, int64) {
+			return rt.SendFile(bound, other.Location(), file, discoro.FileOptions{Progress: func(int64, int64) {
 				<-held
 			}})
 		},
@@ -110,13 +113,13 @@ func testOwnClose(t *memCluster, private bool) {
 		case <-time.After(time.Hour):
 			t.Fatal("something waits on")
 		}
-		if !errors.Is(e.err, ErrClosed) {
+		if !errors.Is(e.err, discoro.ErrClosed) {
 			t.Errorf("%s: %v", e.what, e.err)
 		}
 	}
 	must(t, <-closed)
 	for what, again := range waits {
-		if err := again(); !errors.Is(err, ErrClosed) {
+		if err := again(); !errors.Is(err, discoro.ErrClosed) {
 			t.Errorf("%s, closed: %v", what, err)
 		}
 	}
@@ -132,11 +135,11 @@ func testOwnClose(t *memCluster, private bool) {
 		"Schedule anew": func() error { return third.Schedule(bound, c.sched.Location()) },
 		"Run":           func() error { _, err := comp.Run(bound, closedNap.With(0)); return err },
 		"Position":      func() error { _, err := comp.Position(bound); return err },
-		"Spawn":         func() error { return rt.Spawn("x", func(*Coro) (any, error) { return nil, nil }).Wait(bound) },
+		"Spawn":         func() error { return rt.Spawn("x", func(*discoro.Coro) (any, error) { return nil, nil }).Wait(bound) },
 		"DeleteFile":    func() error { return rt.DeleteFile(bound, other.Location(), "file") },
 		"Disconnect":    func() error { return rt.Disconnect(other.Location()) },
 	} {
-		if err := verb(); !errors.Is(err, ErrClosed) {
+		if err := verb(); !errors.Is(err, discoro.ErrClosed) {
 			t.Errorf("%s, closed: %v", what, err)
 		}
 	}
@@ -145,10 +148,10 @@ func testOwnClose(t *memCluster, private bool) {
 
 // TestCloseWhileQueued closes a computation that waits for its turn: who waits in Schedule is told that.
 func TestCloseWhileQueued(t *testing.T) {
-	inMemory(t, 1, SchedulerConfig{}, NodeConfig{Servers: 1}, func(c *memCluster) {
-		c.schedule(c.sched.Runtime, 1, ComputationConfig{})
-		for _, rt := range []*Runtime{c.sched.Runtime, c.client("client")} {
-			p, err := NewComputation(rt)
+	inMemory(t, 1, discoro.SchedulerConfig{}, discoro.NodeConfig{Servers: 1}, func(c *memCluster) {
+		c.schedule(c.sched.Runtime, 1, discoro.ComputationConfig{})
+		for _, rt := range []*discoro.Runtime{c.sched.Runtime, c.client("client")} {
+			p, err := discoro.NewComputation(rt)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -158,7 +161,7 @@ func TestCloseWhileQueued(t *testing.T) {
 			if err := p.Close(c.ctx); err != nil {
 				t.Error(err)
 			}
-			if err := <-scheduled; !errors.Is(err, ErrClosed) || !strings.Contains(err.Error(), "while it was queued") {
+			if err := <-scheduled; !errors.Is(err, discoro.ErrClosed) || !strings.Contains(err.Error(), "while it was queued") {
 				t.Errorf("Schedule returned %v", err)
 			}
 		}

@@ -1,4 +1,4 @@
-package discoro
+package test
 
 import (
 	"bufio"
@@ -18,6 +18,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/discoro/discoro"
+	"github.com/discoro/discoro/internal/seam"
 	"github.com/discoro/discoro/internal/stopwatch"
 	"github.com/discoro/discoro/internal/testkit"
 )
@@ -36,10 +38,10 @@ const (
 	hostNapTime = 5 * time.Millisecond
 )
 
-// HostLife is a node with two server processes, which TestHosts starts. It ends with its standard input.
-var HostLife = testkit.Life{Env: hostNodeEnv, Serve: func(name string) error {
-	node, err := NewNode(NodeConfig{
-		Config: Config{Name: name, Insecure: true, UDPPort: hostsUDP}, Servers: 2, Processes: true, MinPulseInterval: hostsPulse,
+// hostLife is a node with two server processes, which TestHosts starts. It ends with its standard input.
+var hostLife = testkit.Life{Env: hostNodeEnv, Serve: func(name string) error {
+	node, err := discoro.NewNode(discoro.NodeConfig{
+		Config: discoro.Config{Name: name, Insecure: true, UDPPort: hostsUDP}, Servers: 2, Processes: true, MinPulseInterval: hostsPulse,
 	})
 	if err != nil {
 		return err
@@ -51,30 +53,30 @@ var HostLife = testkit.Life{Env: hostNodeEnv, Serve: func(name string) error {
 
 // Functions that run at the hosts.
 var (
-	hostEcho = Register("hosts.echo", func(c *Coro, _ None) (None, error) {
+	hostEcho = discoro.Register("hosts.echo", func(c *discoro.Coro, _ discoro.None) (discoro.None, error) {
 		for {
-			r, err := ReceiveAs[*Request](c)
+			r, err := discoro.ReceiveAs[*discoro.Request](c)
 			if err == nil {
 				err = r.Reply(r.Msg)
 			}
 			if err != nil {
-				return None{}, err
+				return discoro.None{}, err
 			}
 		}
 	})
 	// hostNap is done with an item when the gate answers where it is, or after a nap where it has none.
-	hostNap = Register("hosts.nap", func(c *Coro, it hostItem) (int, error) {
+	hostNap = discoro.Register("hosts.nap", func(c *discoro.Coro, it hostItem) (int, error) {
 		if it.Gate == nil {
 			return it.N, c.Sleep(hostNapTime)
 		}
-		_, err := Ask[None](c, it.Gate, c.Location().Addr)
+		_, err := discoro.Ask[discoro.None](c, it.Gate, c.Location().Addr)
 		return it.N, err
 	})
 )
 
 type hostItem struct {
 	N    int
-	Gate *Coro
+	Gate *discoro.Coro
 }
 
 // hosts are the network namespaces, on a switch that is one, too.
@@ -157,7 +159,7 @@ type hostNode struct {
 	cmd   *exec.Cmd
 	stdin io.Closer
 	out   io.Reader
-	loc   Location
+	loc   discoro.Location
 	once  sync.Once
 }
 
@@ -193,7 +195,7 @@ func (n *hostNode) says(h *hosts, i int) {
 	if err != nil {
 		h.Fatalf("node %d did not say where it is: %v", i, err)
 	}
-	if n.loc, err = ParseLocation(strings.TrimSpace(line)); err != nil || n.loc.Addr != hostsNet+strconv.Itoa(i) {
+	if n.loc, err = discoro.ParseLocation(strings.TrimSpace(line)); err != nil || n.loc.Addr != hostsNet+strconv.Itoa(i) {
 		h.Fatalf("node %d says that it is at %q: %v", i, line, err)
 	}
 }
@@ -253,8 +255,8 @@ func TestHosts(t *testing.T) {
 // hostCluster is a scheduler at the first host, a computation of it, and nodes at the others.
 type hostCluster struct {
 	*hosts
-	sched *Scheduler
-	comp  *Computation
+	sched *discoro.Scheduler
+	comp  *discoro.Computation
 	nodes map[int]*hostNode
 	ctx   context.Context
 }
@@ -269,13 +271,13 @@ func faultsBetweenHosts(h *hosts) {
 	for i, n := range c.nodes {
 		n.says(h, i)
 	}
-	log := &logBuffer{}
-	sched, err := NewScheduler(SchedulerConfig{
-		Config: Config{
-			Name: "scheduler", Insecure: true, UDPPort: hostsUDP, Logger: log.logger(), tuning: tuning{leastPing: time.Second},
-		},
+	log := &testkit.Log{}
+	cfg := discoro.SchedulerConfig{
+		Config:       discoro.Config{Name: "scheduler", Insecure: true, UDPPort: hostsUDP, Logger: log.Logger()},
 		PingInterval: time.Second,
-	})
+	}
+	seam.Tune(&cfg.Config, seam.Tuning{LeastPing: time.Second})
+	sched, err := discoro.NewScheduler(cfg)
 	if err != nil {
 		h.Fatal(err)
 	}
@@ -288,7 +290,7 @@ func faultsBetweenHosts(h *hosts) {
 			h.Logf("the scheduler said:\n%s", log)
 		}
 	})
-	c.comp, err = NewComputation(sched.Runtime, ComputationConfig{PulseInterval: hostsPulse})
+	c.comp, err = discoro.NewComputation(sched.Runtime, discoro.ComputationConfig{PulseInterval: hostsPulse})
 	if err == nil {
 		err = c.comp.Schedule(ctx)
 	}
@@ -312,18 +314,18 @@ func (c *hostCluster) whole() {
 }
 
 // echo starts a coroutine at a host's node.
-func (c *hostCluster) echo(host int) *Coro {
+func (c *hostCluster) echo(host int) *discoro.Coro {
 	c.Helper()
-	co, err := c.comp.RunAt(c.ctx, NodeAddr(c.nodes[host].loc.String()), hostEcho.With(None{}))
+	co, err := c.comp.RunAt(c.ctx, discoro.NodeAddr(c.nodes[host].loc.String()), hostEcho.With(discoro.None{}))
 	if err != nil {
 		c.Fatal(err)
 	}
 	return co
 }
 
-func (c *hostCluster) ask(co *Coro, question string) {
+func (c *hostCluster) ask(co *discoro.Coro, question string) {
 	c.Helper()
-	if answer, err := Ask[string](c.ctx, co, question); answer != question || err != nil {
+	if answer, err := discoro.Ask[string](c.ctx, co, question); answer != question || err != nil {
 		c.Errorf("%s: %q, %v", question, answer, err)
 	}
 }
@@ -345,19 +347,19 @@ func (c *hostCluster) shortCut(host int) {
 	if err := co.Terminate(); err != nil {
 		c.Error(err)
 	}
-	if err := co.Wait(c.ctx); !errors.Is(err, ErrTerminated) {
+	if err := co.Wait(c.ctx); !errors.Is(err, discoro.ErrTerminated) {
 		c.Errorf("after a cut of less than five pulses it ended with %v", err)
 	}
 }
 
 // lost waits until a coroutine is, because its host is gone.
-func (c *hostCluster) lost(co *Coro, watch *stopwatch.Stopwatch) {
+func (c *hostCluster) lost(co *discoro.Coro, watch *stopwatch.Stopwatch) {
 	c.Helper()
-	var lost *ServerLostError
+	var lost *discoro.ServerLostError
 	if err := co.Wait(c.ctx); !errors.As(err, &lost) {
 		c.Errorf("it ended with %v", err)
 	}
-	c.Logf("noticed after %v", watch.Within("noticing it", missedPulses*hostsPulse+time.Second))
+	c.Logf("noticed after %v", watch.Within("noticing it", 5*hostsPulse+time.Second))
 }
 
 // longCut cuts a host off for more than five pulses: what ran there is lost, and the host comes back.
@@ -411,17 +413,17 @@ func (c *hostCluster) poll(look func() error) {
 // the two nodes are killed under theirs, while the others go on.
 func (c *hostCluster) killHalf() {
 	const items, first, held = 1000, 250, 8
-	rcs, err := NewRemoteCoroScheduler(c.comp, RCSConfig{Retries: 3})
+	rcs, err := discoro.NewRemoteCoroScheduler(c.comp, discoro.RCSConfig{Retries: 3})
 	if err != nil {
 		c.Fatal(err)
 	}
 	victims := map[string]int{hostsNet + "2": 2, hostsNet + "5": 5}
 	var kills sync.WaitGroup
 	defer kills.Wait()
-	gate := c.sched.Spawn("gate", func(co *Coro) (any, error) {
-		var waiting []*Request
+	gate := c.sched.Spawn("gate", func(co *discoro.Coro) (any, error) {
+		var waiting []*discoro.Request
 		for began := 0; ; {
-			r, err := ReceiveAs[*Request](co)
+			r, err := discoro.ReceiveAs[*discoro.Request](co)
 			if err != nil {
 				return nil, err
 			}
@@ -430,7 +432,7 @@ func (c *hostCluster) killHalf() {
 			}
 			for _, r := range waiting {
 				if victims[r.Msg.(string)] == 0 {
-					_ = r.Reply(None{}) // who asked may be at a node that is killed by now
+					_ = r.Reply(discoro.None{}) // who asked may be at a node that is killed by now
 				}
 			}
 			if waiting = nil; began == held {
@@ -442,7 +444,7 @@ func (c *hostCluster) killHalf() {
 	})
 	seen := make([]int, items)
 	done, attempts := 0, 0
-	for out := range AsCompleted(c.ctx, rcs, hostNap, func(yield func(hostItem) bool) {
+	for out := range discoro.AsCompleted(c.ctx, rcs, hostNap, func(yield func(hostItem) bool) {
 		for i := range items {
 			it := hostItem{N: i}
 			if first <= i && i < first+held {

@@ -1,4 +1,4 @@
-package discoro
+package test
 
 import (
 	"context"
@@ -11,20 +11,22 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"github.com/discoro/discoro"
 )
 
 // TestRCSNodeLeaves drains a node in the middle of a map: no item fails, and none runs twice.
 func TestRCSNodeLeaves(t *testing.T) {
-	inMemory(t, 2, SchedulerConfig{}, NodeConfig{}, func(c *memCluster) {
-		p, err := NewComputation(c.sched.Runtime)
+	inMemory(t, 2, discoro.SchedulerConfig{}, discoro.NodeConfig{}, func(c *memCluster) {
+		p, err := discoro.NewComputation(c.sched.Runtime)
 		if err != nil {
 			t.Fatal(err)
 		}
-		s, err := NewRemoteCoroScheduler(p)
+		s, err := discoro.NewRemoteCoroScheduler(p)
 		if err != nil {
 			t.Fatal(err)
 		}
-		if err := p.Schedule(c.ctx); err != nil && !errors.Is(err, ErrExists) {
+		if err := p.Schedule(c.ctx); err != nil && !errors.Is(err, discoro.ErrExists) {
 			t.Fatal(err)
 		}
 		synctest.Wait()
@@ -33,7 +35,7 @@ func TestRCSNodeLeaves(t *testing.T) {
 		}
 		drained := make(chan error, 1)
 		done := 0
-		for out := range AsCompleted(c.ctx, s, timesNap, slices.Values(slices.Repeat([]time.Duration{time.Second}, 100))) {
+		for out := range discoro.AsCompleted(c.ctx, s, memNap, slices.Values(slices.Repeat([]time.Duration{time.Second}, 100))) {
 			if out.Err != nil || out.Attempts != 1 {
 				t.Errorf("item %d, after %d attempts: %v", out.Index, out.Attempts, out.Err)
 			}
@@ -46,7 +48,7 @@ func TestRCSNodeLeaves(t *testing.T) {
 			t.Errorf("%d items, %v", done, err)
 		}
 		for range 4 { // of Execute, too
-			if _, err := Execute(c.ctx, s, timesNap.With(0)); err != nil {
+			if _, err := discoro.Execute(c.ctx, s, memNap.With(0)); err != nil {
 				t.Error(err)
 			}
 		}
@@ -58,9 +60,9 @@ func TestRCSNodeLeaves(t *testing.T) {
 
 // TestRCSSubmitAt runs several at one place, however many run there, and ends one with its context.
 func TestRCSSubmitAt(t *testing.T) {
-	inMemory(t, 1, SchedulerConfig{}, NodeConfig{}, func(c *memCluster) {
-		p := c.schedule(c.sched.Runtime, 2, ComputationConfig{})
-		s, err := NewRemoteCoroScheduler(p)
+	inMemory(t, 1, discoro.SchedulerConfig{}, discoro.NodeConfig{}, func(c *memCluster) {
+		p := c.schedule(c.sched.Runtime, 2, discoro.ComputationConfig{})
+		s, err := discoro.NewRemoteCoroScheduler(p)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -69,28 +71,28 @@ func TestRCSSubmitAt(t *testing.T) {
 			t.Fatal(err)
 		}
 		start := time.Now()
-		var coros []*Coro
+		var coros []*discoro.Coro
 		for range 10 {
-			co, err := s.SubmitAt(c.ctx, servers[0], timesNap.With(time.Minute))
+			co, err := s.SubmitAt(c.ctx, servers[0], memNap.With(time.Minute))
 			if err != nil {
 				t.Fatal(err)
 			}
 			coros = append(coros, co)
 		}
-		if d, err := ExecuteAt(c.ctx, s, NodeAddr(c.nodes[0].Location().String()), timesNap.With(time.Second)); d != time.Second || err != nil {
+		if d, err := discoro.ExecuteAt(c.ctx, s, discoro.NodeAddr(c.nodes[0].Location().String()), memNap.With(time.Second)); d != time.Second || err != nil {
 			t.Errorf("at the node: %v, %v", d, err)
 		}
-		co, err := s.Submit(c.ctx, timesNap.With(time.Second))
+		co, err := s.Submit(c.ctx, memNap.With(time.Second))
 		if err != nil || co.Location() != servers[1] {
 			t.Errorf("%v, %v: want it at the least loaded server", co, err)
 		}
 		ctx, cancel := context.WithTimeout(c.ctx, time.Second)
 		defer cancel()
-		if _, err := ExecuteAt(ctx, s, servers[0], timesNap.With(time.Hour)); !errors.Is(err, context.DeadlineExceeded) {
+		if _, err := discoro.ExecuteAt(ctx, s, servers[0], memNap.With(time.Hour)); !errors.Is(err, context.DeadlineExceeded) {
 			t.Errorf("at the deadline: %v", err)
 		}
-		for _, where := range []Place{Location{"nowhere", 1}, NodeAddr("nowhere:1")} {
-			if _, err := ExecuteAt(c.ctx, s, where, timesNap.With(0)); !errors.Is(err, ErrNotFound) {
+		for _, where := range []discoro.Place{discoro.Location{Addr: "nowhere", Port: 1}, discoro.NodeAddr("nowhere:1")} {
+			if _, err := discoro.ExecuteAt(c.ctx, s, where, memNap.With(0)); !errors.Is(err, discoro.ErrNotFound) {
 				t.Errorf("at %v: %v", where, err)
 			}
 		}
@@ -110,8 +112,8 @@ func TestRCSSubmitAt(t *testing.T) {
 
 // TestRCSContextOfSlowArguments ends the context while a free server is there whenever an argument is: nothing is ever waited for.
 func TestRCSContextOfSlowArguments(t *testing.T) {
-	inMemory(t, 1, SchedulerConfig{}, NodeConfig{}, func(c *memCluster) {
-		s, err := NewRemoteCoroScheduler(c.schedule(c.sched.Runtime, 2, ComputationConfig{}))
+	inMemory(t, 1, discoro.SchedulerConfig{}, discoro.NodeConfig{}, func(c *memCluster) {
+		s, err := discoro.NewRemoteCoroScheduler(c.schedule(c.sched.Runtime, 2, discoro.ComputationConfig{}))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -126,11 +128,11 @@ func TestRCSContextOfSlowArguments(t *testing.T) {
 				}
 			}
 		}
-		got, err := MapResults(ctx, s, timesNap, args)
+		got, err := discoro.MapResults(ctx, s, memNap, args)
 		if !errors.Is(err, context.DeadlineExceeded) || len(got) > 12 || read > 12 {
 			t.Errorf("%d arguments were read, %d results: %v", read, len(got), err)
 		}
-		if _, err := MapResults(c.ctx, s, timesNap, slices.Values([]time.Duration{1, 1, 1})); err != nil {
+		if _, err := discoro.MapResults(c.ctx, s, memNap, slices.Values([]time.Duration{1, 1, 1})); err != nil {
 			t.Error(err)
 		}
 		if err := s.Finish(c.ctx, true); err != nil {
@@ -141,11 +143,11 @@ func TestRCSContextOfSlowArguments(t *testing.T) {
 
 // TestRCSRelayedLate relays statuses from before the RemoteCoroScheduler was there: each server is set up once.
 func TestRCSRelayedLate(t *testing.T) {
-	inMemory(t, 1, SchedulerConfig{}, NodeConfig{}, func(c *memCluster) {
+	inMemory(t, 1, discoro.SchedulerConfig{}, discoro.NodeConfig{}, func(c *memCluster) {
 		told := c.statuses(c.sched.Runtime)
-		p := c.schedule(c.sched.Runtime, 2, ComputationConfig{Status: told.coro})
+		p := c.schedule(c.sched.Runtime, 2, discoro.ComputationConfig{Status: told.coro})
 		setUp := 0 // by coroutines of one runtime
-		s, err := NewRemoteCoroScheduler(p, RCSConfig{ProcAvailable: func(co *Coro, _ Location) error {
+		s, err := discoro.NewRemoteCoroScheduler(p, discoro.RCSConfig{ProcAvailable: func(co *discoro.Coro, _ discoro.Location) error {
 			setUp++
 			return co.Sleep(time.Second)
 		}})
@@ -161,7 +163,7 @@ func TestRCSRelayedLate(t *testing.T) {
 			}
 		}
 		relay()
-		if _, err := MapResults(c.ctx, s, timesNap, slices.Values([]time.Duration{1, 1, 1})); err != nil {
+		if _, err := discoro.MapResults(c.ctx, s, memNap, slices.Values([]time.Duration{1, 1, 1})); err != nil {
 			t.Error(err)
 		}
 		synctest.Wait()
@@ -180,9 +182,9 @@ func TestRCSRelayedLate(t *testing.T) {
 
 // TestRCSNotRelayed ends a computation whose status coroutine relays nothing: who waits for a server does not wait on.
 func TestRCSNotRelayed(t *testing.T) {
-	inMemory(t, 1, SchedulerConfig{}, NodeConfig{}, func(c *memCluster) {
-		p := c.schedule(c.sched.Runtime, 2, ComputationConfig{Status: c.statuses(c.sched.Runtime).coro})
-		s, err := NewRemoteCoroScheduler(p, RCSConfig{ProcAvailable: func(*Coro, Location) error { return errors.New("none will do") }})
+	inMemory(t, 1, discoro.SchedulerConfig{}, discoro.NodeConfig{}, func(c *memCluster) {
+		p := c.schedule(c.sched.Runtime, 2, discoro.ComputationConfig{Status: c.statuses(c.sched.Runtime).coro})
+		s, err := discoro.NewRemoteCoroScheduler(p, discoro.RCSConfig{ProcAvailable: func(*discoro.Coro, discoro.Location) error { return errors.New("none will do") }})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -190,14 +192,14 @@ func TestRCSNotRelayed(t *testing.T) {
 		defer cancel()
 		ended := make(chan error, 1)
 		go func() {
-			_, err := Execute(ctx, s, timesNap.With(0))
+			_, err := discoro.Execute(ctx, s, memNap.With(0))
 			ended <- err
 		}()
 		synctest.Wait()
 		if err := p.Close(c.ctx); err != nil {
 			t.Error(err)
 		}
-		if err := <-ended; !errors.Is(err, ErrClosed) {
+		if err := <-ended; !errors.Is(err, discoro.ErrClosed) {
 			t.Errorf("ended with %v", err)
 		}
 		if err := s.Finish(c.ctx, true); err != nil {
@@ -209,34 +211,34 @@ func TestRCSNotRelayed(t *testing.T) {
 // TestRCSReport shows what is said of servers that are ready and yet not free: they could not be set up, they still are, they are at
 // work, or nobody has told of them.
 func TestRCSReport(t *testing.T) {
-	inMemory(t, 1, SchedulerConfig{}, NodeConfig{}, func(c *memCluster) {
-		says := func(s *RemoteCoroScheduler, want ...string) {
+	inMemory(t, 1, discoro.SchedulerConfig{}, discoro.NodeConfig{}, func(c *memCluster) {
+		says := func(s *discoro.RemoteCoroScheduler, want ...string) {
 			t.Helper()
 			ctx, cancel := context.WithTimeout(c.ctx, time.Minute)
 			defer cancel()
-			_, err1 := s.Schedule(ctx, timesNap.With(0))
-			_, err2 := MapResults(ctx, s, timesNap, slices.Values([]time.Duration{1}))
+			_, err1 := s.Schedule(ctx, memNap.With(0))
+			_, err2 := discoro.MapResults(ctx, s, memNap, slices.Values([]time.Duration{1}))
 			for _, err := range []error{err1, err2} {
 				for _, text := range append(want, "2 of 2 servers ready") {
-					if !errors.Is(err, ErrNoServer) || !errors.Is(err, context.DeadlineExceeded) || !strings.Contains(err.Error(), text) {
+					if !errors.Is(err, discoro.ErrNoServer) || !errors.Is(err, context.DeadlineExceeded) || !strings.Contains(err.Error(), text) {
 						t.Errorf("%v; want %q in it", err, text)
 					}
 				}
 			}
 		}
-		finish := func(s *RemoteCoroScheduler, p *Computation) {
+		finish := func(s *discoro.RemoteCoroScheduler, p *discoro.Computation) {
 			t.Helper()
 			if err := errors.Join(p.Close(c.ctx), s.Finish(c.ctx, true)); err != nil {
 				t.Error(err)
 			}
 		}
-		p := c.schedule(c.sched.Runtime, 2, ComputationConfig{})
+		p := c.schedule(c.sched.Runtime, 2, discoro.ComputationConfig{})
 		servers, err := p.Servers(c.ctx)
 		if err != nil {
 			t.Fatal(err)
 		}
 		first := servers[0]
-		s, err := NewRemoteCoroScheduler(p, RCSConfig{ProcAvailable: func(co *Coro, server Location) error {
+		s, err := discoro.NewRemoteCoroScheduler(p, discoro.RCSConfig{ProcAvailable: func(co *discoro.Coro, server discoro.Location) error {
 			if server == first {
 				return errors.New("no such model")
 			}
@@ -248,11 +250,11 @@ func TestRCSReport(t *testing.T) {
 		says(s, "being set up: 1, refused by ProcStatus or ProcAvailable: 1 ("+first.String()+": no such model)")
 		finish(s, p)
 
-		p = c.schedule(c.sched.Runtime, 2, ComputationConfig{})
+		p = c.schedule(c.sched.Runtime, 2, discoro.ComputationConfig{})
 		if servers, err = p.Servers(c.ctx); err != nil {
 			t.Fatal(err)
 		}
-		if s, err = NewRemoteCoroScheduler(p, RCSConfig{ProcAvailable: func(_ *Coro, server Location) error {
+		if s, err = discoro.NewRemoteCoroScheduler(p, discoro.RCSConfig{ProcAvailable: func(_ *discoro.Coro, server discoro.Location) error {
 			if server == servers[0] {
 				panic("no such model")
 			}
@@ -264,12 +266,12 @@ func TestRCSReport(t *testing.T) {
 		says(s, "refused by ProcStatus or ProcAvailable: 2 ("+servers[0].String()+": panic: no such model)")
 		finish(s, p)
 
-		p = c.schedule(c.sched.Runtime, 2, ComputationConfig{})
-		if s, err = NewRemoteCoroScheduler(p); err != nil {
+		p = c.schedule(c.sched.Runtime, 2, discoro.ComputationConfig{})
+		if s, err = discoro.NewRemoteCoroScheduler(p); err != nil {
 			t.Fatal(err)
 		}
 		for range 2 {
-			if _, err := s.Schedule(c.ctx, timesNap.With(time.Hour)); err != nil {
+			if _, err := s.Schedule(c.ctx, memNap.With(time.Hour)); err != nil {
 				t.Fatal(err)
 			}
 		}
@@ -277,10 +279,10 @@ func TestRCSReport(t *testing.T) {
 		finish(s, p)
 
 		status := c.statuses(c.sched.Runtime)
-		if p, err = NewComputation(c.sched.Runtime, ComputationConfig{Status: status.coro}); err != nil {
+		if p, err = discoro.NewComputation(c.sched.Runtime, discoro.ComputationConfig{Status: status.coro}); err != nil {
 			t.Fatal(err)
 		}
-		if s, err = NewRemoteCoroScheduler(p); err != nil {
+		if s, err = discoro.NewRemoteCoroScheduler(p); err != nil {
 			t.Fatal(err)
 		}
 		says(s, "must send it every Status")
@@ -290,26 +292,26 @@ func TestRCSReport(t *testing.T) {
 
 var (
 	usesLostRuns atomic.Int64
-	usesLost     = Register("leave.uses-lost", func(*Coro, None) (None, error) {
+	usesLost     = discoro.Register("leave.uses-lost", func(*discoro.Coro, discoro.None) (discoro.None, error) {
 		usesLostRuns.Add(1)
-		return None{}, fmt.Errorf("its own: %w", &ServerLostError{Server: Location{Addr: "10.0.0.1", Port: 1}, Func: "other", Cause: ErrDisconnected})
+		return discoro.None{}, fmt.Errorf("its own: %w", &discoro.ServerLostError{Server: discoro.Location{Addr: "10.0.0.1", Port: 1}, Func: "other", Cause: discoro.ErrDisconnected})
 	})
 )
 
 // TestRCSFunctionLosesServer has a function fail because it has lost a server that it used itself: it is not run again, as its own is there.
 func TestRCSFunctionLosesServer(t *testing.T) {
-	inMemory(t, 1, SchedulerConfig{}, NodeConfig{}, func(c *memCluster) {
-		p := c.schedule(c.sched.Runtime, 2, ComputationConfig{})
-		s, err := NewRemoteCoroScheduler(p, RCSConfig{Retries: 3})
+	inMemory(t, 1, discoro.SchedulerConfig{}, discoro.NodeConfig{}, func(c *memCluster) {
+		p := c.schedule(c.sched.Runtime, 2, discoro.ComputationConfig{})
+		s, err := discoro.NewRemoteCoroScheduler(p, discoro.RCSConfig{Retries: 3})
 		if err != nil {
 			t.Fatal(err)
 		}
 		usesLostRuns.Store(0)
-		_, executed := Execute(c.ctx, s, usesLost.With(None{}))
-		_, mapped := MapResults(c.ctx, s, usesLost, slices.Values([]None{{}}))
+		_, executed := discoro.Execute(c.ctx, s, usesLost.With(discoro.None{}))
+		_, mapped := discoro.MapResults(c.ctx, s, usesLost, slices.Values([]discoro.None{{}}))
 		for _, err := range []error{executed, mapped} {
-			var r *RemoteError
-			if !errors.As(err, &r) || r.Func != "leave.uses-lost" || !strings.Contains(r.Msg, "its own: ") || !errors.Is(err, ErrDisconnected) {
+			var r *discoro.RemoteError
+			if !errors.As(err, &r) || r.Func != "leave.uses-lost" || !strings.Contains(r.Msg, "its own: ") || !errors.Is(err, discoro.ErrDisconnected) {
 				t.Errorf("%T: %v", err, err)
 			}
 		}
@@ -324,14 +326,14 @@ func TestRCSFunctionLosesServer(t *testing.T) {
 
 // TestRCSFinishEnds has the context of a Finish end while a hook is about to end well: the error is the context's.
 func TestRCSFinishEnds(t *testing.T) {
-	inMemory(t, 1, SchedulerConfig{}, NodeConfig{}, func(c *memCluster) {
-		p := c.schedule(c.sched.Runtime, 2, ComputationConfig{})
+	inMemory(t, 1, discoro.SchedulerConfig{}, discoro.NodeConfig{}, func(c *memCluster) {
+		p := c.schedule(c.sched.Runtime, 2, discoro.ComputationConfig{})
 		ctx, cancel := context.WithCancel(c.ctx)
-		s, err := NewRemoteCoroScheduler(p, RCSConfig{ProcClose: func(*Coro, StatusKind, Location) { cancel() }})
+		s, err := discoro.NewRemoteCoroScheduler(p, discoro.RCSConfig{ProcClose: func(*discoro.Coro, discoro.StatusKind, discoro.Location) { cancel() }})
 		if err != nil {
 			t.Fatal(err)
 		}
-		if _, err := Execute(c.ctx, s, timesNap.With(0)); err != nil {
+		if _, err := discoro.Execute(c.ctx, s, memNap.With(0)); err != nil {
 			t.Fatal(err)
 		}
 		if err := s.Finish(ctx, true); !errors.Is(err, context.Canceled) {

@@ -1,4 +1,4 @@
-package discoro
+package test
 
 import (
 	"errors"
@@ -7,6 +7,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/discoro/discoro"
 	"github.com/discoro/discoro/wire"
 )
 
@@ -14,9 +15,9 @@ import (
 // computation goes on while bytes of the file arrive, and is closed when none have for a period.
 func TestFilesAreNoIdleness(t *testing.T) {
 	const period, blocks = time.Minute, 5
-	inMemory(t, 1, SchedulerConfig{ZombiePeriod: period}, NodeConfig{ZombiePeriod: period}, func(c *memCluster) {
+	inMemory(t, 1, discoro.SchedulerConfig{ZombiePeriod: period}, discoro.NodeConfig{ZombiePeriod: period}, func(c *memCluster) {
 		client := c.client("client")
-		p := c.schedule(client, 2, ComputationConfig{})
+		p := c.schedule(client, 2, discoro.ComputationConfig{})
 		servers, err := p.Servers(c.ctx)
 		if err != nil {
 			t.Fatal(err)
@@ -26,19 +27,19 @@ func TestFilesAreNoIdleness(t *testing.T) {
 			t.Fatal(err)
 		}
 		start := time.Now()
-		slow := FileOptions{Progress: func(int64, int64) { <-time.After(period * 2 / 3) }}
+		slow := discoro.FileOptions{Progress: func(int64, int64) { <-time.After(period * 2 / 3) }}
 		if err := client.SendFile(c.ctx, servers[0], file, slow); err != nil || time.Since(start) < 3*period {
 			t.Errorf("after %v: %v", time.Since(start), err)
 		}
 		if _, err := p.Servers(c.ctx); err != nil {
 			t.Errorf("after %v: %v", time.Since(start), err)
 		}
-		stuck := FileOptions{Overwrite: true, Progress: func(int64, int64) { <-time.After(2 * period) }}
+		stuck := discoro.FileOptions{Overwrite: true, Progress: func(int64, int64) { <-time.After(2 * period) }}
 		err = client.SendFile(c.ctx, servers[0], file, stuck)
-		if !errors.Is(err, ErrClosed) && !errors.Is(err, ErrRejected) {
+		if !errors.Is(err, discoro.ErrClosed) && !errors.Is(err, discoro.ErrRejected) {
 			t.Errorf("one that stands still: %v", err)
 		}
-		if _, err := p.Servers(c.ctx); !errors.Is(err, ErrClosed) {
+		if _, err := p.Servers(c.ctx); !errors.Is(err, discoro.ErrClosed) {
 			t.Errorf("after one that stood still: %v", err)
 		}
 	})

@@ -1,4 +1,4 @@
-package discoro
+package test
 
 import (
 	"fmt"
@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/discoro/discoro"
 	"github.com/discoro/discoro/internal/testkit"
 )
 
@@ -29,7 +30,7 @@ const (
 // simRan counts how often each run of TestSimulatedCluster took place.
 var simRan []atomic.Int32
 
-var simNap = Register("sim.nap", func(c *Coro, run int) (int, error) {
+var simNap = discoro.Register("sim.nap", func(c *discoro.Coro, run int) (int, error) {
 	simRan[run].Add(1)
 	return -run, c.Sleep(hostNapTime)
 })
@@ -43,15 +44,15 @@ func TestSimulatedCluster(t *testing.T) {
 	}
 	n := s.servers()
 	simRan = make([]atomic.Int32, n*25/2)
-	inMemory(t, s.nodes, SchedulerConfig{}, NodeConfig{Servers: simServers}, func(c *memCluster) {
+	inMemory(t, s.nodes, discoro.SchedulerConfig{}, discoro.NodeConfig{Servers: simServers}, func(c *memCluster) {
 		s.memCluster = c
-		comp := c.schedule(c.sched.Runtime, n, ComputationConfig{})
+		comp := c.schedule(c.sched.Runtime, n, discoro.ComputationConfig{})
 		up := s.lap()
 		for range 3 {
 			s.placed(comp, n*5/2)
 		}
 		placed := s.lap()
-		rcs, err := NewRemoteCoroScheduler(comp, RCSConfig{Retries: 1})
+		rcs, err := discoro.NewRemoteCoroScheduler(comp, discoro.RCSConfig{Retries: 1})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -82,10 +83,10 @@ func (s *simulation) take(n int) (first int) {
 }
 
 // placed has the scheduler place so many runs, all of which run at the same time.
-func (s *simulation) placed(comp *Computation, n int) {
+func (s *simulation) placed(comp *discoro.Computation, n int) {
 	s.Helper()
 	first := s.take(n)
-	coros := make([]*Coro, n)
+	coros := make([]*discoro.Coro, n)
 	var wg sync.WaitGroup
 	for caller := range simCallers {
 		wg.Go(func() {
@@ -104,11 +105,11 @@ func (s *simulation) placed(comp *Computation, n int) {
 	if s.Failed() {
 		return
 	}
-	at, host := map[Location]int{}, map[string]int{}
+	at, host := map[discoro.Location]int{}, map[string]int{}
 	for i, co := range coros {
 		at[co.Location()]++
 		host[co.Location().Addr]++
-		if v, err := Result[int](s.ctx, co); err != nil || v != -(first+i) {
+		if v, err := discoro.Result[int](s.ctx, co); err != nil || v != -(first+i) {
 			s.Fatalf("run %d: %d, %v", first+i, v, err)
 		}
 		if ran := simRan[first+i].Load(); ran != 1 {
@@ -131,7 +132,7 @@ func (s *simulation) placed(comp *Computation, n int) {
 }
 
 // busy has so many runs, one a server at a time: every server is busy all the time.
-func (s *simulation) busy(rcs *RemoteCoroScheduler, n int) {
+func (s *simulation) busy(rcs *discoro.RemoteCoroScheduler, n int) {
 	s.Helper()
 	start := time.Now()
 	at, again := s.mapped(rcs, n, func() {})
@@ -146,19 +147,19 @@ func (s *simulation) busy(rcs *RemoteCoroScheduler, n int) {
 }
 
 // lossy has so many runs, while a twentieth of the nodes goes silent.
-func (s *simulation) lossy(rcs *RemoteCoroScheduler, n int) {
+func (s *simulation) lossy(rcs *discoro.RemoteCoroScheduler, n int) {
 	s.Helper()
 	start := time.Now()
 	lost := s.nodes / 20
 	_, again := s.mapped(rcs, n, func() {
 		for i := range lost {
-			s.net.Host(fmt.Sprint("n", i+1)).Cut()
+			s.net.Cut(fmt.Sprint("n", i+1))
 		}
 	})
 	if again != lost*simServers {
 		s.Errorf("%d runs had a second attempt, want one for each of the %d servers that were lost", again, lost*simServers)
 	}
-	const silence = missedPulses * 2 * MinPulseInterval
+	const silence = 5 * 2 * discoro.MinPulseInterval
 	if took := time.Since(start); took < silence/2 || took > silence+time.Second {
 		s.Errorf("it took %v, want at most %v until the nodes are given up", took, silence)
 	}
@@ -166,10 +167,10 @@ func (s *simulation) lossy(rcs *RemoteCoroScheduler, n int) {
 
 // mapped has so many runs, and calls half when half of them have ended. It tells at which servers they ended, and how many were
 // run again.
-func (s *simulation) mapped(rcs *RemoteCoroScheduler, n int, half func()) (at map[Location]int, again int) {
+func (s *simulation) mapped(rcs *discoro.RemoteCoroScheduler, n int, half func()) (at map[discoro.Location]int, again int) {
 	s.Helper()
 	first := s.take(n)
-	at = map[Location]int{}
+	at = map[discoro.Location]int{}
 	came, attempts := make([]int, n), make([]int, n)
 	items := func(yield func(int) bool) {
 		for i := range n {
@@ -179,7 +180,7 @@ func (s *simulation) mapped(rcs *RemoteCoroScheduler, n int, half func()) (at ma
 		}
 	}
 	left := n
-	for out := range AsCompleted(s.ctx, rcs, simNap, items) {
+	for out := range discoro.AsCompleted(s.ctx, rcs, simNap, items) {
 		if out.Err != nil || out.Value != -(first+out.Index) {
 			s.Fatalf("run %d: %d, %v", first+out.Index, out.Value, out.Err)
 		}
