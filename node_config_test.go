@@ -78,8 +78,8 @@ func TestServerPorts(t *testing.T) {
 	}
 }
 
-// TestServerPortsInMemory gives servers ports of a network in memory, where nothing is asked of
-// this machine's.
+// TestServerPortsInMemory gives servers ports of a network in memory. This machine's ports do not
+// matter there.
 func TestServerPortsInMemory(t *testing.T) {
 	t.Parallel()
 	n := testnet.NewInMemory()

@@ -12,8 +12,8 @@ import (
 	"github.com/discoro/discoro/internal/testkit/live"
 )
 
-// TestNodeAvail has a status coroutine hear what each node has to spare, behind NodeDiscovered, from a scheduler in the
-// client's runtime and from one elsewhere.
+// TestNodeAvail checks that a status coroutine receives a NodeAvail from each node after its
+// NodeDiscovered, through a scheduler in the client's runtime and through another one.
 func TestNodeAvail(t *testing.T) {
 	t.Parallel()
 	for name, private := range map[string]bool{"private scheduler": true, "scheduler elsewhere": false} {
@@ -66,7 +66,7 @@ func TestNodeAvail(t *testing.T) {
 	}
 }
 
-// TestNodeFilters uses a node that fits, and names why it does not use one that does not.
+// TestNodeFilters uses a node that fits, and says why it does not use the other one.
 func TestNodeFilters(t *testing.T) {
 	t.Parallel()
 	c := newCluster(t, discoro.NodeConfig{Servers: 1})

@@ -32,7 +32,7 @@ func serveMain(kind string) error {
 	return nil
 }
 
-// mainBed is where a test has programs: a scheduler of its own in this process, and a folder for the programs.
+// mainBed is a scheduler in this process, and a folder for the programs that a test starts.
 type mainBed struct {
 	*cluster
 	dir string
@@ -51,14 +51,14 @@ func newMainBed(t *testing.T, cfg discoro.Config) *mainBed {
 	return &mainBed{cluster: &cluster{T: t, sched: sched, ctx: ctx}, dir: t.TempDir()}
 }
 
-// mainProgram is one of the programs.
+// mainProgram is a node or a scheduler that is a process.
 type mainProgram struct {
 	*mainBed
 	cmd    *exec.Cmd
 	in     io.WriteCloser
 	out    testkit.Log
 	errs   testkit.Log
-	exited chan struct{} // closed when it has
+	exited chan struct{} // closed when the process has ended
 }
 
 // start starts a program and does not wait for it.
@@ -78,7 +78,7 @@ func (b *mainBed) start(kind string, args ...string) *mainProgram {
 		b.Fatal(err)
 	}
 	go func() {
-		_ = p.cmd.Wait() // its exit code is looked at
+		_ = p.cmd.Wait() // exits checks the exit code
 		close(p.exited)
 	}()
 	b.Cleanup(func() {
@@ -91,7 +91,7 @@ func (b *mainBed) start(kind string, args ...string) *mainProgram {
 	return p
 }
 
-// node starts a node with one server, that knows the scheduler, and waits until it can be reached.
+// node starts a node with one server that connects to the scheduler, and waits until it is up.
 func (b *mainBed) node(args ...string) *mainProgram {
 	b.Helper()
 	p := b.start("node", append([]string{"-c", "1", "-u", "-1", "--peer", b.sched.Location().String()}, args...)...)
@@ -99,7 +99,7 @@ func (b *mainBed) node(args ...string) *mainProgram {
 	return p
 }
 
-// says waits until the program has said something on standard output.
+// says waits until the program has written text to standard output.
 func (p *mainProgram) says(text string) {
 	p.Helper()
 	p.poll(text, func() bool { return p.hasEnded() || strings.Contains(p.out.String(), text) })
@@ -129,7 +129,7 @@ func (p *mainProgram) signal(s os.Signal) {
 	testkit.Signal(p, p.cmd.Process, s)
 }
 
-// exits waits for its end, and checks the exit code; -1: it was killed.
+// exits waits until the program has ended, and checks the exit code; -1: it was killed.
 func (p *mainProgram) exits(code int) {
 	p.Helper()
 	select {
@@ -142,7 +142,7 @@ func (p *mainProgram) exits(code int) {
 	}
 }
 
-// job starts one that waits for a word, and returns it with the process that it is in.
+// job starts a run that waits for a message, and returns it and its server's process.
 func (b *mainBed) job(comp *discoro.Computation) (job *discoro.Coro, pid int) {
 	b.Helper()
 	pid = clusterRunAt(b.cluster, comp, b.server(comp), faultPid.With(discoro.None{}))
@@ -194,7 +194,8 @@ func TestNodeMainCommands(t *testing.T) {
 	}
 }
 
-// TestNodeMainDrains ends standard input, at which the node goes on, and then signals it under a job.
+// TestNodeMainDrains ends a node's standard input, after which it goes on, and then sends it SIGTERM
+// while a job runs.
 func TestNodeMainDrains(t *testing.T) {
 	t.Parallel()
 	b := newMainBed(t, discoro.Config{})
@@ -208,7 +209,7 @@ func TestNodeMainDrains(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	testkit.Signal(t, server, syscall.SIGTERM) // as who ends a service does
+	testkit.Signal(t, server, syscall.SIGTERM) // whoever ends a service signals all its processes
 	n.signal(syscall.SIGTERM)
 	n.says("leaving")
 	if err := job.Send("end"); err != nil {
@@ -248,7 +249,7 @@ func (b *mainBed) piped(errs bool, args ...string) (cmd *exec.Cmd, in io.Writer,
 	return cmd, in, read
 }
 
-// TestNodeMainWithoutReader has whoever reads a node's output go; it goes on.
+// TestNodeMainWithoutReader closes the pipe that a node writes to. The node goes on.
 func TestNodeMainWithoutReader(t *testing.T) {
 	t.Parallel()
 	b := newMainBed(t, discoro.Config{})
@@ -271,7 +272,8 @@ func TestNodeMainWithoutReader(t *testing.T) {
 	}
 }
 
-// TestNodeMainWithFullOutput has nobody read a node's output, whose pipe is full: it does what it is told all the same.
+// TestNodeMainWithFullOutput leaves a node's output unread until the pipe is full. The node still
+// obeys its commands.
 func TestNodeMainWithFullOutput(t *testing.T) {
 	t.Parallel()
 	b := newMainBed(t, discoro.Config{})
@@ -313,7 +315,8 @@ func TestNodeMainTerminate(t *testing.T) {
 	b.isGone(pid)
 }
 
-// TestNodeMainOneOfAName starts a second node of a name, beside one that runs, after one that was killed, and in place of one.
+// TestNodeMainOneOfAName starts a second node of a name: beside one that runs, after one that was
+// killed, and in place of one.
 func TestNodeMainOneOfAName(t *testing.T) {
 	t.Parallel()
 	b := newMainBed(t, discoro.Config{})
@@ -328,7 +331,7 @@ func TestNodeMainOneOfAName(t *testing.T) {
 	b.node("-n", "another").tell("quit")
 	first.signal(os.Kill)
 	first.exits(-1)
-	b.isGone(pid) // the node's end is enough
+	b.isGone(pid) // the node's end ends its server
 	third := b.node("-n", "alone")
 	_, pid = b.job(comp)
 	fourth := b.node("-n", "alone", "--phoenix")
@@ -339,7 +342,7 @@ func TestNodeMainOneOfAName(t *testing.T) {
 	}
 	fourth.tell("exit")
 	fourth.exits(0)
-	fifth := b.node("-n", "alone", "--phoenix") // there is nobody to end
+	fifth := b.node("-n", "alone", "--phoenix") // there is no node to end
 	fifth.tell("quit")
 	fifth.exits(0)
 }
@@ -372,7 +375,7 @@ func TestNodeMainServe(t *testing.T) {
 	n.exits(0)
 }
 
-// TestNodeMainSecret gives the secret in a way that does not show in the list of processes.
+// TestNodeMainSecret gives the secret in the environment, which the list of processes does not show.
 func TestNodeMainSecret(t *testing.T) {
 	t.Parallel()
 	const secret = "a secret of some length"
@@ -385,7 +388,7 @@ func TestNodeMainSecret(t *testing.T) {
 		t.Errorf("functions, and what they start, have %q in their environment", v)
 	}
 	if strings.Contains(n.out.String()+n.errs.String(), secret) {
-		t.Error("it tells the secret")
+		t.Error("it shows the secret")
 	}
 	n.tell("terminate")
 	n.exits(0)
@@ -426,7 +429,7 @@ func TestMainExitCodes(t *testing.T) {
 	}
 }
 
-// TestSchedulerMain has two clients in the queue of a scheduler that is a process, and a node.
+// TestSchedulerMain runs a scheduler as a process, with a node and two clients in its queue.
 func TestSchedulerMain(t *testing.T) {
 	t.Parallel()
 	b := newMainBed(t, discoro.Config{})
@@ -478,7 +481,7 @@ func TestSchedulerMain(t *testing.T) {
 	n.exits(0)
 }
 
-// TestMainsFindEachOther starts programs that know nothing but the port of discovery.
+// TestMainsFindEachOther starts programs that know only the port of discovery.
 func TestMainsFindEachOther(t *testing.T) {
 	t.Parallel()
 	b := newMainBed(t, discoro.Config{})
@@ -497,7 +500,8 @@ func TestMainsFindEachOther(t *testing.T) {
 	}
 }
 
-// TestNodeMainInterruptedWait interrupts a node that waits for another to end: it ends at once, and the other is not killed for it.
+// TestNodeMainInterruptedWait interrupts a node that waits for another to end. It ends at once, and
+// the other one is not killed.
 func TestNodeMainInterruptedWait(t *testing.T) {
 	t.Parallel()
 	b := newMainBed(t, discoro.Config{})

@@ -57,7 +57,7 @@ var Options = []Option{
 	{Name: "service_stop", Arg: "HH:MM", Usage: "time of day from which nothing new is accepted"},
 	{Name: "service_end", Arg: "HH:MM", Usage: "time of day at which running work is terminated"},
 	{Name: "phoenix", Usage: "end a node of this name that runs on this machine already, and take its place"},
-	{Name: "daemon", Usage: "read no commands from standard input"},
+	{Name: "daemon", Usage: "read no commands from standard input, and ignore the end of the terminal (SIGHUP)"},
 	{Name: "debug", Short: "d", Usage: "log more, to standard error"},
 	{Name: "config", Arg: "FILE", Own: true, Usage: "read options from FILE, which save_config has written"},
 	{Name: "save_config", Arg: "FILE", Own: true, Usage: "write the options to FILE and end; " +
