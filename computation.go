@@ -125,7 +125,10 @@ func NewComputation(rt *Runtime, cfg ...ComputationConfig) (*Computation, error)
 	if c.Files, err = settleFiles(c.Files); err != nil {
 		return nil, fault.Because(err, "ComputationConfig.Files")
 	}
-	p := &Computation{rt: rt, cfg: c, status: c.Status, timeout: c.Timeout, servers: map[Location]string{}, known: map[Location]string{}}
+	p := &Computation{
+		rt: rt, cfg: c, status: c.Status, timeout: c.Timeout,
+		servers: map[Location]string{}, known: map[Location]string{},
+	}
 	if p.timeout == 0 {
 		p.timeout = rt.cfg.MsgTimeout
 	}
@@ -141,17 +144,24 @@ func (cfg *ComputationConfig) checkTimes() error {
 	for _, f := range []struct {
 		field string
 		d     time.Duration
-	}{{"Timeout", cfg.Timeout}, {"PulseInterval", cfg.PulseInterval}, {"PingInterval", cfg.PingInterval}, {"ZombiePeriod", cfg.ZombiePeriod}} {
+	}{
+		{"Timeout", cfg.Timeout},
+		{"PulseInterval", cfg.PulseInterval},
+		{"PingInterval", cfg.PingInterval},
+		{"ZombiePeriod", cfg.ZombiePeriod},
+	} {
 		if f.d < 0 {
 			return fmt.Errorf("discoro: ComputationConfig.%s: %v is negative", f.field, f.d)
 		}
 	}
 	if p := cfg.PulseInterval; p != 0 && (p < leastPulse || p > maxPulse) {
-		return fmt.Errorf("discoro: ComputationConfig.PulseInterval: %v is not between %v and %v, and nodes take %v to %v unless they were told otherwise",
-			p, leastPulse, maxPulse, MinPulseInterval, MaxPulseInterval)
+		const text = "discoro: ComputationConfig.PulseInterval: %v is not between %v and %v," +
+			" and nodes take %v to %v unless they were told otherwise"
+		return fmt.Errorf(text, p, leastPulse, maxPulse, MinPulseInterval, MaxPulseInterval)
 	}
 	if least := cmp.Or(cfg.leastPing, MinPulseInterval); cfg.PingInterval != 0 && cfg.PingInterval < least {
-		return fmt.Errorf("discoro: ComputationConfig.PingInterval: %v is less than MinPulseInterval, %v", cfg.PingInterval, least)
+		return fmt.Errorf("discoro: ComputationConfig.PingInterval: %v is less than MinPulseInterval, %v",
+			cfg.PingInterval, least)
 	}
 	return nil
 }
@@ -226,7 +236,9 @@ func (p *Computation) report(l *link) string { return p.reportOf(l, wire.JobID{}
 func (p *Computation) reportOf(l *link, job wire.JobID) string {
 	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
 	defer cancel()
-	out, err := l.request(ctx, waitReport, func(call uint64) wire.Frame { return &wire.Report{Call: call, Token: p.token, Job: job} })
+	out, err := l.request(ctx, waitReport, func(call uint64) wire.Frame {
+		return &wire.Report{Call: call, Token: p.token, Job: job}
+	})
 	if err == nil {
 		err = out.Err
 	}

@@ -44,7 +44,8 @@ func (p *Computation) findScheduler(ctx context.Context, at []Location) (*link, 
 	if peers := p.rt.cfg.Peers; len(peers) > 0 {
 		what = fmt.Sprintf("none of Config.Peers is a scheduler that answers (%s)", strings.Join(peers, ", "))
 	}
-	return nil, fmt.Errorf("%s: start one in this program with NewScheduler, or give its location, here or in Config.Peers: %w", what, ErrNotFound)
+	const advice = "start one in this program with NewScheduler, or give its location, here or in Config.Peers"
+	return nil, fmt.Errorf("%s: %s: %w", what, advice, ErrNotFound)
 }
 
 // lookForScheduler dials Config.Peers and, with Config.DiscoverPeers, asks the local network. It

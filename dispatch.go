@@ -105,7 +105,8 @@ func (rt *Runtime) putTerminate(l *link, f *wire.Terminate) {
 // noCoro logs a call for a coroutine that does not exist, and returns the answer.
 func (rt *Runtime) noCoro(l *link, f wire.Frame, key uint64) call.Outcome {
 	rt.stray(l, f, key)
-	return call.Outcome{Err: fmt.Errorf("discoro: the coroutine at %v has ended, or there never was one: %w", rt.loc, ErrNotFound)}
+	err := fmt.Errorf("discoro: the coroutine at %v has ended, or there never was one: %w", rt.loc, ErrNotFound)
+	return call.Outcome{Err: err}
 }
 
 // stray logs a frame for a coroutine that does not exist. A peer may send any number of them: it

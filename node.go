@@ -99,7 +99,9 @@ func compareLocations(a, b Location) int {
 func (n *Node) killServer(loc Location) error {
 	err := fmt.Errorf("discoro: kill the server at %v: node %v has none there: %w", loc, n.Location(), ErrNotFound)
 	n.loop.do(func(l *nodeLoop) {
-		i := slices.IndexFunc(l.slots, func(s *serverSlot) bool { return s.isUp() && s.host != nil && peerLocation(s.info.Peer) == loc })
+		i := slices.IndexFunc(l.slots, func(s *serverSlot) bool {
+			return s.isUp() && s.host != nil && peerLocation(s.info.Peer) == loc
+		})
 		if i >= 0 {
 			l.slots[i].host.kill()
 			err = nil

@@ -89,8 +89,10 @@ type serverHost interface {
 
 func newNodeLoop(rt *Runtime, cfg settledNode, folder string) *nodeLoop {
 	l := &nodeLoop{
-		rt: rt, cfg: cfg, folder: folder, box: loop.NewInbox[linkEvent](), asks: loop.NewInbox[func(*nodeLoop)](), ended: make(chan struct{}),
-		schedulers: map[wire.ID]*link{}, avail: readAvail(folder), paces: make(chan time.Duration, 1), left: make(chan struct{}),
+		rt: rt, cfg: cfg, folder: folder,
+		box: loop.NewInbox[linkEvent](), asks: loop.NewInbox[func(*nodeLoop)](), ended: make(chan struct{}),
+		schedulers: map[wire.ID]*link{}, avail: readAvail(folder), paces: make(chan time.Duration, 1),
+		left: make(chan struct{}),
 	}
 	for i := range cfg.count {
 		l.slots = append(l.slots, &serverSlot{index: i, port: cfg.ports[i]})
@@ -213,7 +215,7 @@ func (l *nodeLoop) startServer(s *serverSlot) {
 	s.host = host
 }
 
-// sendTrouble tells the scheduler of the active computation why no server comes up.
+// sendTrouble sends the scheduler of the computation that is served why no server comes up.
 func (l *nodeLoop) sendTrouble(why string) {
 	if v := l.serving; v != nil && !v.releasing {
 		v.scheduler.tell(&wire.Servers{Token: v.reserve.Token, Reason: why})
@@ -251,7 +253,8 @@ func (l *nodeLoop) serverUp(from *link, f *wire.ServerUp) {
 		i = len(l.slots)
 		l.slots = append(l.slots, &serverSlot{index: i, guest: true})
 	case f.Index < 0 || f.Index >= len(l.slots) || l.slots[f.Index].nonce != f.Nonce || l.slots[f.Index].host == nil:
-		l.rt.log.Warn("a runtime says that it is a server of this node, and is not", slog.String("peer", from.location().String()))
+		l.rt.log.Warn("a runtime says that it is a server of this node, and is not",
+			slog.String("peer", from.location().String()))
 		return
 	default:
 		i = f.Index

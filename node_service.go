@@ -90,7 +90,9 @@ func (l *nodeLoop) setUp(s *serverSlot) {
 	r := &l.serving.reserve
 	s.setUp = true
 	l.serving.scheduler.tell(&wire.Servers{Token: r.Token, Up: []wire.ServerInfo{s.info}})
-	s.link.tell(&wire.Setup{Token: r.Token, Node: l.rt.peer(), Client: r.Client, Scheduler: r.Scheduler, Pulse: int64(l.serving.pulse)})
+	s.link.tell(&wire.Setup{
+		Token: r.Token, Node: l.rt.peer(), Client: r.Client, Scheduler: r.Scheduler, Pulse: int64(l.serving.pulse),
+	})
 }
 
 // release ends the service. Each server that has the computation closes it; with over, it does not
@@ -258,15 +260,17 @@ type nearCall struct {
 // near looks for the nodes of the local network, for a scheduler of another network. Schedulers
 // that ask while a search is under way get its answer.
 func (l *nodeLoop) near(from *link, f *wire.Near) {
+	var err error
 	switch {
 	case l.schedulers[from.id] != from:
-		from.reply(f.Call, call.Outcome{Err: fmt.Errorf("discoro: the runtime at %v is no scheduler: %w", from.location(), ErrRejected)})
-		return
+		err = fmt.Errorf("discoro: the runtime at %v is no scheduler: %w", from.location(), ErrRejected)
 	case l.rt.discovery == nil:
-		from.reply(f.Call, call.Outcome{Err: fmt.Errorf("discoro: discovery is off at the node %v: %w", l.rt.loc, ErrRejected)})
-		return
+		err = fmt.Errorf("discoro: discovery is off at the node %v: %w", l.rt.loc, ErrRejected)
 	case len(l.nearby) >= maxNear:
-		from.reply(f.Call, call.Outcome{Err: fmt.Errorf("discoro: %d schedulers ask the node %v at once: %w", maxNear, l.rt.loc, ErrRejected)})
+		err = fmt.Errorf("discoro: %d schedulers ask the node %v at once: %w", maxNear, l.rt.loc, ErrRejected)
+	}
+	if err != nil {
+		from.reply(f.Call, call.Outcome{Err: err})
 		return
 	}
 	l.nearby = append(l.nearby, nearCall{from, f.Call})

@@ -95,9 +95,10 @@ func serveProcess(stdin io.Reader) error {
 	}()
 	s, err := newServer(ServerConfig{
 		Config: Config{
-			Logger: log, Name: pc.Name, Addr: pc.Addr, ExtAddr: pc.ExtAddr, TCPPort: pc.TCPPort, UDPPort: pc.UDPPort, Secret: pc.Secret,
-			CertFile: pc.CertFile, KeyFile: pc.KeyFile, CAFile: pc.CAFile, Insecure: pc.Insecure,
-			DestPath: pc.DestPath, MaxFileSize: pc.MaxFileSize, MaxMessage: pc.MaxMessage, MaxMailbox: pc.MaxMailbox, MsgTimeout: pc.MsgTimeout,
+			Logger: log, Name: pc.Name, Addr: pc.Addr, ExtAddr: pc.ExtAddr, TCPPort: pc.TCPPort, UDPPort: pc.UDPPort,
+			Secret: pc.Secret, CertFile: pc.CertFile, KeyFile: pc.KeyFile, CAFile: pc.CAFile, Insecure: pc.Insecure,
+			DestPath: pc.DestPath, MaxFileSize: pc.MaxFileSize,
+			MaxMessage: pc.MaxMessage, MaxMailbox: pc.MaxMailbox, MsgTimeout: pc.MsgTimeout,
 		},
 		Node: pc.Node, index: pc.Index, nonce: pc.Nonce,
 	})

@@ -177,7 +177,8 @@ func (s *RemoteCoroScheduler) serverSetUp(sv *rcsServer, err error) {
 		s.pool.drop(sv)
 	case err != nil:
 		s.pool.setUp(sv, err)
-		s.rt.log.Warn("a server is not used: it could not be set up", slog.String("server", sv.loc.String()), slog.Any("err", err))
+		s.rt.log.Warn("a server is not used: it could not be set up",
+			slog.String("server", sv.loc.String()), slog.Any("err", err))
 	default:
 		s.pool.add(sv)
 	}
@@ -228,7 +229,8 @@ func (s *RemoteCoroScheduler) report() string {
 	case own != "":
 		parts = append(parts, own)
 	case s.comp.hasServers() && !s.comp.isStatusCoro(s.status):
-		parts = append(parts, "StatusCoro has not heard of them: the computation's status coroutine must send it every Status")
+		const relay = "StatusCoro has not heard of them: the computation's status coroutine must send it every Status"
+		parts = append(parts, relay)
 	}
 	return strings.Join(parts, "; ")
 }

@@ -67,7 +67,9 @@ func MapResults[A, R any](ctx context.Context, s *RemoteCoroScheduler, f Func[A,
 //
 // Neither args nor the loop's body holds back a server: both may run other tasks and maps with s,
 // however long that takes.
-func AsCompleted[A, R any](ctx context.Context, s *RemoteCoroScheduler, f Func[A, R], args iter.Seq[A]) iter.Seq[Outcome[R]] {
+func AsCompleted[A, R any](
+	ctx context.Context, s *RemoteCoroScheduler, f Func[A, R], args iter.Seq[A],
+) iter.Seq[Outcome[R]] {
 	return func(yield func(Outcome[R]) bool) {
 		if err := s.awaitReady(ctx); err != nil {
 			yield(Outcome[R]{Index: -1, Err: err})
@@ -110,7 +112,7 @@ type item[R any] struct {
 	at    *rcsServer  // the server that it is sent to
 	line  *mapLine[R] // that server's
 	back  bool        // it is being taken back
-	alone bool        // a server that had it was lost: nothing is to wait behind it
+	alone bool        // a server that had it was lost: nothing waits behind it
 }
 
 // mapEvent is the end of an item, or a tick. An event that is neither makes the mapping look again
@@ -122,7 +124,7 @@ type mapEvent[R any] struct {
 }
 
 // run reads args and runs an item for each, until all have ended. It waits for a server, or for
-// room at one, before it reads the argument that is to go there.
+// room at one, before it reads the argument that goes there.
 func (m *mapping[A, R]) run(ctx context.Context, args iter.Seq[A]) {
 	if !m.pump(ctx, true) {
 		return
@@ -144,7 +146,7 @@ type progress int
 const (
 	goesOn  progress = iota // the pump takes its next step
 	hasRoom                 // the next argument may be read
-	isLeft                  // the loop has been left: nothing more is to be done
+	isLeft                  // the loop has been left: there is nothing more to do
 )
 
 // pump sends items to servers and handles their ends: where more is set, until there is room for
@@ -208,7 +210,7 @@ func (m *mapping[A, R]) handle(events []mapEvent[R]) progress {
 	return goesOn
 }
 
-// next returns the item that is to be sent next, nil when there is none.
+// next returns the next item to send, nil when there is none.
 func (m *mapping[A, R]) next() *item[R] {
 	if n := len(m.again); n > 0 {
 		return m.again[n-1]
@@ -349,7 +351,7 @@ func (m *mapping[A, R]) leave() {
 	if m.timer != nil {
 		m.timer.Stop()
 	}
-	for _, it := range m.sent { // those that wait come first, lest one of them starts
+	for _, it := range m.sent { // those that wait come first: otherwise one of them might start
 		if it != it.line.items[0] {
 			m.takeBack(it)
 		}

@@ -161,7 +161,8 @@ func (j *job) finish(out call.Outcome) {
 	j.ended = true
 	c := j.coro
 	if c == nil && out.Err == nil {
-		out = call.Outcome{Err: fmt.Errorf("discoro: run %s: a server told of its end, and never of its beginning: %w", j.fn, ErrDisconnected)}
+		err := fmt.Errorf("discoro: run %s: a server has sent its end without its start: %w", j.fn, ErrDisconnected)
+		out = call.Outcome{Err: err}
 	}
 	if c != nil && p.status != nil {
 		p.outbox.putJob(p.known, c.loc, Exit{Coro: c, Err: out.Err, out: out})
@@ -255,7 +256,8 @@ func (rt *Runtime) loseJob(j *job, cause error) {
 	rt.mu.Unlock()
 	var err error = &ServerLostError{Server: server, Func: j.fn, Cause: cause}
 	if j.comp.isClosing() {
-		err = fault.New(fmt.Sprintf("discoro: %s: terminated, as the computation closes: %v", j.fn, fault.Bare(err)), ErrTerminated, err)
+		text := fmt.Sprintf("discoro: %s: terminated, as the computation closes: %v", j.fn, fault.Bare(err))
+		err = fault.New(text, ErrTerminated, err)
 	}
 	j.finish(call.Outcome{Err: err})
 }

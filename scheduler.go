@@ -76,7 +76,8 @@ func (cfg *SchedulerConfig) settle() (nodes []Location, err error) {
 	case cfg.PingInterval != 0 && cfg.PingInterval < cfg.leastPing:
 		return nil, badScheduler("PingInterval", "%v is less than MinPulseInterval, %v", cfg.PingInterval, cfg.leastPing)
 	case cfg.PingInterval != 0 && cfg.UDPPort < 0:
-		return nil, badScheduler("PingInterval", "UDPPort is %d, which turns discovery off: leave one of them out", cfg.UDPPort)
+		return nil, badScheduler("PingInterval", "UDPPort is %d, which turns discovery off: leave one of them out",
+			cfg.UDPPort)
 	}
 	for _, n := range cfg.Nodes {
 		loc, err := parseLocation(n)
@@ -132,7 +133,7 @@ type schedLoop struct {
 	links map[wire.ID]*link // those that the state knows its peers by: effects go there, or nowhere
 	wake  time.Time         // what timer is set to
 	pulse time.Duration     // what the active computation asks for; 0: there is none
-	ping  time.Duration     // likewise
+	ping  time.Duration     // the interval of the lookout that it asks for; 0: none
 
 	closers []schedCloser // wait for the end of a computation
 	left    chan struct{} // closed when the scheduler takes nothing new and has nothing left to do
@@ -141,12 +142,16 @@ type schedLoop struct {
 
 func newSchedLoop(rt *Runtime, cfg *SchedulerConfig) *schedLoop {
 	state := schedule.New(schedule.Config{
-		Self: rt.id, At: rt.loc.String(), Zombies: schedule.PeriodsOf(cfg.ZombiePeriod, DefaultZombiePeriod), LeastPing: cfg.leastPing,
+		Self: rt.id, At: rt.loc.String(), LeastPing: cfg.leastPing,
+		Zombies: schedule.PeriodsOf(cfg.ZombiePeriod, DefaultZombiePeriod),
 		Failure: encodeError, Lost: func(server wire.Peer, fn string, cause error) error {
 			return &ServerLostError{Server: peerLocation(server), Func: fn, Cause: cause}
 		},
 	})
-	l := &schedLoop{rt: rt, look: newLookout(rt), state: state, links: map[wire.ID]*link{rt.id: rt.net.self}, left: make(chan struct{})}
+	l := &schedLoop{
+		rt: rt, look: newLookout(rt), state: state,
+		links: map[wire.ID]*link{rt.id: rt.net.self}, left: make(chan struct{}),
+	}
 	l.box.Handle = l.step
 	l.timer = time.AfterFunc(time.Hour, func() { l.box.Put(schedEvent{own: schedTick{}}) })
 	l.timer.Stop()

@@ -111,7 +111,8 @@ func (o *lookout) askNear(l *link) {
 		near, err = resultAs[[]string](o.rt, out, "near")
 	}
 	if err != nil {
-		o.rt.log.Debug("cannot ask a node for the nodes near it", slog.String("node", l.location().String()), slog.Any("err", err))
+		o.rt.log.Debug("cannot ask a node for the nodes near it",
+			slog.String("node", l.location().String()), slog.Any("err", err))
 		return
 	}
 	dials := o.rt.group(maxFoundDial)

@@ -201,7 +201,8 @@ func (l *serverLoop) setUp(from *link, f *wire.Setup) {
 		return
 	}
 	c := &servedComp{
-		token: f.Token, name: fmt.Sprintf("%x", f.Token[:4]), running: map[wire.JobID]*localCoro{}, lanes: map[uint64][]*wire.Start{},
+		token: f.Token, name: fmt.Sprintf("%x", f.Token[:4]),
+		running: map[wire.JobID]*localCoro{}, lanes: map[uint64][]*wire.Start{},
 		client:    l.rt.linkTo(f.Client.ID, peerLocation(f.Client)),
 		scheduler: l.rt.linkTo(f.Scheduler.ID, peerLocation(f.Scheduler)),
 		dir:       filepath.Join(l.rt.DestPath(), fmt.Sprintf("%x", f.Token[4:12])),

@@ -56,7 +56,9 @@ func (l *serverLoop) launch(c *servedComp, f *wire.Start) bool {
 	l.rt.spawn(fn.name, body, func(co *localCoro) {
 		co.serves, co.pc = &serverJob{fn: fn.name, comp: c.name, dir: c.dir, lane: f.Lane}, 0
 		c.running[f.Job] = co
-		c.client.tell(&wire.Started{Token: c.token, Job: f.Job, Coro: l.rt.handleValue(&co.Coro), Server: l.rt.peer(), At: time.Now().UnixNano()})
+		c.client.tell(&wire.Started{
+			Token: c.token, Job: f.Job, Coro: l.rt.handleValue(&co.Coro), Server: l.rt.peer(), At: time.Now().UnixNano(),
+		})
 		co.onEnd(func() { l.jobEnded(c, f.Job, co) })
 	})
 	return true
@@ -106,7 +108,8 @@ func (l *serverLoop) jobEnded(c *servedComp, id wire.JobID, co *localCoro) {
 	if lost {
 		// The server has ended the job, or did not start it. The client may run it elsewhere.
 		failure = false
-		out.Err = &ServerLostError{Server: l.rt.loc, Func: co.serves.fn, Cause: fmt.Errorf("the server is closing: %w", ErrClosed)}
+		cause := fmt.Errorf("the server is closing: %w", ErrClosed)
+		out.Err = &ServerLostError{Server: l.rt.loc, Func: co.serves.fn, Cause: cause}
 	}
 	o, err := encodeOutcome(l.rt, out)
 	if err != nil {

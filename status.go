@@ -187,7 +187,8 @@ func (p *Computation) sendOutbox() {
 	var out notices
 	log := func(err error) {
 		if err != nil {
-			p.rt.log.Log(p.rt.ctx, noticeLevel(err), "cannot notify the status coroutine", slog.String("coro", out.to.String()), slog.Any("err", err))
+			p.rt.log.Log(p.rt.ctx, noticeLevel(err), "cannot notify the status coroutine",
+				slog.String("coro", out.to.String()), slog.Any("err", err))
 		}
 	}
 	for {
