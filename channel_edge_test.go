@@ -6,6 +6,8 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	"github.com/discoro/discoro/internal/testkit"
 )
 
 // TestChannelCloseWhileLeaving closes channels while their subscribers leave: neither minds the other.
@@ -19,11 +21,11 @@ func TestChannelCloseWhileLeaving(t *testing.T) {
 	for range 50 {
 		ch := newChannel(t, rt)
 		for _, c := range cs {
-			wantError(t, "Subscribe", ch.Subscribe(testContext(t), c), nil)
+			wantError(t, "Subscribe", ch.Subscribe(testkit.Context(t), c), nil)
 		}
 		var wg sync.WaitGroup
 		for _, c := range cs {
-			wg.Go(func() { _ = ch.Unsubscribe(testContext(t), c) })
+			wg.Go(func() { _ = ch.Unsubscribe(testkit.Context(t), c) })
 		}
 		wg.Go(func() { _ = ch.Close() })
 		wg.Wait()
@@ -46,19 +48,19 @@ func TestChannelHandlesOfOthers(t *testing.T) {
 	}
 	for _, ch := range []*Channel{own, channelAt(b, own)} {
 		for _, rt := range []*Runtime{a, b, third} {
-			wantError(t, "Subscribe of "+rt.Name(), ch.Subscribe(testContext(t), rt.named(rt.Name())), nil)
+			wantError(t, "Subscribe of "+rt.Name(), ch.Subscribe(testkit.Context(t), rt.named(rt.Name())), nil)
 		}
-		n, err := own.Deliver(testContext(t), "all", 3)
+		n, err := own.Deliver(testkit.Context(t), "all", 3)
 		if wantError(t, "Deliver", err, nil); n != 3 {
 			t.Errorf("%d have it", n)
 		}
 		for name, got := range gots {
-			if msg := next(t, got); msg != "all" {
+			if msg := testkit.Next(t, got); msg != "all" {
 				t.Errorf("%s: %v came", name, msg)
 			}
 		}
 		for _, rt := range []*Runtime{a, b, third} {
-			wantError(t, "Unsubscribe of "+rt.Name(), ch.Unsubscribe(testContext(t), rt.named(rt.Name())), nil)
+			wantError(t, "Unsubscribe of "+rt.Name(), ch.Unsubscribe(testkit.Context(t), rt.named(rt.Name())), nil)
 		}
 		if n := own.hub.count(); n != 0 {
 			t.Errorf("%d are left", n)
@@ -71,9 +73,9 @@ func TestChannelZeroHandles(t *testing.T) {
 	t.Parallel()
 	rt := testRuntime(t, Config{})
 	own := newChannel(t, rt)
-	wantError(t, "Subscribe", own.Subscribe(testContext(t), nil), ErrRejected)
-	wantError(t, "Subscribe", own.Subscribe(testContext(t), &Coro{}), ErrRejected)
-	wantError(t, "Unsubscribe", own.Unsubscribe(testContext(t), &Coro{}), ErrRejected)
+	wantError(t, "Subscribe", own.Subscribe(testkit.Context(t), nil), ErrRejected)
+	wantError(t, "Subscribe", own.Subscribe(testkit.Context(t), &Coro{}), ErrRejected)
+	wantError(t, "Unsubscribe", own.Unsubscribe(testkit.Context(t), &Coro{}), ErrRejected)
 }
 
 // TestChannelFullMailboxElsewhere has a channel bring more to a subscriber elsewhere than its mailbox may hold.
@@ -84,19 +86,19 @@ func TestChannelFullMailboxElsewhere(t *testing.T) {
 	connect(t, b, a.Location())
 	own := newChannel(t, a)
 	c, let, got := gated(t, b, "gated")
-	wantError(t, "Subscribe", channelAt(b, own).Subscribe(testContext(t), c), nil)
+	wantError(t, "Subscribe", channelAt(b, own).Subscribe(testkit.Context(t), c), nil)
 	const n = 20
 	for i := range n {
 		wantError(t, "Send", own.Send(fmt.Sprint(i)), nil)
 	}
-	eventually(t, "all are there", func() bool { return stateOf(t, c).In+stateOf(t, c).Refused == n })
+	testkit.Eventually(t, "all are there", func() bool { return stateOf(t, c).In+stateOf(t, c).Refused == n })
 	if s := stateOf(t, c); s.Refused != 0 {
 		t.Errorf("%d were refused", s.Refused)
 	}
 	for i := range n {
 		select {
 		case let <- struct{}{}:
-		case <-time.After(patience):
+		case <-time.After(testkit.Patience):
 			t.Fatal("it does not receive")
 		}
 		select {
@@ -104,7 +106,7 @@ func TestChannelFullMailboxElsewhere(t *testing.T) {
 			if msg != fmt.Sprint(i) {
 				t.Fatalf("%v came, not %d", msg, i)
 			}
-		case <-time.After(patience):
+		case <-time.After(testkit.Patience):
 			t.Fatalf("message %d never came", i)
 		}
 	}
@@ -113,14 +115,14 @@ func TestChannelFullMailboxElsewhere(t *testing.T) {
 // TestChannelManySlowSubscribers drops many subscribers of one peer at once: that is told once.
 func TestChannelManySlowSubscribers(t *testing.T) {
 	t.Parallel()
-	log := &logBuffer{}
-	a := testRuntime(t, Config{Name: "a", MsgTimeout: 200 * time.Millisecond, Logger: log.logger()})
+	log := &testkit.Log{}
+	a := testRuntime(t, Config{Name: "a", MsgTimeout: 200 * time.Millisecond, Logger: log.Logger()})
 	b := testRuntime(t, Config{Name: "b"})
 	p := newProxy(t, a.Location())
 	connect(t, b, p.location())
 	own := newChannel(t, a)
 	c := b.Spawn("slow", func(c *Coro) (any, error) { return c.Receive() })
-	wantError(t, "Subscribe", channelAt(b, own).Subscribe(testContext(t), c), nil)
+	wantError(t, "Subscribe", channelAt(b, own).Subscribe(testkit.Context(t), c), nil)
 	l := upLink(t, a, b)
 	for i := range uint64(500) { // of coroutines that there are not, which makes no difference here
 		if err := own.hub.add(nil, l, 1<<32+i); err != nil {
@@ -139,7 +141,7 @@ func TestChannelManySlowSubscribers(t *testing.T) {
 	if text := fmt.Sprint(err); len(text) > 1000 || !strings.Contains(text, "other subscribers") {
 		t.Errorf("%d bytes: %.300s", len(text), text)
 	}
-	if n := log.count("a channel's subscriber was dropped"); n != 1 {
+	if n := log.Count("a channel's subscriber was dropped"); n != 1 {
 		t.Errorf("%d lines of the log tell of it", n)
 	}
 	p.Thaw()

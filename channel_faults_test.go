@@ -7,6 +7,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/discoro/discoro/internal/testkit"
 	"github.com/discoro/discoro/wire"
 )
 
@@ -14,9 +15,9 @@ import (
 // of it without a gap.
 func TestChannelSlowSubscriber(t *testing.T) {
 	t.Parallel()
-	logA, logB := &logBuffer{}, &logBuffer{}
-	a := testRuntime(t, Config{Name: "a", MsgTimeout: 300 * time.Millisecond, Logger: logA.logger()})
-	b := testRuntime(t, Config{Name: "b", Logger: logB.logger()})
+	logA, logB := &testkit.Log{}, &testkit.Log{}
+	a := testRuntime(t, Config{Name: "a", MsgTimeout: 300 * time.Millisecond, Logger: logA.Logger()})
+	b := testRuntime(t, Config{Name: "b", Logger: logB.Logger()})
 	p := newProxy(t, a.Location())
 	connect(t, b, p.location())
 	own := newChannel(t, a)
@@ -30,10 +31,10 @@ func TestChannelSlowSubscriber(t *testing.T) {
 		err = own.Send([]any{sent, body})
 	}
 	wantError(t, "Send to one that is slow", err, ErrTimeout)
-	if own.hub.count() != 1 || logA.count("a channel's subscriber was dropped") != 1 {
+	if own.hub.count() != 1 || logA.Count("a channel's subscriber was dropped") != 1 {
 		t.Errorf("%d are subscribed", own.hub.count())
 	}
-	if logA.count("coro=unknown@"+b.Location().String()) != 1 { // only b knows its name
+	if logA.Count("coro=unknown@"+b.Location().String()) != 1 { // only b knows its name
 		t.Errorf("who was dropped is not told:\n%s", logA)
 	}
 	wantError(t, "Send without it", own.Send([]any{sent, body}), nil)
@@ -41,18 +42,18 @@ func TestChannelSlowSubscriber(t *testing.T) {
 		t.Helper()
 		var seen []int
 		for range n {
-			seen = append(seen, next(t, got).([]any)[0].(int))
+			seen = append(seen, testkit.Next(t, got).([]any)[0].(int))
 		}
 		wantError(t, "what came", checkLedger(seen, n), nil)
 	}
 	take(quick, sent+1)
 	p.Thaw()
 	take(slow, sent-1) // the last of them was the one that cost the subscription
-	eventually(t, "its runtime hears of it", func() bool { return logB.count("a coroutine was unsubscribed") == 1 })
-	if logB.count("coro="+b.named("slow").String()) != 1 {
+	testkit.Eventually(t, "its runtime hears of it", func() bool { return logB.Count("a coroutine was unsubscribed") == 1 })
+	if logB.Count("coro="+b.named("slow").String()) != 1 {
 		t.Errorf("who was unsubscribed is not told:\n%s", logB)
 	}
-	wantError(t, "Subscribe anew", channelAt(b, own).Subscribe(testContext(t), b.named("slow")), nil)
+	wantError(t, "Subscribe anew", channelAt(b, own).Subscribe(testkit.Context(t), b.named("slow")), nil)
 	wantError(t, "Send again", own.Send([]any{0, "again"}), nil)
 	take(slow, 1)
 }
@@ -92,14 +93,14 @@ func TestChannelSlowSubscriberAndDistantSender(t *testing.T) {
 	p.Thaw()
 	var seen []int
 	for range sent {
-		seen = append(seen, next(t, got).([]any)[0].(int))
+		seen = append(seen, testkit.Next(t, got).([]any)[0].(int))
 	}
 	wantError(t, "what came", checkLedger(seen, sent), nil)
-	eventually(t, "Send works again", func() bool { return ch.Send([]any{sent, ""}) == nil })
-	if msg := next(t, got).([]any); msg[0] != sent {
+	testkit.Eventually(t, "Send works again", func() bool { return ch.Send([]any{sent, ""}) == nil })
+	if msg := testkit.Next(t, got).([]any); msg[0] != sent {
 		t.Errorf("%v came", msg[0])
 	}
-	eventually(t, "nothing is held", func() bool {
+	testkit.Eventually(t, "nothing is held", func() bool {
 		own.hub.mu.Lock()
 		defer own.hub.mu.Unlock()
 		return len(own.hub.peers) == 1 && len(own.hub.order) == 1
@@ -115,19 +116,19 @@ func TestChannelEncoding(t *testing.T) {
 	_, here := subscribed(t, a, own, "here")
 	value := &secret{1}
 	wantError(t, "Send here", own.Send(value), nil)
-	if msg := next(t, here); msg != any(value) {
+	if msg := testkit.Next(t, here); msg != any(value) {
 		t.Errorf("%v came, not the very value", msg)
 	}
 	_, there := subscribed(t, b, own, "there")
 	wantError(t, "Send", own.Send(value), ErrTypeNotRegistered)
 	wantError(t, "Send from there", channelAt(b, own).Send(value), ErrTypeNotRegistered)
-	n, err := own.Deliver(testContext(t), value, 1)
+	n, err := own.Deliver(testkit.Context(t), value, 1)
 	if wantError(t, "Deliver", err, ErrTypeNotRegistered); n != 0 {
 		t.Errorf("%d were reached", n)
 	}
 	wantError(t, "Send", own.Send("good"), nil)
 	for _, got := range []<-chan any{here, there} {
-		if msg := next(t, got); msg != "good" {
+		if msg := testkit.Next(t, got); msg != "good" {
 			t.Errorf("%v came", msg)
 		}
 	}
@@ -136,7 +137,7 @@ func TestChannelEncoding(t *testing.T) {
 // TestChannelHostile floods a channel's owner, and a subscriber's runtime.
 func TestChannelHostile(t *testing.T) {
 	t.Parallel()
-	rt := testRuntime(t, Config{MaxMessage: 1 << 20, Logger: (&logBuffer{}).logger()})
+	rt := testRuntime(t, Config{MaxMessage: 1 << 20, Logger: (&testkit.Log{}).Logger()})
 	own := newChannel(t, rt)
 	victim, got := subscribed(t, rt, own, "victim")
 	h := newHostile(t, rt, false)
@@ -146,9 +147,9 @@ func TestChannelHostile(t *testing.T) {
 
 	// It can end its own subscriptions only.
 	h.send(&wire.Unsubscribe{Call: 1, Channel: own.key, Coro: publicKey(victim)}, &wire.Subscribe{Call: 2, Channel: own.key, Coro: publicKey(victim)})
-	eventually(t, "it is subscribed", func() bool { return own.hub.count() == 2 })
+	testkit.Eventually(t, "it is subscribed", func() bool { return own.hub.count() == 2 })
 	wantError(t, "Send", own.Send("for the victim"), nil)
-	if msg := next(t, got); msg != "for the victim" {
+	if msg := testkit.Next(t, got); msg != "for the victim" {
 		t.Errorf("%v came", msg)
 	}
 
@@ -162,13 +163,13 @@ func TestChannelHostile(t *testing.T) {
 	for i := range uint64(2 * few) {
 		h.send(&wire.Subscribe{Call: i + 3, Channel: own.key, Coro: 1<<32 + i})
 	}
-	eventually(t, "the flood is over", func() bool { return own.hub.count() >= maxSubscribed+1 })
+	testkit.Eventually(t, "the flood is over", func() bool { return own.hub.count() >= maxSubscribed+1 })
 	if n := own.hub.count(); n != maxSubscribed+1 {
 		t.Errorf("%d are subscribed", n)
 	}
 
 	h.send(&wire.PublishDeliver{Call: 1, Channel: own.key, N: -5, Body: []byte{0xf6}})
-	next(t, got)
+	testkit.Next(t, got)
 
 	// Deliveries that wait are bounded by bytes.
 	body := make([]byte, 40<<10)
@@ -176,7 +177,7 @@ func TestChannelHostile(t *testing.T) {
 		h.send(&wire.PublishDeliver{Call: 1<<40 + i, Channel: own.key, N: math.MaxInt32, Body: body})
 	}
 	h.send(&wire.Publish{Channel: own.key, Body: []byte{0xf6}}) // behind them
-	next(t, got)
+	testkit.Next(t, got)
 	own.hub.mu.Lock()
 	waits := len(own.hub.waits)
 	own.hub.mu.Unlock()
@@ -190,7 +191,7 @@ func TestChannelHostile(t *testing.T) {
 		h.send(&wire.Enroll{Call: 1<<41 + i, Coro: publicKey(victim), Channel: ch})
 	}
 	h.send(&wire.Publish{Channel: own.key, Body: []byte{0xf6}})
-	next(t, got)
+	testkit.Next(t, got)
 	rt.mu.Lock()
 	links := len(rt.net.links)
 	rt.mu.Unlock()
@@ -200,7 +201,7 @@ func TestChannelHostile(t *testing.T) {
 
 	h.conn.Close()
 	_ = waitEnded(t, l)
-	eventually(t, "all of it is forgotten", func() bool {
+	testkit.Eventually(t, "all of it is forgotten", func() bool {
 		own.hub.mu.Lock()
 		defer own.hub.mu.Unlock()
 		return len(own.hub.order) == 1 && len(own.hub.waits) == 0 && len(own.hub.peers) == 0
@@ -225,7 +226,7 @@ func TestChannelPublishedToClosed(t *testing.T) {
 	own := newChannel(t, a)
 	ch := channelAt(b, own)
 	wantError(t, "Close", own.Close(), nil)
-	eventually(t, "Send tells", func() bool {
+	testkit.Eventually(t, "Send tells", func() bool {
 		err := ch.Send(1)
 		return errors.Is(err, ErrClosed) && strings.Contains(err.Error(), "earlier message")
 	})

@@ -7,6 +7,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/discoro/discoro/internal/testkit"
 )
 
 // channelAt is rt's handle of a channel.
@@ -29,7 +31,7 @@ func subscribed(t *testing.T, rt *Runtime, ch *Channel, name string) (*Coro, <-c
 	t.Helper()
 	got := collect(t, rt, name)
 	c := rt.named(name)
-	if err := channelAt(rt, ch).Subscribe(testContext(t), c); err != nil {
+	if err := channelAt(rt, ch).Subscribe(testkit.Context(t), c); err != nil {
 		t.Fatal(err)
 	}
 	return c, got
@@ -57,7 +59,7 @@ func TestChannel(t *testing.T) {
 
 func testChannel(t *testing.T, owner, home, caller *Runtime) {
 	t.Helper()
-	ctx := testContext(t)
+	ctx := testkit.Context(t)
 	own := newChannel(t, owner)
 	ch := channelAt(caller, own)
 	name := t.Name()
@@ -84,11 +86,11 @@ func testChannel(t *testing.T, owner, home, caller *Runtime) {
 	deliver(-1, 1)
 	var seen []int
 	for range n {
-		seen = append(seen, next(t, got).(int))
+		seen = append(seen, testkit.Next(t, got).(int))
 	}
 	wantError(t, "what came", checkLedger(seen, n), nil)
 	for range 2 {
-		if msg := next(t, got); msg != "delivered" {
+		if msg := testkit.Next(t, got); msg != "delivered" {
 			t.Errorf("%v came", msg)
 		}
 	}
@@ -103,12 +105,12 @@ func testChannel(t *testing.T, owner, home, caller *Runtime) {
 	wantError(t, "Unsubscribe from closed", ch.Unsubscribe(ctx, c), ErrClosed)
 	_, err := ch.Deliver(ctx, "x", 0)
 	wantError(t, "Deliver to closed", err, ErrClosed)
-	eventually(t, "Send tells that the channel is closed", func() bool { return errors.Is(ch.Send("x"), ErrClosed) })
+	testkit.Eventually(t, "Send tells that the channel is closed", func() bool { return errors.Is(ch.Send("x"), ErrClosed) })
 	num := c.key
 	if c.local != nil {
 		num = publicKey(c)
 	}
-	eventually(t, "the subscriber's runtime has forgotten the subscription", func() bool {
+	testkit.Eventually(t, "the subscriber's runtime has forgotten the subscription", func() bool {
 		home.channels.mu.Lock()
 		defer home.channels.mu.Unlock()
 		for _, members := range home.channels.members {
@@ -141,9 +143,9 @@ func TestChannelDropsTheDead(t *testing.T) {
 		for _, home := range []*Runtime{a, b} {
 			own := newChannel(t, a)
 			c := home.Spawn(name, body)
-			wantError(t, "Subscribe", channelAt(home, own).Subscribe(testContext(t), c), nil)
+			wantError(t, "Subscribe", channelAt(home, own).Subscribe(testkit.Context(t), c), nil)
 			wantError(t, "Send", own.Send("end"), nil)
-			eventually(t, name+" unsubscribes", func() bool { return own.hub.count() == 0 })
+			testkit.Eventually(t, name+" unsubscribes", func() bool { return own.hub.count() == 0 })
 		}
 	}
 	for _, home := range []*Runtime{a, b} {
@@ -151,11 +153,11 @@ func TestChannelDropsTheDead(t *testing.T) {
 		c, _ := subscribed(t, home, own, "terminated")
 		_, got := subscribed(t, home, own, "other")
 		wantError(t, "Terminate", c.Terminate(), nil)
-		eventually(t, "Terminate unsubscribes", func() bool { return own.hub.count() == 1 })
-		if n, err := own.Deliver(testContext(t), "still", 0); n != 1 || err != nil {
+		testkit.Eventually(t, "Terminate unsubscribes", func() bool { return own.hub.count() == 1 })
+		if n, err := own.Deliver(testkit.Context(t), "still", 0); n != 1 || err != nil {
 			t.Errorf("Deliver: %d, %v", n, err)
 		}
-		next(t, got)
+		testkit.Next(t, got)
 		if len(own.hub.order) != 1 || len(own.hub.peers) > 1 {
 			t.Error("what is dropped is not forgotten")
 		}
@@ -178,28 +180,28 @@ func TestChannelAndBrokenLink(t *testing.T) {
 		_, err := at.Deliver(context.Background(), "never", 3)
 		waiting <- err
 	}()
-	eventually(t, "Deliver waits", func() bool {
+	testkit.Eventually(t, "Deliver waits", func() bool {
 		own.hub.mu.Lock()
 		defer own.hub.mu.Unlock()
 		return len(own.hub.waits) == 1
 	})
 	p.Cut()
 	_ = waitEnded(t, l)
-	wantError(t, "Deliver that waited", next(t, waiting), ErrDisconnected)
-	eventually(t, "the one behind the link is dropped, and what it waited for", func() bool {
+	wantError(t, "Deliver that waited", testkit.Next(t, waiting), ErrDisconnected)
+	testkit.Eventually(t, "the one behind the link is dropped, and what it waited for", func() bool {
 		own.hub.mu.Lock()
 		defer own.hub.mu.Unlock()
 		return len(own.hub.order) == 1 && len(own.hub.waits) == 0 && len(own.hub.peers) == 0
 	})
-	if n, err := own.Deliver(testContext(t), "x", 0); n != 1 || err != nil {
+	if n, err := own.Deliver(testkit.Context(t), "x", 0); n != 1 || err != nil {
 		t.Errorf("Deliver: %d, %v", n, err)
 	}
-	if msg := next(t, local); msg != "x" {
+	if msg := testkit.Next(t, local); msg != "x" {
 		t.Errorf("%v came", msg)
 	}
-	wantError(t, "Subscribe by a new link", at.Subscribe(testContext(t), c), nil)
+	wantError(t, "Subscribe by a new link", at.Subscribe(testkit.Context(t), c), nil)
 	wantError(t, "Send", at.Send("y"), nil)
-	if msg := next(t, got); msg != "y" {
+	if msg := testkit.Next(t, got); msg != "y" {
 		t.Errorf("%v came", msg)
 	}
 }
@@ -227,7 +229,7 @@ func TestChannelDeliverWaits(t *testing.T) {
 					results <- result{n, err}
 					return nil, nil
 				})
-				eventually(t, "Deliver waits", func() bool {
+				testkit.Eventually(t, "Deliver waits", func() bool {
 					own.hub.mu.Lock()
 					defer own.hub.mu.Unlock()
 					return len(own.hub.waits) == 1
@@ -240,27 +242,27 @@ func TestChannelDeliverWaits(t *testing.T) {
 				cancel()
 				return nil, nil
 			})
-			if r := next(t, results); !errors.Is(r.err, context.Canceled) || r.n != 0 {
+			if r := testkit.Next(t, results); !errors.Is(r.err, context.Canceled) || r.n != 0 {
 				t.Errorf("Deliver that was given up: %+v", r)
 			}
-			eventually(t, "nothing waits", func() bool {
+			testkit.Eventually(t, "nothing waits", func() bool {
 				own.hub.mu.Lock()
 				defer own.hub.mu.Unlock()
 				return len(own.hub.waits) == 0
 			})
 			start(t.Context(), 2)
 			_, second := subscribed(t, b, own, "second")
-			if r := next(t, results); r.n != 2 || r.err != nil {
+			if r := testkit.Next(t, results); r.n != 2 || r.err != nil {
 				t.Errorf("Deliver to two: %+v", r)
 			}
 			for _, got := range []<-chan any{first, second} {
-				if msg := next(t, got); msg != "all" {
+				if msg := testkit.Next(t, got); msg != "all" {
 					t.Errorf("%v came", msg)
 				}
 			}
 			start(t.Context(), 3)
 			wantError(t, "Close", own.Close(), nil)
-			wantError(t, "Deliver when the channel closes", next(t, results).err, ErrClosed)
+			wantError(t, "Deliver when the channel closes", testkit.Next(t, results).err, ErrClosed)
 
 			own = newChannel(t, a)
 			ch = channelAt(ch.rt, own)
@@ -270,7 +272,7 @@ func TestChannelDeliverWaits(t *testing.T) {
 			if !remote {
 				want = ErrTerminated
 			}
-			wantError(t, "Deliver when the owner goes", next(t, results).err, want)
+			wantError(t, "Deliver when the owner goes", testkit.Next(t, results).err, want)
 		})
 	}
 }
@@ -286,22 +288,22 @@ func TestChannelHandles(t *testing.T) {
 	gotB, gotC := collect(t, b, "at b"), collect(t, c, "at c")
 	msg := map[string]any{"one": own, "list": []*Channel{own, nil}}
 	wantError(t, "Send", locate(t, a, b, "at b").Send(msg), nil)
-	wantError(t, "Send on", locate(t, b, c, "at c").Send(next(t, gotB)), nil)
-	got := next(t, gotC).(map[string]any)
+	wantError(t, "Send on", locate(t, b, c, "at c").Send(testkit.Next(t, gotB)), nil)
+	got := testkit.Next(t, gotC).(map[string]any)
 	ch, ok := got["one"].(*Channel)
 	list, _ := got["list"].([]*Channel)
 	if !ok || len(list) != 2 || list[0] != ch || list[1] != nil || ch.Name() != "news" || ch.Location() != a.Location() ||
 		ch.String() != own.String() || !map[*Channel]bool{ch: true}[list[0]] {
 		t.Fatalf("%#v came", got)
 	}
-	wantError(t, "Subscribe at c", ch.Subscribe(testContext(t), c.named("at c")), nil)
-	if n, err := ch.Deliver(testContext(t), ch, 2); n != 2 || err != nil {
+	wantError(t, "Subscribe at c", ch.Subscribe(testkit.Context(t), c.named("at c")), nil)
+	if n, err := ch.Deliver(testkit.Context(t), ch, 2); n != 2 || err != nil {
 		t.Errorf("Deliver: %d, %v", n, err)
 	}
-	if msg := next(t, gotC); msg != any(ch) {
+	if msg := testkit.Next(t, gotC); msg != any(ch) {
 		t.Errorf("%v came", msg)
 	}
-	if msg := next(t, gotA); msg != any(own) {
+	if msg := testkit.Next(t, gotA); msg != any(own) {
 		t.Errorf("%v came home", msg)
 	}
 }
@@ -309,7 +311,7 @@ func TestChannelHandles(t *testing.T) {
 func TestChannelNames(t *testing.T) {
 	t.Parallel()
 	a, b := twoRuntimes(t, Config{MsgTimeout: 10 * time.Second})
-	ctx := testContext(t)
+	ctx := testkit.Context(t)
 	ch, other := newChannel(t, a), newChannel(t, a)
 	wantError(t, "Register", ch.Register("n"), nil)
 	wantError(t, "Register again", ch.Register("n"), nil)

@@ -9,6 +9,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/discoro/discoro/internal/testkit"
 )
 
 // contextDone returns a context that has ended.
@@ -133,7 +135,7 @@ func TestPauseEndsWithTheRuntime(t *testing.T) {
 	if err := rt.Close(); err != nil {
 		t.Fatal(err)
 	}
-	if err := next(t, done); !errors.Is(err, context.Canceled) {
+	if err := testkit.Next(t, done); !errors.Is(err, context.Canceled) {
 		t.Errorf("%v, want canceled", err)
 	}
 }

@@ -8,17 +8,19 @@ import (
 	"time"
 
 	"github.com/discoro/discoro"
+	"github.com/discoro/discoro/internal/testkit"
+	"github.com/discoro/discoro/internal/testkit/live"
 )
 
 // TestCoroIsContext follows a coroutine's context, and one derived from it before, from its start to its end.
 func TestCoroIsContext(t *testing.T) {
 	ends := map[string]func(t *testing.T, c *discoro.Coro){
-		"returns":       func(t *testing.T, c *discoro.Coro) { t.Helper(); send(t, c, nil) },
-		"is terminated": func(t *testing.T, c *discoro.Coro) { t.Helper(); terminate(t, c) },
+		"returns":       func(t *testing.T, c *discoro.Coro) { t.Helper(); live.Send(t, c, nil) },
+		"is terminated": func(t *testing.T, c *discoro.Coro) { t.Helper(); live.Terminate(t, c) },
 	}
 	for name, end := range ends {
 		t.Run(name, func(t *testing.T) {
-			c := newRT(t).Spawn("context", func(c *discoro.Coro) (any, error) { return c.Receive() })
+			c := live.Runtime(t).Spawn("context", func(c *discoro.Coro) (any, error) { return c.Receive() })
 			key := new(int)
 			derived, cancel := context.WithCancel(context.WithValue(c, key, 1))
 			defer cancel()
@@ -39,9 +41,9 @@ func TestCoroIsContext(t *testing.T) {
 				t.Error("it has a deadline")
 			}
 			end(t, c)
-			until(t, c.Done())
-			until(t, after)
-			until(t, derived.Done()) // package context cancels what is derived after it has closed Done
+			testkit.Next(t, c.Done())
+			testkit.Next(t, after)
+			testkit.Next(t, derived.Done()) // package context cancels what is derived after it has closed Done
 			if err := derived.Err(); !errors.Is(err, context.Canceled) {
 				t.Errorf("derived: %v", err)
 			}
@@ -57,15 +59,15 @@ func TestCoroIsContext(t *testing.T) {
 			if late.Err() == nil {
 				t.Error("a context derived afterwards is not done")
 			}
-			_ = c.Wait(soon(t))
+			_ = c.Wait(testkit.Context(t))
 		})
 	}
 }
 
 // TestContextMadeAfterTheEnd asks for Done only when it is all over.
 func TestContextMadeAfterTheEnd(t *testing.T) {
-	c := newRT(t).Spawn("ended", func(*discoro.Coro) (any, error) { return nil, nil })
-	if err := c.Wait(soon(t)); err != nil {
+	c := live.Runtime(t).Spawn("ended", func(*discoro.Coro) (any, error) { return nil, nil })
+	if err := c.Wait(testkit.Context(t)); err != nil {
 		t.Fatal(err)
 	}
 	select {
@@ -80,7 +82,7 @@ func TestContextMadeAfterTheEnd(t *testing.T) {
 
 // TestRemoteHandleAsContext is never done.
 func TestRemoteHandleAsContext(t *testing.T) {
-	h := handleAtEnded(t, newRT(t))
+	h := handleAtEnded(t, live.Runtime(t))
 	if h.Done() != nil || h.Err() != nil || h.Value(1) != nil {
 		t.Errorf("%v, %v, %v", h.Done(), h.Err(), h.Value(1))
 	}
@@ -121,7 +123,7 @@ func TestDerivedContextWakesWaits(t *testing.T) {
 
 // TestCancelledByTermination ends with ErrTerminated when what a terminated function returns is that its context was done.
 func TestCancelledByTermination(t *testing.T) {
-	rt := newRT(t)
+	rt := live.Runtime(t)
 	running := make(chan struct{})
 	c := rt.Spawn("derives", func(c *discoro.Coro) (any, error) {
 		ctx, cancel := context.WithTimeout(c, time.Hour)
@@ -132,13 +134,13 @@ func TestCancelledByTermination(t *testing.T) {
 			return fmt.Errorf("fetch: %w", ctx.Err())
 		})
 	})
-	until(t, running)
-	terminate(t, c)
-	if err := c.Wait(soon(t)); !errors.Is(err, discoro.ErrTerminated) {
+	testkit.Next(t, running)
+	live.Terminate(t, c)
+	if err := c.Wait(testkit.Context(t)); !errors.Is(err, discoro.ErrTerminated) {
 		t.Errorf("%v", err)
 	}
 	own := rt.Spawn("its own", func(*discoro.Coro) (any, error) { return nil, context.Canceled })
-	if err := own.Wait(soon(t)); !errors.Is(err, context.Canceled) || errors.Is(err, discoro.ErrTerminated) {
+	if err := own.Wait(testkit.Context(t)); !errors.Is(err, context.Canceled) || errors.Is(err, discoro.ErrTerminated) {
 		t.Errorf("one that was not terminated: %v", err)
 	}
 }

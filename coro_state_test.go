@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/discoro/discoro/internal/stopwatch"
+	"github.com/discoro/discoro/internal/testkit"
 )
 
 // stateOf returns what c does.
@@ -30,7 +31,7 @@ func stateOf(t *testing.T, c *Coro) CoroState {
 func inState(t *testing.T, c *Coro, state string) CoroState {
 	t.Helper()
 	var s CoroState
-	eventually(t, c.Name()+" is in "+state, func() bool {
+	testkit.Eventually(t, c.Name()+" is in "+state, func() bool {
 		s = stateOf(t, c)
 		return s.State == state
 	})
@@ -40,7 +41,7 @@ func inState(t *testing.T, c *Coro, state string) CoroState {
 // TestCorosStates brings coroutines into every state, and has them listed there.
 func TestCorosStates(t *testing.T) {
 	t.Parallel()
-	ctx := testContext(t)
+	ctx := testkit.Context(t)
 	rt, far := twoRuntimes(t, Config{})
 	deaf := far.Spawn("deaf", func(c *Coro) (any, error) { return nil, c.Sleep(time.Hour) })
 	if err := deaf.Register("deaf"); err != nil {
@@ -87,12 +88,12 @@ func TestCorosStates(t *testing.T) {
 	// One that keeps the turn, and one that waits for it.
 	entered := make(chan struct{})
 	hog := rt.Spawn("hog", func(*Coro) (any, error) { close(entered); <-over; return nil, nil })
-	next(t, entered)
+	testkit.Next(t, entered)
 	ready := rt.Spawn("ready", func(*Coro) (any, error) { return nil, nil })
 	if s := stateOf(t, hog); s.State != "running" || s.Terminated {
 		t.Errorf("%+v", s)
 	}
-	if s := stateOf(t, ready); s.State != "ready" || time.Since(s.Since) > patience {
+	if s := stateOf(t, ready); s.State != "ready" || time.Since(s.Since) > testkit.Patience {
 		t.Errorf("%+v", s)
 	}
 	_ = ready.Terminate()
@@ -116,7 +117,7 @@ func TestCorosSince(t *testing.T) {
 	t.Parallel()
 	rt := testRuntime(t, Config{})
 	for range 3 {
-		eventually(t, "the clock stands", func() bool {
+		testkit.Eventually(t, "the clock stands", func() bool {
 			before := rt.turn.Now()
 			<-time.After(50 * time.Millisecond) // several ticks
 			return rt.turn.Now() == before
@@ -136,7 +137,7 @@ func TestCorosSince(t *testing.T) {
 		if err := c.Send(1); err != nil {
 			t.Error(err)
 		}
-		if err := c.Wait(testContext(t)); err != nil {
+		if err := c.Wait(testkit.Context(t)); err != nil {
 			t.Error(err)
 		}
 	}
@@ -145,7 +146,7 @@ func TestCorosSince(t *testing.T) {
 // TestCorosCounts counts messages.
 func TestCorosCounts(t *testing.T) {
 	t.Parallel()
-	ctx := testContext(t)
+	ctx := testkit.Context(t)
 	rt := testRuntime(t, Config{})
 	sink := rt.Spawn("sink", func(c *Coro) (any, error) {
 		for {
@@ -225,19 +226,19 @@ func TestStack(t *testing.T) {
 	blocks := rt.Spawn("blocks", func(c *Coro) (any, error) {
 		return nil, c.Blocking(func() error { computeHere(blocked, over); return nil })
 	})
-	next(t, blocked)
+	testkit.Next(t, blocked)
 	own := make(chan string, 1)
 	asks := rt.Spawn("asks", func(c *Coro) (any, error) {
 		stack, err := rt.Stack(c)
 		own <- stack
 		return nil, err
 	})
-	if stack := next(t, own); !strings.Contains(stack, "TestStack.func") {
+	if stack := testkit.Next(t, own); !strings.Contains(stack, "TestStack.func") {
 		t.Errorf("of who calls: %s", stack)
 	}
 	runs := rt.Spawn("runs", func(*Coro) (any, error) { close(before); computeHere(entered, over); return nil, nil })
-	next(t, before)
-	next(t, entered)
+	testkit.Next(t, before)
+	testkit.Next(t, entered)
 	late := rt.Spawn("late", func(*Coro) (any, error) { return nil, nil })
 	for c, want := range map[*Coro]string{waits: "standHere", runs: "computeHere", blocks: "computeHere"} {
 		stack, err := rt.Stack(c)
@@ -297,7 +298,7 @@ func TestProfileLabels(t *testing.T) {
 		t.Errorf("%v; want %s and %s in\n%s", found, want, others, buf.String())
 	}
 	_ = c.Terminate()
-	_ = c.Wait(testContext(t))
+	_ = c.Wait(testkit.Context(t))
 	_ = rt.Close()
 	if hidden == "" {
 		t.Error("the helper did not run")
@@ -307,7 +308,7 @@ func TestProfileLabels(t *testing.T) {
 // TestCloseFromWithin has coroutines close what runs them: refused at once, and the coroutine lives on.
 func TestCloseFromWithin(t *testing.T) {
 	t.Parallel()
-	ctx := testContext(t)
+	ctx := testkit.Context(t)
 	quiet := Config{Logger: discard}
 	rt := testRuntime(t, quiet)
 	sched, err := NewScheduler(SchedulerConfig{Config: quiet})
@@ -348,7 +349,7 @@ func TestCloseFromWithin(t *testing.T) {
 	}
 	closed := make(chan error, 1)
 	rt.Spawn("leaves", func(*Coro) (any, error) { go func() { closed <- rt.Close() }(); return nil, nil })
-	if err := next(t, closed); err != nil {
+	if err := testkit.Next(t, closed); err != nil {
 		t.Error(err)
 	}
 }
@@ -356,7 +357,7 @@ func TestCloseFromWithin(t *testing.T) {
 // TestLateWait asks a runtime for the ends of coroutines that it has forgotten, within what it keeps and beyond.
 func TestLateWait(t *testing.T) {
 	t.Parallel()
-	ctx := testContext(t)
+	ctx := testkit.Context(t)
 	rt, far := twoRuntimes(t, Config{})
 	spawn := func(val any) *Coro {
 		c := far.Spawn("ends", func(c *Coro) (any, error) { _, err := c.Receive(); return val, err })
@@ -367,7 +368,7 @@ func TestLateWait(t *testing.T) {
 		if err := c.Wait(ctx); err != nil {
 			t.Fatal(err)
 		}
-		eventually(t, "it is forgotten", func() bool { return !Known(c) })
+		testkit.Eventually(t, "it is forgotten", func() bool { return !Known(c) })
 		return h
 	}
 	first := spawn(7)
@@ -382,7 +383,7 @@ func TestLateWait(t *testing.T) {
 	if err := never.Wait(ctx); err != nil {
 		t.Fatal(err)
 	}
-	eventually(t, "it is forgotten", func() bool { return !Known(never) })
+	testkit.Eventually(t, "it is forgotten", func() bool { return !Known(never) })
 	far.ends.mu.Lock()
 	if n := len(far.ends.of); n != 2 {
 		t.Errorf("%d ends are kept", n)
@@ -425,9 +426,9 @@ func TestStuckComesLast(t *testing.T) {
 	told := make(chan bool, 1)
 	report := func(string) { told <- c.local.over() && errors.Is(c.local.outcomeNow().Err, ErrTerminated) }
 	rt.stuckTo.Store(&report)
-	next(t, entered)
+	testkit.Next(t, entered)
 	_ = c.Terminate()
-	if !next(t, told) {
+	if !testkit.Next(t, told) {
 		t.Error("the server hears of a stuck function before its end can be seen")
 	}
 	close(over)

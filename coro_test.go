@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"log/slog"
 	"runtime"
 	"slices"
 	"strings"
@@ -12,58 +11,23 @@ import (
 	"time"
 
 	"github.com/discoro/discoro"
+	"github.com/discoro/discoro/internal/testkit"
+	"github.com/discoro/discoro/internal/testkit/live"
 )
-
-// quiet is the logger of tests whose coroutines are meant to fail.
-func quiet() *slog.Logger { return slog.New(slog.DiscardHandler) }
-
-// newRT starts a runtime, which is closed when the test ends.
-func newRT(tb testing.TB) *discoro.Runtime {
-	tb.Helper()
-	rt, err := discoro.NewRuntime(discoro.Config{Logger: quiet(), UDPPort: -1})
-	if err != nil {
-		tb.Fatal(err)
-	}
-	tb.Cleanup(func() {
-		if err := rt.Close(); err != nil {
-			tb.Errorf("close: %v", err)
-		}
-	})
-	return rt
-}
-
-// soon bounds what a test waits for: a hang is a failure that says where.
-func soon(tb testing.TB) context.Context {
-	tb.Helper()
-	ctx, cancel := context.WithTimeout(tb.Context(), 3*time.Minute)
-	tb.Cleanup(cancel)
-	return ctx
-}
 
 // inside runs body as a coroutine of a new runtime and waits for it; what body returns is an error of the test.
 func inside(t *testing.T, body func(c *discoro.Coro) error) {
 	t.Helper()
-	c := newRT(t).Spawn("test", func(c *discoro.Coro) (any, error) { return nil, body(c) })
-	if err := c.Wait(soon(t)); err != nil {
+	c := live.Runtime(t).Spawn("test", func(c *discoro.Coro) (any, error) { return nil, body(c) })
+	if err := c.Wait(testkit.Context(t)); err != nil {
 		t.Error(err)
 	}
-}
-
-// until waits for a channel of a test.
-func until[T any](tb testing.TB, ch <-chan T) (v T) {
-	tb.Helper()
-	select {
-	case v = <-ch:
-	case <-soon(tb).Done():
-		tb.Fatal("it did not come")
-	}
-	return v
 }
 
 // watched waits until so many are to be told of the end of c, which runs here.
 func watched(tb testing.TB, c *discoro.Coro, n int) {
 	tb.Helper()
-	ctx := soon(tb)
+	ctx := testkit.Context(tb)
 	for discoro.Watches(c) != n {
 		if ctx.Err() != nil {
 			tb.Fatalf("%d wait for the end of %v, want %d", discoro.Watches(c), c, n)
@@ -75,25 +39,11 @@ func watched(tb testing.TB, c *discoro.Coro, n int) {
 // forgotten waits until nothing is known of c, which runs here, any more.
 func forgotten(tb testing.TB, c *discoro.Coro) {
 	tb.Helper()
-	for ctx := soon(tb); discoro.Known(c); runtime.Gosched() {
+	for ctx := testkit.Context(tb); discoro.Known(c); runtime.Gosched() {
 		if ctx.Err() != nil {
 			tb.Fatalf("%v has not ended", c)
 		}
 	}
-}
-
-// collector spawns a coroutine whose result is what it received before the message "enough".
-func collector(rt *discoro.Runtime) *discoro.Coro {
-	return rt.Spawn("collector", func(c *discoro.Coro) (any, error) {
-		var got []any
-		for {
-			msg, err := c.Receive()
-			if err != nil || msg == "enough" {
-				return got, err
-			}
-			got = append(got, msg)
-		}
-	})
 }
 
 // badError is an error type as users get it wrong: a nil one is not nil, and its Unwrap panics.
@@ -179,7 +129,7 @@ var ends = []struct {
 	{
 		name:  "is terminated",
 		body:  func(*discoro.Coro, scene) (any, error) { return 7, nil },
-		drive: func(t *testing.T, c *discoro.Coro, _ scene) { t.Helper(); terminate(t, c) },
+		drive: func(t *testing.T, c *discoro.Coro, _ scene) { t.Helper(); live.Terminate(t, c) },
 		is:    discoro.ErrTerminated,
 	},
 	{
@@ -229,28 +179,14 @@ var ends = []struct {
 
 func goAndTerminate(t *testing.T, c *discoro.Coro, s scene) {
 	t.Helper()
-	send(t, c, "go")
-	until(t, s.running)
-	terminate(t, c)
+	live.Send(t, c, "go")
+	testkit.Next(t, s.running)
+	live.Terminate(t, c)
 }
 
 func isPanic(err error, text string) bool {
 	var p *discoro.PanicError
 	return errors.As(err, &p) && strings.Contains(fmt.Sprint(p.Value), text) && p.Stack != ""
-}
-
-func send(t *testing.T, c *discoro.Coro, msg any) {
-	t.Helper()
-	if err := c.Send(msg); err != nil {
-		t.Error(err)
-	}
-}
-
-func terminate(t *testing.T, c *discoro.Coro) {
-	t.Helper()
-	if err := c.Terminate(); err != nil {
-		t.Error(err)
-	}
 }
 
 // TestEveryEnd walks every way a coroutine can end, and checks that Wait, Result and Monitor agree on it: for who is in the
@@ -261,10 +197,10 @@ func TestEveryEnd(t *testing.T) {
 		for _, end := range ends {
 			t.Run(fmt.Sprintf("%s/remote=%v", end.name, remote), func(t *testing.T) {
 				t.Parallel()
-				home := newRT(t)
+				home := live.Runtime(t)
 				here := home
 				if remote {
-					here = newRT(t)
+					here = live.Runtime(t)
 				}
 				if strings.Contains(end.name, "abandoned") {
 					discoro.SetGrace(home, 20*time.Millisecond)
@@ -280,10 +216,10 @@ func TestEveryEnd(t *testing.T) {
 					}
 					return end.body(c, s)
 				})
-				seen := handleAt(t, here, local)
+				seen := live.HandleAt(t, here, local)
 				if end.gone {
-					send(t, local, "go")
-					_ = local.Wait(soon(t))
+					live.Send(t, local, "go")
+					_ = local.Wait(testkit.Context(t))
 					forgotten(t, local)
 				}
 				value, is, check := end.value, end.is, end.check
@@ -296,7 +232,7 @@ func TestEveryEnd(t *testing.T) {
 					case end.drive != nil:
 						end.drive(t, seen, s)
 					default:
-						send(t, seen, "go")
+						live.Send(t, seen, "go")
 					}
 				}
 				checkEnd(t, here, seen, local, drive, func(how string, v int, err error) {
@@ -311,8 +247,8 @@ func TestEveryEnd(t *testing.T) {
 	}
 	t.Run("never was", func(t *testing.T) {
 		t.Parallel()
-		home, other := newRT(t), newRT(t)
-		if _, err := other.Connect(soon(t), home.Location().String()); err != nil {
+		home, other := live.Runtime(t), live.Runtime(t)
+		if _, err := other.Connect(testkit.Context(t), home.Location().String()); err != nil {
 			t.Fatal(err)
 		}
 		for _, here := range []*discoro.Runtime{home, other} {
@@ -325,31 +261,12 @@ func TestEveryEnd(t *testing.T) {
 	})
 }
 
-// handleAt returns the handle that runtime here has of c.
-func handleAt(t *testing.T, here *discoro.Runtime, c *discoro.Coro) *discoro.Coro {
-	t.Helper()
-	if here == c.Runtime() {
-		return c
-	}
-	if err := c.Register("it"); err != nil {
-		t.Fatal(err)
-	}
-	if _, err := here.Connect(soon(t), c.Location().String()); err != nil {
-		t.Fatal(err)
-	}
-	h, err := here.Locate(soon(t), "it", c.Location())
-	if err != nil {
-		t.Fatal(err)
-	}
-	return h
-}
-
 // checkEnd has check see the end of c, which is here's handle of local, as Wait, Result and Monitor tell it, from before
 // drive makes it end and from after.
 func checkEnd(t *testing.T, here *discoro.Runtime, c, local *discoro.Coro, drive func(), check func(how string, v int, err error)) {
 	t.Helper()
-	ctx := soon(t)
-	watcher := collector(here)
+	ctx := testkit.Context(t)
+	watcher := live.Collector(here)
 	monitor := func() {
 		t.Helper()
 		if err := c.Monitor(ctx, watcher); err != nil {
@@ -368,7 +285,7 @@ func checkEnd(t *testing.T, here *discoro.Runtime, c, local *discoro.Coro, drive
 	})
 	monitor()
 	drive()
-	r := until(t, early)
+	r := testkit.Next(t, early)
 	check("an early Result, inside a coroutine", r.v, r.err)
 	if err := asker.Wait(ctx); err != nil {
 		t.Error(err)
@@ -382,7 +299,7 @@ func checkEnd(t *testing.T, here *discoro.Runtime, c, local *discoro.Coro, drive
 	check("Wait", v, err)
 	monitor()
 	_ = c.Wait(ctx) // it also brings everything before it
-	send(t, watcher, "enough")
+	live.Send(t, watcher, "enough")
 	exits, err := discoro.Result[[]any](ctx, watcher)
 	if err != nil {
 		t.Fatal(err)
@@ -406,7 +323,7 @@ func checkEnd(t *testing.T, here *discoro.Runtime, c, local *discoro.Coro, drive
 
 // TestResultTypes holds Result and ExitResult to the type that was asked for.
 func TestResultTypes(t *testing.T) {
-	home, other := newRT(t), newRT(t)
+	home, other := live.Runtime(t), live.Runtime(t)
 	for _, here := range []*discoro.Runtime{home, other} {
 		var c *discoro.Coro // the one that here's handle is of
 		spawn := func(v any) *discoro.Coro {
@@ -414,7 +331,7 @@ func TestResultTypes(t *testing.T) {
 				_, err := c.Receive()
 				return v, err
 			})
-			h := handleAt(t, here, c)
+			h := live.HandleAt(t, here, c)
 			if err := c.Unregister("it"); err != nil && here != home {
 				t.Error(err)
 			}
@@ -428,11 +345,11 @@ func TestResultTypes(t *testing.T) {
 				return nil, nil
 			})
 			watched(t, c, 1)
-			send(t, c, "go")
-			if err := until(t, done); !errors.Is(err, want) || err != nil && want == nil {
+			live.Send(t, c, "go")
+			if err := testkit.Next(t, done); !errors.Is(err, want) || err != nil && want == nil {
 				t.Errorf("%s: %v, want %v", name, err, want)
 			}
-			_ = waiting.Wait(soon(t))
+			_ = waiting.Wait(testkit.Context(t))
 		}
 		result("a string as an int", spawn("text"), asType[int], discoro.ErrType)
 		result("an int as an int", spawn(3), asType[int], nil)
@@ -464,13 +381,13 @@ func TestMisuse(t *testing.T) {
 		"Var.Set":        func(c *discoro.Coro) { v.Set(c, 1) },
 		"Var.Get":        func(c *discoro.Coro) { v.Get(c) },
 	}
-	rt, other := newRT(t), newRT(t)
+	rt, other := live.Runtime(t), live.Runtime(t)
 	waits := rt.Spawn("waits", func(c *discoro.Coro) (any, error) { return c.Receive() })
 	ended := rt.Spawn("ended", func(*discoro.Coro) (any, error) { return nil, nil })
-	if err := ended.Wait(soon(t)); err != nil {
+	if err := ended.Wait(testkit.Context(t)); err != nil {
 		t.Fatal(err)
 	}
-	far := handleAt(t, other, waits)
+	far := live.HandleAt(t, other, waits)
 	for name, call := range calls {
 		panics := func(how string, c *discoro.Coro, says string) {
 			defer func() {
@@ -503,7 +420,7 @@ func TestMisuse(t *testing.T) {
 				return nil
 			})
 		})
-		if err := c.Wait(soon(t)); err != nil {
+		if err := c.Wait(testkit.Context(t)); err != nil {
 			t.Error(err)
 		}
 	}
@@ -512,10 +429,10 @@ func TestMisuse(t *testing.T) {
 // TestOrder sends from several coroutines at once, here and elsewhere: those of one sender arrive in its order.
 func TestOrder(t *testing.T) {
 	const senders, each = 5, 500
-	home, other := newRT(t), newRT(t)
-	sink := collector(home)
+	home, other := live.Runtime(t), live.Runtime(t)
+	sink := live.Collector(home)
 	for _, rt := range []*discoro.Runtime{home, other} {
-		to := handleAt(t, rt, sink)
+		to := live.HandleAt(t, rt, sink)
 		var from []*discoro.Coro
 		for s := range senders {
 			from = append(from, rt.Spawn("sender", func(c *discoro.Coro) (any, error) {
@@ -533,13 +450,13 @@ func TestOrder(t *testing.T) {
 			}))
 		}
 		for _, c := range from {
-			if err := c.Wait(soon(t)); err != nil {
+			if err := c.Wait(testkit.Context(t)); err != nil {
 				t.Error(err)
 			}
 		}
 	}
-	send(t, sink, "enough")
-	got, err := discoro.Result[[]any](soon(t), sink)
+	live.Send(t, sink, "enough")
+	got, err := discoro.Result[[]any](testkit.Context(t), sink)
 	if err != nil || len(got) != 2*senders*(each+1) {
 		t.Fatalf("%d messages, %v", len(got), err)
 	}
@@ -557,7 +474,7 @@ func TestOrder(t *testing.T) {
 func TestReceive(t *testing.T) {
 	inside(t, func(c *discoro.Coro) error {
 		for _, msg := range []any{1, "two", nil} {
-			send(t, c, msg)
+			live.Send(t, c, msg)
 		}
 		if n, err := discoro.ReceiveAs[int](c); n != 1 || err != nil {
 			t.Errorf("ReceiveAs: %v, %v", n, err)
@@ -584,18 +501,18 @@ func TestReceive(t *testing.T) {
 
 // TestReceiveAsKeepsMessageFromElsewhere does what TestReceive does with a message that came encoded.
 func TestReceiveAsKeepsMessageFromElsewhere(t *testing.T) {
-	home, other := newRT(t), newRT(t)
+	home, other := live.Runtime(t), live.Runtime(t)
 	c := home.Spawn("receiver", func(c *discoro.Coro) (any, error) {
 		if _, err := discoro.ReceiveAs[int](c); !errors.Is(err, discoro.ErrType) {
 			return nil, fmt.Errorf("a string as an int: %w", err)
 		}
 		return discoro.ReceiveAs[string](c)
 	})
-	h := handleAt(t, other, c)
-	if err := h.Deliver(soon(t), "text"); err != nil {
+	h := live.HandleAt(t, other, c)
+	if err := h.Deliver(testkit.Context(t), "text"); err != nil {
 		t.Fatal(err)
 	}
-	if s, err := discoro.Result[string](soon(t), c); s != "text" || err != nil {
+	if s, err := discoro.Result[string](testkit.Context(t), c); s != "text" || err != nil {
 		t.Errorf("%q, %v", s, err)
 	}
 }
@@ -636,25 +553,25 @@ func TestLateTimerWakesNothing(t *testing.T) {
 
 // TestSendToEnded tells a sender of the same runtime that nobody will receive.
 func TestSendToEnded(t *testing.T) {
-	rt := newRT(t)
+	rt := live.Runtime(t)
 	c := rt.Spawn("ended", func(*discoro.Coro) (any, error) { return nil, nil })
-	if err := c.Wait(soon(t)); err != nil {
+	if err := c.Wait(testkit.Context(t)); err != nil {
 		t.Fatal(err)
 	}
 	if err := c.Send(1); !errors.Is(err, discoro.ErrNotFound) {
 		t.Errorf("Send: %v", err)
 	}
-	if err := c.Deliver(soon(t), 1); !errors.Is(err, discoro.ErrNotFound) {
+	if err := c.Deliver(testkit.Context(t), 1); !errors.Is(err, discoro.ErrNotFound) {
 		t.Errorf("Deliver: %v", err)
 	}
 	if err := c.Terminate(); err != nil {
 		t.Errorf("Terminate: %v", err)
 	}
-	if err := c.Wait(soon(t)); err != nil {
+	if err := c.Wait(testkit.Context(t)); err != nil {
 		t.Errorf("Wait after Terminate: %v", err)
 	}
 	far := handleAtEnded(t, rt)
-	if err := far.Deliver(soon(t), 1); !errors.Is(err, discoro.ErrNotFound) {
+	if err := far.Deliver(testkit.Context(t), 1); !errors.Is(err, discoro.ErrNotFound) {
 		t.Errorf("Deliver from elsewhere: %v", err)
 	}
 }
@@ -663,23 +580,23 @@ func TestSendToEnded(t *testing.T) {
 func handleAtEnded(t *testing.T, rt *discoro.Runtime) *discoro.Coro {
 	t.Helper()
 	c := rt.Spawn("ended", func(c *discoro.Coro) (any, error) { return c.Receive() })
-	h := handleAt(t, newRT(t), c)
-	send(t, c, nil)
+	h := live.HandleAt(t, live.Runtime(t), c)
+	live.Send(t, c, nil)
 	forgotten(t, c)
 	return h
 }
 
 // TestLostIsNamed shows that the error of a link tells which coroutine is behind it: whoever waits for many sees only that.
 func TestLostIsNamed(t *testing.T) {
-	rt := newRT(t)
+	rt := live.Runtime(t)
 	c := rt.Spawn("lost", func(c *discoro.Coro) (any, error) { return c.Receive() })
-	h := handleAt(t, newRT(t), c)
+	h := live.HandleAt(t, live.Runtime(t), c)
 	if err := rt.Close(); err != nil {
 		t.Fatal(err)
 	}
-	_, result := discoro.Result[int](soon(t), h)
-	_, ask := discoro.Ask[int](soon(t), h, 1)
-	for verb, err := range map[string]error{"Wait": h.Wait(soon(t)), "Result": result, "Ask": ask, "Deliver": h.Deliver(soon(t), 1)} {
+	_, result := discoro.Result[int](testkit.Context(t), h)
+	_, ask := discoro.Ask[int](testkit.Context(t), h, 1)
+	for verb, err := range map[string]error{"Wait": h.Wait(testkit.Context(t)), "Result": result, "Ask": ask, "Deliver": h.Deliver(testkit.Context(t), 1)} {
 		if !errors.Is(err, discoro.ErrDisconnected) || !strings.HasPrefix(err.Error(), "discoro: ") || !strings.Contains(err.Error(), h.String()) {
 			t.Errorf("%s: %v", verb, err)
 		}
@@ -709,8 +626,8 @@ func TestWaitForItself(t *testing.T) {
 
 // TestNames covers what registered names find, and when they are free again.
 func TestNames(t *testing.T) {
-	home, other := newRT(t), newRT(t)
-	ctx := soon(t)
+	home, other := live.Runtime(t), live.Runtime(t)
+	ctx := testkit.Context(t)
 	spawn := func() *discoro.Coro {
 		return home.Spawn("named", func(c *discoro.Coro) (any, error) { return c.Receive() })
 	}
@@ -727,7 +644,7 @@ func TestNames(t *testing.T) {
 	check("a name that is taken", b.Register("one"), discoro.ErrExists)
 	check("an empty name", b.Register(""), discoro.ErrRejected)
 	check("unregister another's", b.Unregister("one"), discoro.ErrNotFound)
-	far := handleAt(t, other, b)
+	far := live.HandleAt(t, other, b)
 	check("register from elsewhere", far.Register("far"), discoro.ErrNotFound)
 	check("unregister from elsewhere", far.Unregister("it"), discoro.ErrNotFound)
 
@@ -749,8 +666,8 @@ func TestNames(t *testing.T) {
 	if c := located(home, "one", nil); c != b {
 		t.Errorf("located %v, want %v", c, b)
 	}
-	send(t, b, nil)
-	send(t, a, nil)
+	live.Send(t, b, nil)
+	live.Send(t, a, nil)
 	check("the end", errors.Join(a.Wait(ctx), b.Wait(ctx)), nil)
 	for _, name := range []string{"one", "uno", "it"} {
 		located(home, name, discoro.ErrNotFound)
@@ -762,7 +679,7 @@ func TestNames(t *testing.T) {
 
 // TestNameIsFreeAtTheEnd looks for a name as soon as the end of the coroutine that had it can be known.
 func TestNameIsFreeAtTheEnd(t *testing.T) {
-	rt := newRT(t)
+	rt := live.Runtime(t)
 	for range 2000 {
 		c := rt.Spawn("named", func(c *discoro.Coro) (any, error) { return nil, c.Register("x") })
 		for !isDone(c) { // without a yield point in between
@@ -781,7 +698,7 @@ func isDone(c *discoro.Coro) bool { return c.Err() != nil }
 func TestCloseTellsTheEnd(t *testing.T) {
 	const n = 2
 	for range 50 {
-		home, here := newRT(t), newRT(t)
+		home, here := live.Runtime(t), live.Runtime(t)
 		watcher := here.Spawn("watcher", func(c *discoro.Coro) (any, error) {
 			for range n {
 				e, err := discoro.ReceiveAs[discoro.Exit](c)
@@ -793,7 +710,7 @@ func TestCloseTellsTheEnd(t *testing.T) {
 		})
 		for range n {
 			c := home.Spawn("ends", func(c *discoro.Coro) (any, error) { return c.Receive() })
-			if err := handleAt(t, here, c).Monitor(soon(t), watcher); err != nil {
+			if err := live.HandleAt(t, here, c).Monitor(testkit.Context(t), watcher); err != nil {
 				t.Fatal(err)
 			}
 			if err := c.Unregister("it"); err != nil {
@@ -804,7 +721,7 @@ func TestCloseTellsTheEnd(t *testing.T) {
 		if err := home.Close(); err != nil {
 			t.Fatal(err)
 		}
-		if err := watcher.Wait(soon(t)); err != nil {
+		if err := watcher.Wait(testkit.Context(t)); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -816,7 +733,7 @@ func TestVar(t *testing.T) {
 	var e discoro.Var[error]
 	do := func(rt *discoro.Runtime, f func(c *discoro.Coro)) {
 		c := rt.Spawn("var", func(c *discoro.Coro) (any, error) { f(c); return nil, nil })
-		if err := c.Wait(soon(t)); err != nil {
+		if err := c.Wait(testkit.Context(t)); err != nil {
 			t.Error(err)
 		}
 	}
@@ -826,7 +743,7 @@ func TestVar(t *testing.T) {
 			t.Errorf("%d, %v; want %d, %v", got, ok, want, set)
 		}
 	}
-	a, b := newRT(t), newRT(t)
+	a, b := live.Runtime(t), live.Runtime(t)
 	do(a, func(c *discoro.Coro) {
 		get(c, &n, 0, false)
 		n.Set(c, 1)
@@ -843,7 +760,7 @@ func TestVar(t *testing.T) {
 
 // TestSpawnOnClosed gives a coroutine that has ended.
 func TestSpawnOnClosed(t *testing.T) {
-	rt := newRT(t)
+	rt := live.Runtime(t)
 	if err := rt.Close(); err != nil {
 		t.Fatal(err)
 	}
@@ -851,7 +768,7 @@ func TestSpawnOnClosed(t *testing.T) {
 		t.Error("it ran")
 		return nil, nil
 	})
-	if err := c.Wait(soon(t)); !errors.Is(err, discoro.ErrClosed) {
+	if err := c.Wait(testkit.Context(t)); !errors.Is(err, discoro.ErrClosed) {
 		t.Errorf("Wait: %v", err)
 	}
 	select {
@@ -866,7 +783,7 @@ func TestSpawnOnClosed(t *testing.T) {
 
 // TestHandleText is what a user reads in a log.
 func TestHandleText(t *testing.T) {
-	rt := newRT(t)
+	rt := live.Runtime(t)
 	c := rt.Spawn("worker", func(c *discoro.Coro) (any, error) {
 		child := c.Spawn("child", func(*discoro.Coro) (any, error) { return nil, nil })
 		if child.Runtime() != rt || c.Dir() != rt.DestPath() {
@@ -874,7 +791,7 @@ func TestHandleText(t *testing.T) {
 		}
 		return nil, child.Wait(c)
 	})
-	if err := c.Wait(soon(t)); err != nil {
+	if err := c.Wait(testkit.Context(t)); err != nil {
 		t.Error(err)
 	}
 	if !strings.HasPrefix(c.String(), "worker/") || !strings.HasSuffix(c.String(), "@"+rt.Location().String()) || c.Name() != "worker" {

@@ -13,20 +13,9 @@ import (
 	"time"
 
 	"github.com/discoro/discoro/internal/lan"
+	"github.com/discoro/discoro/internal/testkit"
 	"github.com/discoro/discoro/wire"
 )
-
-// udpPort returns a port for discovery that no other test has.
-func udpPort(t *testing.T) int {
-	t.Helper()
-	conn, err := net.ListenUDP("udp4", &net.UDPAddr{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer conn.Close()
-	addr, _ := conn.LocalAddr().(*net.UDPAddr)
-	return addr.Port
-}
 
 // knows reports whether a has a link to b.
 func knows(a, b *Runtime) bool {
@@ -44,7 +33,7 @@ func TestDiscover(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			cfg.UDPPort = udpPort(t)
+			cfg.UDPPort = testkit.UDPPort(t)
 			stranger := Config{Name: "stranger", UDPPort: cfg.UDPPort, Addr: "127.0.0.1"}
 			if cfg.Secret == "" {
 				stranger.Secret = other
@@ -61,7 +50,7 @@ func TestDiscover(t *testing.T) {
 				others = append(others, testRuntime(t, cfg))
 			}
 			for range 3 { // a datagram may be lost, above all where much else is tested
-				if err := asker.Discover(testContext(t)); err != nil {
+				if err := asker.Discover(testkit.Context(t)); err != nil {
 					t.Fatal(err)
 				}
 			}
@@ -73,7 +62,7 @@ func TestDiscover(t *testing.T) {
 			if knows(asker, strange) || knows(asker, strange2) || knows(asker, deaf) || len(asker.Peers()) != len(others) {
 				t.Errorf("found %v", asker.Peers())
 			}
-			if err := deaf.Discover(testContext(t)); !errors.Is(err, ErrRejected) || !strings.Contains(err.Error(), "UDPPort") {
+			if err := deaf.Discover(testkit.Context(t)); !errors.Is(err, ErrRejected) || !strings.Contains(err.Error(), "UDPPort") {
 				t.Errorf("Discover where it is off: %v", err)
 			}
 		})
@@ -83,7 +72,7 @@ func TestDiscover(t *testing.T) {
 // TestDiscoverPeers lets a node find the scheduler, from nothing but options.
 func TestDiscoverPeers(t *testing.T) {
 	t.Parallel()
-	port := udpPort(t)
+	port := testkit.UDPPort(t)
 	quiet := slog.New(slog.DiscardHandler)
 	sched, err := NewScheduler(SchedulerConfig{Config: Config{UDPPort: port, Logger: quiet}})
 	if err != nil {
@@ -99,7 +88,7 @@ func TestDiscoverPeers(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	ctx := testContext(t)
+	ctx := testkit.Context(t)
 	if err := comp.Schedule(ctx); err != nil {
 		t.Fatal(err)
 	}
@@ -114,7 +103,7 @@ func TestDiscoverPeers(t *testing.T) {
 // TestLocateOnTheNetwork finds a name at a runtime that nobody is connected to, and connects to no other.
 func TestLocateOnTheNetwork(t *testing.T) {
 	t.Parallel()
-	cfg := Config{UDPPort: udpPort(t), Secret: "the secret of this cluster", Addr: "127.0.0.1"}
+	cfg := Config{UDPPort: testkit.UDPPort(t), Secret: "the secret of this cluster", Addr: "127.0.0.1"}
 	a, b, c := testRuntime(t, cfg), testRuntime(t, cfg), testRuntime(t, cfg)
 	connect(t, a, c.Location())
 	got := collect(t, b, "the name")
@@ -128,10 +117,10 @@ func TestLocateOnTheNetwork(t *testing.T) {
 		}
 		return nil, err
 	})
-	if err := here.Wait(testContext(t)); err != nil {
+	if err := here.Wait(testkit.Context(t)); err != nil {
 		t.Fatal(err)
 	}
-	if msg := next(t, got); msg != "hello" {
+	if msg := testkit.Next(t, got); msg != "hello" {
 		t.Errorf("%v came", msg)
 	}
 	if !knows(a, b) || knows(c, b) {
@@ -140,11 +129,11 @@ func TestLocateOnTheNetwork(t *testing.T) {
 	own := newChannel(t, b)
 	wantError(t, "Register", own.Register("the channel"), nil)
 	asks := testRuntime(t, cfg)
-	eventually(t, "the channel is found", func() bool {
-		ch, err := asks.LocateChannel(testContext(t), "the channel")
+	testkit.Eventually(t, "the channel is found", func() bool {
+		ch, err := asks.LocateChannel(testkit.Context(t), "the channel")
 		return err == nil && ch == channelAt(asks, own)
 	})
-	if _, err := c.Locate(testContext(t), "no such name"); !errors.Is(err, ErrNotFound) || !strings.Contains(err.Error(), "local network") {
+	if _, err := c.Locate(testkit.Context(t), "no such name"); !errors.Is(err, ErrNotFound) || !strings.Contains(err.Error(), "local network") {
 		t.Errorf("a name that nobody has: %v", err)
 	}
 	if knows(c, b) {
@@ -161,7 +150,7 @@ func TestLocateOnTheNetwork(t *testing.T) {
 
 func TestDiscoverEnds(t *testing.T) {
 	t.Parallel()
-	rt := testRuntime(t, Config{UDPPort: udpPort(t)})
+	rt := testRuntime(t, Config{UDPPort: testkit.UDPPort(t)})
 	ctx, cancel := contextDone()
 	defer cancel()
 	if err := rt.Discover(ctx); !errors.Is(err, context.Canceled) {
@@ -172,14 +161,14 @@ func TestDiscoverEnds(t *testing.T) {
 	if err := rt.Close(); err != nil {
 		t.Fatal(err)
 	}
-	if err := next(t, asks); err != nil && !errors.Is(err, ErrClosed) { // none when it was done before
+	if err := testkit.Next(t, asks); err != nil && !errors.Is(err, ErrClosed) { // none when it was done before
 		t.Errorf("closed meanwhile: %v", err)
 	}
-	_, err := rt.Locate(testContext(t), "x")
+	_, err := rt.Locate(testkit.Context(t), "x")
 	wantError(t, "Locate", err, ErrClosed)
-	_, err = rt.LocateChannel(testContext(t), "x")
+	_, err = rt.LocateChannel(testkit.Context(t), "x")
 	wantError(t, "LocateChannel", err, ErrClosed)
-	if err := rt.Discover(testContext(t)); !errors.Is(err, ErrClosed) {
+	if err := rt.Discover(testkit.Context(t)); !errors.Is(err, ErrClosed) {
 		t.Errorf("a closed runtime: %v", err)
 	}
 }
@@ -230,7 +219,7 @@ func testQuestions(t *testing.T, port int) (conn *net.UDPConn, send func([]byte)
 func answered(t *testing.T, conn *net.UDPConn, p *wire.Protection, question wire.ID) (before int) {
 	t.Helper()
 	buf := make([]byte, wire.MaxDatagram)
-	_ = conn.SetReadDeadline(time.Now().Add(patience))
+	_ = conn.SetReadDeadline(time.Now().Add(testkit.Patience))
 	for ; ; before++ {
 		n, err := conn.Read(buf)
 		if err != nil {
@@ -250,10 +239,10 @@ func answered(t *testing.T, conn *net.UDPConn, p *wire.Protection, question wire
 // after it all, and only that.
 func TestBadDatagramsAreIgnored(t *testing.T) {
 	t.Parallel()
-	log := &logBuffer{}
-	rt := testRuntime(t, Config{UDPPort: udpPort(t), Logger: log.logger(), Secret: "the secret of this cluster", Addr: "127.0.0.1"})
+	log := &testkit.Log{}
+	rt := testRuntime(t, Config{UDPPort: testkit.UDPPort(t), Logger: log.Logger(), Secret: "the secret of this cluster", Addr: "127.0.0.1"})
 	p := rt.cfg.protect
-	if err := p.Ready(testContext(t)); err != nil {
+	if err := p.Ready(testkit.Context(t)); err != nil {
 		t.Fatal(err)
 	}
 	conn, send := testQuestions(t, rt.cfg.UDPPort)
@@ -286,7 +275,7 @@ func TestBadDatagramsAreIgnored(t *testing.T) {
 	if n := answered(t, conn, p, last); n != 0 {
 		t.Errorf("%d of the bad ones were answered", n)
 	}
-	if n := log.count("ignored a datagram"); n != 1 {
+	if n := log.Count("ignored a datagram"); n != 1 {
 		t.Errorf("%d lines in the log:\n%s", n, log)
 	}
 }

@@ -9,6 +9,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/discoro/discoro/internal/testkit"
 	"github.com/discoro/discoro/internal/testnet"
 	"github.com/discoro/discoro/wire"
 )
@@ -34,7 +35,7 @@ func TestSilenceOfFivePulses(t *testing.T) {
 			t.Errorf("it ended with %v", err)
 		}
 		n.Heal()
-		eventually(t, "there is a link again", func() bool { l := a.net.linkIf(b.id); return l != nil && l.stateNow() == linkUp })
+		testkit.Eventually(t, "there is a link again", func() bool { l := a.net.linkIf(b.id); return l != nil && l.stateNow() == linkUp })
 	})
 }
 
@@ -56,7 +57,7 @@ func TestIdleHours(t *testing.T) {
 		if err := c.Send("still there?"); err != nil {
 			t.Fatal(err)
 		}
-		if v := next(t, got); v != "still there?" || la.cause() != nil {
+		if v := testkit.Next(t, got); v != "still there?" || la.cause() != nil {
 			t.Errorf("%v came; the link: %v", v, la.cause())
 		}
 		const pulses = uint64(idle / MinPulseInterval)
@@ -71,9 +72,9 @@ func TestRedials(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		n := testnet.NewInMemory()
-		log := &logBuffer{}
-		a := testRuntime(t, Config{Name: "a", tuning: tuning{host: n.Host("a")}, Logger: log.logger(), Peers: []string{"b:7"}})
-		tries := func() int { return log.count("cannot reach a peer") }
+		log := &testkit.Log{}
+		a := testRuntime(t, Config{Name: "a", tuning: tuning{host: n.Host("a")}, Logger: log.Logger(), Peers: []string{"b:7"}})
+		tries := func() int { return log.Count("cannot reach a peer") }
 		<-time.After(time.Second)
 		if n := tries(); n < 3 || n > 6 {
 			t.Errorf("%d dials in the first second", n)
@@ -84,7 +85,7 @@ func TestRedials(t *testing.T) {
 		if n := tries() - before; n < 2*60*3/2 || n > 2*60*3 {
 			t.Errorf("%d dials in two hours, want about two a minute", n)
 		}
-		if n := log.count("level=WARN"); n != 1 {
+		if n := log.Count("level=WARN"); n != 1 {
 			t.Errorf("%d warnings", n)
 		}
 		b := testRuntime(t, Config{Name: "b", tuning: tuning{host: n.Host("b")}, TCPPort: 7})
@@ -100,7 +101,7 @@ func TestRedials(t *testing.T) {
 		n.Host("b").Break()
 		broke := time.Now()
 		_ = waitLong(l)
-		eventually(t, "there is a link again", func() bool { l := a.net.linkIf(b.id); return l != nil && l.stateNow() == linkUp })
+		testkit.Eventually(t, "there is a link again", func() bool { l := a.net.linkIf(b.id); return l != nil && l.stateNow() == linkUp })
 		if took := time.Since(broke); took > time.Second { // it held for a while: from the start
 			t.Errorf("it was found again after %v", took)
 		}
@@ -229,14 +230,14 @@ func TestPulseIsAnnouncedAtOnce(t *testing.T) {
 // given up.
 func TestCloseExplains(t *testing.T) {
 	inMemory(t, 2, SchedulerConfig{}, NodeConfig{}, func(c *memCluster) {
-		log := &logBuffer{}
-		rt := testRuntime(c.T, Config{Name: "client", tuning: tuning{host: c.net.Host("client")}, Logger: log.logger()})
+		log := &testkit.Log{}
+		rt := testRuntime(c.T, Config{Name: "client", tuning: tuning{host: c.net.Host("client")}, Logger: log.Logger()})
 		p := c.schedule(rt, 4, ComputationConfig{})
 		c.net.Host("n1").Cut()
 		if err := p.Close(c.ctx); err != nil {
 			t.Error(err)
 		}
-		said, node := log.count(`for="all servers to close"`), log.count("node "+c.nodes[0].Location().String()+": closing")
+		said, node := log.Count(`for="all servers to close"`), log.Count("node "+c.nodes[0].Location().String()+": closing")
 		if said < 2 || node != said {
 			t.Errorf("the log says %d times that Close waits, and %d times for what: %s", said, node, log)
 		}

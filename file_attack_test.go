@@ -10,6 +10,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/discoro/discoro/internal/testkit"
 	"github.com/discoro/discoro/internal/transport"
 	"github.com/discoro/discoro/wire"
 )
@@ -157,7 +158,7 @@ func hostileReceiver(t *testing.T) {
 		h := newHostile(t, rt, false)
 		l := h.link(rt)
 		sent := make(chan error, 1)
-		go func() { sent <- rt.SendFile(testContext(t), l.location(), path) }()
+		go func() { sent <- rt.SendFile(testkit.Context(t), l.location(), path) }()
 		s, err := h.session.AcceptStream()
 		if err != nil {
 			t.Fatal(err)
@@ -171,7 +172,7 @@ func hostileReceiver(t *testing.T) {
 		if tt.answer == nil {
 			s.Close()
 		}
-		err = next(t, sent)
+		err = testkit.Next(t, sent)
 		if err == nil || !strings.Contains(err.Error(), tt.says) || errors.Is(err, ErrDisconnected) != tt.ends {
 			t.Errorf("%s: %v", name, err)
 		}

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/discoro/discoro/internal/files"
+	"github.com/discoro/discoro/internal/testkit"
 )
 
 // slowFile is a link of few bytes a second, and a large file on its way over it.
@@ -37,7 +38,7 @@ func newSlowFile(t *testing.T, ctx context.Context, cfg Config, perSecond int) *
 	connect(t, s.a, s.to)
 	s.path, _ = someFile(t, "large", 32<<20)
 	go func() { s.sent <- s.a.SendFile(ctx, s.to, s.path, FileOptions{Dir: "some/where"}) }()
-	eventually(t, "some of it is there", func() bool { return s.temporary() > 0 })
+	testkit.Eventually(t, "some of it is there", func() bool { return s.temporary() > 0 })
 	return s
 }
 
@@ -57,7 +58,7 @@ func (s *slowFile) temporary() int64 {
 // nothingLeft waits until the receiver has removed what it had of the file.
 func (s *slowFile) nothingLeft() {
 	s.t.Helper()
-	eventually(s.t, "nothing of it is left", func() bool { return len(filesBelow(s.t, s.b.DestPath())) == 0 })
+	testkit.Eventually(s.t, "nothing of it is left", func() bool { return len(filesBelow(s.t, s.b.DestPath())) == 0 })
 }
 
 // TestFileTransferBreaks ends transfers in the middle, in every way in which they end.
@@ -66,9 +67,9 @@ func TestFileTransferBreaks(t *testing.T) {
 	const speed = 1 << 20
 	t.Run("the link", func(t *testing.T) {
 		t.Parallel()
-		s := newSlowFile(t, testContext(t), Config{}, speed)
+		s := newSlowFile(t, testkit.Context(t), Config{}, speed)
 		upLink(t, s.b, s.a).fail(errors.New("cut"))
-		if err := next(t, s.sent); !errors.Is(err, ErrDisconnected) || !strings.Contains(err.Error(), "large") {
+		if err := testkit.Next(t, s.sent); !errors.Is(err, ErrDisconnected) || !strings.Contains(err.Error(), "large") {
 			t.Errorf("SendFile returned %v", err)
 		}
 		s.nothingLeft()
@@ -78,22 +79,22 @@ func TestFileTransferBreaks(t *testing.T) {
 		ctx, cancel := context.WithCancel(t.Context())
 		s := newSlowFile(t, ctx, Config{}, speed)
 		cancel()
-		if err := next(t, s.sent); !errors.Is(err, context.Canceled) || errors.Is(err, ErrDisconnected) {
+		if err := testkit.Next(t, s.sent); !errors.Is(err, context.Canceled) || errors.Is(err, ErrDisconnected) {
 			t.Errorf("SendFile returned %v", err)
 		}
 		s.nothingLeft()
 		if err := upLink(t, s.a, s.b).cause(); err != nil {
 			t.Error(err)
 		}
-		eventually(t, "its stream is free", func() bool { return len(upLink(t, s.a, s.b).streams.open) == 0 })
+		testkit.Eventually(t, "its stream is free", func() bool { return len(upLink(t, s.a, s.b).streams.open) == 0 })
 	})
 	t.Run("the sender closes", func(t *testing.T) {
 		t.Parallel()
-		s := newSlowFile(t, testContext(t), Config{}, speed)
+		s := newSlowFile(t, testkit.Context(t), Config{}, speed)
 		if err := s.a.Close(); err != nil {
 			t.Error(err)
 		}
-		if err := next(t, s.sent); !errors.Is(err, ErrDisconnected) {
+		if err := testkit.Next(t, s.sent); !errors.Is(err, ErrDisconnected) {
 			t.Errorf("SendFile returned %v", err)
 		}
 		s.nothingLeft()
@@ -101,22 +102,22 @@ func TestFileTransferBreaks(t *testing.T) {
 	t.Run("the receiver closes", func(t *testing.T) {
 		t.Parallel()
 		dest := t.TempDir()
-		s := newSlowFile(t, testContext(t), Config{DestPath: dest}, speed)
+		s := newSlowFile(t, testkit.Context(t), Config{DestPath: dest}, speed)
 		if err := s.b.Close(); err != nil {
 			t.Error(err)
 		}
 		wantFiles(t, dest)
-		if err := next(t, s.sent); !errors.Is(err, ErrDisconnected) {
+		if err := testkit.Next(t, s.sent); !errors.Is(err, ErrDisconnected) {
 			t.Errorf("SendFile returned %v", err)
 		}
 	})
 	t.Run("the file", func(t *testing.T) {
 		t.Parallel()
-		s := newSlowFile(t, testContext(t), Config{}, speed)
+		s := newSlowFile(t, testkit.Context(t), Config{}, speed)
 		if err := os.Truncate(s.path, 10); err != nil {
 			t.Fatal(err)
 		}
-		if err := next(t, s.sent); err == nil || !strings.Contains(err.Error(), "changed while it was sent") {
+		if err := testkit.Next(t, s.sent); err == nil || !strings.Contains(err.Error(), "changed while it was sent") {
 			t.Errorf("SendFile returned %v", err)
 		}
 		s.nothingLeft()
@@ -133,10 +134,10 @@ func TestFileTransferBreaks(t *testing.T) {
 				<-hold
 			}})
 		})
-		next(t, began)
+		testkit.Next(t, began)
 		// The coroutine has given up the turn, and shows what it waits for.
 		other := a.Spawn("other", func(*Coro) (any, error) { return 7, nil })
-		if n, err := Result[int](testContext(t), other); n != 7 || err != nil {
+		if n, err := Result[int](testkit.Context(t), other); n != 7 || err != nil {
 			t.Errorf("another coroutine: %d, %v", n, err)
 		}
 		for _, s := range a.Coros() {
@@ -145,11 +146,11 @@ func TestFileTransferBreaks(t *testing.T) {
 			}
 		}
 		_ = c.Terminate()
-		if err := c.Wait(testContext(t)); !errors.Is(err, ErrTerminated) {
+		if err := c.Wait(testkit.Context(t)); !errors.Is(err, ErrTerminated) {
 			t.Errorf("it ended with %v", err)
 		}
 		close(hold)
-		eventually(t, "nothing of it is left", func() bool { return len(filesBelow(t, b.DestPath())) == 0 })
+		testkit.Eventually(t, "nothing of it is left", func() bool { return len(filesBelow(t, b.DestPath())) == 0 })
 	})
 	t.Run("the runtime, which sends to itself", func(t *testing.T) {
 		t.Parallel()
@@ -159,15 +160,15 @@ func TestFileTransferBreaks(t *testing.T) {
 		sent, closed := make(chan error, 1), make(chan error, 1)
 		var once sync.Once
 		go func() {
-			sent <- a.SendFile(testContext(t), a.Location(), path, FileOptions{Progress: func(int64, int64) {
+			sent <- a.SendFile(testkit.Context(t), a.Location(), path, FileOptions{Progress: func(int64, int64) {
 				once.Do(func() { go func() { closed <- a.Close() }() })
 				<-a.ctx.Done()
 			}})
 		}()
-		if err := next(t, sent); !errors.Is(err, ErrClosed) || errors.Is(err, context.Canceled) {
+		if err := testkit.Next(t, sent); !errors.Is(err, ErrClosed) || errors.Is(err, context.Canceled) {
 			t.Errorf("SendFile returned %v", err)
 		}
-		if err := next(t, closed); err != nil {
+		if err := testkit.Next(t, closed); err != nil {
 			t.Error(err)
 		}
 		wantFiles(t, dest)
@@ -177,12 +178,12 @@ func TestFileTransferBreaks(t *testing.T) {
 		a, b := twoRuntimes(t, Config{})
 		path, _ := someFile(t, "file", 1<<20)
 		for _, to := range []*Runtime{a, b} {
-			err := a.SendFile(testContext(t), to.Location(), path, FileOptions{Progress: func(int64, int64) { panic("ouch") }})
+			err := a.SendFile(testkit.Context(t), to.Location(), path, FileOptions{Progress: func(int64, int64) { panic("ouch") }})
 			var p *PanicError
 			if !errors.As(err, &p) || p.Value != "ouch" || !strings.Contains(p.Stack, "file_faults_test.go") {
 				t.Errorf("SendFile returned %v", err)
 			}
-			eventually(t, "nothing of it is left", func() bool { return len(filesBelow(t, to.DestPath())) == 0 })
+			testkit.Eventually(t, "nothing of it is left", func() bool { return len(filesBelow(t, to.DestPath())) == 0 })
 		}
 	})
 }
@@ -194,7 +195,7 @@ func TestFileReceiverKilled(t *testing.T) {
 	a := testRuntime(t, Config{})
 	connect(t, a, p.Loc)
 	path, _ := someFile(t, "large", 64<<20)
-	ctx := testContext(t)
+	ctx := testkit.Context(t)
 	err := a.SendFile(ctx, p.Loc, path, FileOptions{Progress: func(sent, _ int64) {
 		if sent == 16<<20 {
 			p.Kill()
@@ -236,18 +237,18 @@ func TestProgressEnds(t *testing.T) {
 func TestFileBesideMessages(t *testing.T) {
 	t.Parallel()
 	const speed, pulse = 4 << 20, 500 * time.Millisecond
-	s := newSlowFile(t, testContext(t), Config{tuning: tuning{pulse: pulse}}, speed)
+	s := newSlowFile(t, testkit.Context(t), Config{tuning: tuning{pulse: pulse}}, speed)
 	if err := spawnEcho(s.b, "echo"); err != nil {
 		t.Fatal(err)
 	}
 	for range 3 { // beside the first
 		go func() { _ = s.a.SendFile(t.Context(), s.to, s.path, FileOptions{Dir: "some/where", Overwrite: true}) }()
 	}
-	eventually(t, "they all flow", func() bool { return upLink(t, s.a, s.b).streams.sending.Load() == 4 })
+	testkit.Eventually(t, "they all flow", func() bool { return upLink(t, s.a, s.b).streams.sending.Load() == 4 })
 	echo := locate(t, s.a, s.b, "echo")
 	for i := range 20 {
 		before := s.temporary()
-		if n, err := Ask[int](testContext(t), echo, i); n != i || err != nil {
+		if n, err := Ask[int](testkit.Context(t), echo, i); n != i || err != nil {
 			t.Fatalf("round trip %d: %d, %v", i, n, err)
 		}
 		// A message waits behind what the kernel holds, and a piece of each file.
@@ -256,7 +257,7 @@ func TestFileBesideMessages(t *testing.T) {
 		}
 	}
 	frames := s.b.Traffic().FramesReceived
-	eventually(t, "signs of life come", func() bool { return s.b.Traffic().FramesReceived >= frames+2 })
+	testkit.Eventually(t, "signs of life come", func() bool { return s.b.Traffic().FramesReceived >= frames+2 })
 	select {
 	case err := <-s.sent:
 		t.Errorf("the file was sent before all that: %v", err)

@@ -8,6 +8,8 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+
+	"github.com/discoro/discoro/internal/testkit"
 )
 
 // TestFileDiskFull fills the receiver's disk in the middle of a file: the sender gets an error at once, and
@@ -28,7 +30,7 @@ func TestFileDiskFull(t *testing.T) {
 	path, _ := someFile(t, "large", 64<<20)
 	sent := int64(0)
 	opt := FileOptions{Dir: "some/where", Progress: func(n, _ int64) { sent = n }}
-	err := a.SendFile(testContext(t), b.Location(), path, opt)
+	err := a.SendFile(testkit.Context(t), b.Location(), path, opt)
 	if err == nil || !strings.Contains(err.Error(), "no space left") || errors.Is(err, ErrDisconnected) {
 		t.Errorf("SendFile returned %v", err)
 	}
@@ -37,17 +39,17 @@ func TestFileDiskFull(t *testing.T) {
 	}
 	wantFiles(t, dest)
 	small, content := someFile(t, "small", 1000)
-	if err := a.SendFile(testContext(t), b.Location(), small); err != nil {
+	if err := a.SendFile(testkit.Context(t), b.Location(), small); err != nil {
 		t.Error(err)
 	}
 	wantContent(t, filepath.Join(dest, "small"), content)
 	if err := syscall.Mount("tmpfs", dest, "tmpfs", syscall.MS_REMOUNT|syscall.MS_RDONLY, ""); err != nil {
 		t.Fatal(err)
 	}
-	if err := a.SendFile(testContext(t), b.Location(), path); err == nil || !strings.Contains(err.Error(), "read-only") {
+	if err := a.SendFile(testkit.Context(t), b.Location(), path); err == nil || !strings.Contains(err.Error(), "read-only") {
 		t.Errorf("to a disk that cannot be written: %v", err)
 	}
-	err = a.DeleteFile(testContext(t), b.Location(), "small")
+	err = a.DeleteFile(testkit.Context(t), b.Location(), "small")
 	if err == nil || !strings.Contains(err.Error(), "read-only") {
 		t.Errorf("from a disk that cannot be written: %v", err)
 	}
@@ -66,7 +68,7 @@ func TestFilePermission(t *testing.T) {
 	if err := os.Chmod(dest, 0o500); err != nil {
 		t.Fatal(err)
 	}
-	err := a.SendFile(testContext(t), b.Location(), path)
+	err := a.SendFile(testkit.Context(t), b.Location(), path)
 	if !errors.Is(err, fs.ErrPermission) || strings.Contains(err.Error(), dest) {
 		t.Errorf("SendFile returned %v", err)
 	}

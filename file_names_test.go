@@ -7,6 +7,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/discoro/discoro/internal/testkit"
 	"github.com/discoro/discoro/wire"
 )
 
@@ -78,7 +79,7 @@ func TestFileSymlinks(t *testing.T) {
 			t.Skip("no symbolic links here: ", err)
 		}
 	}
-	ctx, path := testContext(t), filepath.Join(t.TempDir(), "secret")
+	ctx, path := testkit.Context(t), filepath.Join(t.TempDir(), "secret")
 	if err := os.WriteFile(path, []byte("theirs"), 0o600); err != nil {
 		t.Fatal(err)
 	}

@@ -10,6 +10,8 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+
+	"github.com/discoro/discoro/internal/testkit"
 )
 
 // TestProgressExits has Progress end its goroutine, as FailNow of package testing does: the transfer ends
@@ -19,11 +21,11 @@ func TestProgressExits(t *testing.T) {
 	a, b := twoRuntimes(t, Config{})
 	path, _ := someFile(t, "file", 1<<20)
 	for _, to := range []*Runtime{a, b} {
-		err := a.SendFile(testContext(t), to.Location(), path, FileOptions{Progress: func(int64, int64) { runtime.Goexit() }})
+		err := a.SendFile(testkit.Context(t), to.Location(), path, FileOptions{Progress: func(int64, int64) { runtime.Goexit() }})
 		if !errors.Is(err, errGoexit) {
 			t.Errorf("SendFile returned %v", err)
 		}
-		eventually(t, "nothing of it is left", func() bool { return len(filesBelow(t, to.DestPath())) == 0 })
+		testkit.Eventually(t, "nothing of it is left", func() bool { return len(filesBelow(t, to.DestPath())) == 0 })
 	}
 }
 
@@ -44,13 +46,13 @@ func TestFileSources(t *testing.T) {
 	}
 	for _, to := range []*Runtime{a, b} {
 		for source, says := range sources {
-			err := a.SendFile(testContext(t), to.Location(), source)
+			err := a.SendFile(testkit.Context(t), to.Location(), source)
 			if !errors.Is(err, ErrRejected) || !strings.Contains(err.Error(), says) {
 				t.Errorf("%s: %v", source, err)
 			}
 		}
 		wantFiles(t, to.DestPath())
-		if err := a.SendFile(testContext(t), to.Location(), link); err != nil {
+		if err := a.SendFile(testkit.Context(t), to.Location(), link); err != nil {
 			t.Error(err)
 		}
 		wantContent(t, filepath.Join(to.DestPath(), "link"), content)
@@ -66,7 +68,7 @@ func TestUnreadableSource(t *testing.T) {
 	}
 	a, b := twoRuntimes(t, Config{})
 	for _, to := range []*Runtime{a, b} {
-		if err := a.SendFile(testContext(t), to.Location(), source); !errors.Is(err, syscall.EIO) {
+		if err := a.SendFile(testkit.Context(t), to.Location(), source); !errors.Is(err, syscall.EIO) {
 			t.Errorf("it was sent, with %v", err)
 		}
 		wantFiles(t, to.DestPath())

@@ -14,6 +14,7 @@ import (
 	"sync"
 	"testing"
 
+	"github.com/discoro/discoro/internal/testkit"
 	"github.com/discoro/discoro/internal/transport"
 	"github.com/discoro/discoro/wire"
 )
@@ -85,7 +86,7 @@ func TestSendFile(t *testing.T) {
 				name := "size-" + strings.Repeat("I", len(names))
 				path, content := someFile(t, name, size)
 				var reported []int64
-				err := to.from.SendFile(testContext(t), to.to.Location(), path, FileOptions{Progress: func(sent, total int64) {
+				err := to.from.SendFile(testkit.Context(t), to.to.Location(), path, FileOptions{Progress: func(sent, total int64) {
 					if total != int64(size) {
 						t.Errorf("%d bytes of %d, of %d", sent, total, size)
 					}
@@ -102,7 +103,7 @@ func TestSendFile(t *testing.T) {
 			}
 			wantFiles(t, to.to.DestPath(), names...)
 			for _, name := range names {
-				if err := to.from.DeleteFile(testContext(t), to.to.Location(), name); err != nil {
+				if err := to.from.DeleteFile(testkit.Context(t), to.to.Location(), name); err != nil {
 					t.Error(err)
 				}
 			}
@@ -116,7 +117,7 @@ func TestSendFileFolders(t *testing.T) {
 	t.Parallel()
 	a, b := twoRuntimes(t, Config{})
 	for _, to := range []*Runtime{b, a} {
-		dest, at, ctx := to.DestPath(), to.Location(), testContext(t)
+		dest, at, ctx := to.DestPath(), to.Location(), testkit.Context(t)
 		path, content := someFile(t, "tool", 1000)
 		if err := os.Chmod(path, 0o750); err != nil {
 			t.Fatal(err)
@@ -190,7 +191,7 @@ func TestSendFileErrors(t *testing.T) {
 			path: path, opt: []FileOptions{{Progress: func(int64, int64) { sent = true }}}, want: ErrTooLarge, says: "999",
 		},
 	} {
-		err := a.SendFile(testContext(t), b.Location(), tt.path, tt.opt...)
+		err := a.SendFile(testkit.Context(t), b.Location(), tt.path, tt.opt...)
 		if err == nil || tt.want != nil && !errors.Is(err, tt.want) || !strings.Contains(err.Error(), tt.says) {
 			t.Errorf("%s: %v", name, err)
 		}
@@ -199,11 +200,11 @@ func TestSendFileErrors(t *testing.T) {
 		t.Error("bytes of a file were sent that is too large")
 	}
 	wantFiles(t, b.DestPath())
-	if err := b.SendFile(testContext(t), b.Location(), path); !errors.Is(err, ErrTooLarge) {
+	if err := b.SendFile(testkit.Context(t), b.Location(), path); !errors.Is(err, ErrTooLarge) {
 		t.Errorf("too large for the runtime itself: %v", err)
 	}
 	gone := Location{Addr: "127.0.0.1", Port: 1}
-	if err := a.SendFile(testContext(t), gone, path); !errors.Is(err, ErrDisconnected) {
+	if err := a.SendFile(testkit.Context(t), gone, path); !errors.Is(err, ErrDisconnected) {
 		t.Errorf("nobody there: %v", err)
 	}
 	silent, err := net.Listen("tcp", "127.0.0.1:0") // silent: an answer might come before SendFile looks at the context
@@ -225,7 +226,7 @@ func TestSendFileErrors(t *testing.T) {
 	wantFiles(t, a.DestPath())
 	c := testRuntime(t, Config{Name: "c"})
 	c.Close()
-	if err := c.SendFile(testContext(t), b.Location(), path); !errors.Is(err, ErrClosed) {
+	if err := c.SendFile(testkit.Context(t), b.Location(), path); !errors.Is(err, ErrClosed) {
 		t.Errorf("from a closed runtime: %v", err)
 	}
 }
@@ -239,12 +240,12 @@ func TestManyFiles(t *testing.T) {
 	for i := range files {
 		path, content := someFile(t, "file-"+strings.Repeat("x", i+1), 100_000+i)
 		wg.Go(func() {
-			if err := a.SendFile(testContext(t), b.Location(), path); err != nil {
+			if err := a.SendFile(testkit.Context(t), b.Location(), path); err != nil {
 				t.Error(err)
 				return
 			}
 			wantContent(t, filepath.Join(b.DestPath(), filepath.Base(path)), content)
-			if err := a.DeleteFile(testContext(t), b.Location(), filepath.Base(path)); err != nil {
+			if err := a.DeleteFile(testkit.Context(t), b.Location(), filepath.Base(path)); err != nil {
 				t.Error(err)
 			}
 		})

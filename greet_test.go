@@ -17,6 +17,8 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	"github.com/discoro/discoro/internal/testkit"
 )
 
 // addrConn is a connection of which only the address matters.
@@ -160,7 +162,7 @@ func TestConnectErrors(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
 			rt := testRuntime(t, tt.cfg)
-			_, err := rt.Connect(testContext(t), tt.addr)
+			_, err := rt.Connect(testkit.Context(t), tt.addr)
 			switch {
 			case tt.is == nil && tt.text == "" && err != nil:
 				t.Error(err)
@@ -179,7 +181,7 @@ func TestConnectErrors(t *testing.T) {
 		})
 	}
 	for _, addr := range []string{plain.loc.String(), Location{"localhost", plain.loc.Port}.String()} {
-		if _, err := plain.Connect(testContext(t), addr); !errors.Is(err, ErrRejected) || !strings.Contains(err.Error(), "itself") {
+		if _, err := plain.Connect(testkit.Context(t), addr); !errors.Is(err, ErrRejected) || !strings.Contains(err.Error(), "itself") {
 			t.Errorf("Connect to oneself at %s: %v, want ErrRejected", addr, err)
 		}
 	}
@@ -216,17 +218,17 @@ func testCerts(t *testing.T) *tls.Config {
 // secretIsNeverTold looks for it in all that a runtime says.
 func secretIsNeverTold(t *testing.T) {
 	t.Parallel()
-	log := &logBuffer{}
+	log := &testkit.Log{}
 	const secret = "short&sweet"
-	rt := testRuntime(t, Config{Secret: secret, Logger: log.logger()})
-	other := testRuntime(t, Config{Secret: "the other secret", Logger: log.logger()})
-	if _, err := other.Connect(testContext(t), Location{"127.0.0.1", rt.loc.Port}.String()); err == nil || strings.Contains(err.Error(), secret) {
+	rt := testRuntime(t, Config{Secret: secret, Logger: log.Logger()})
+	other := testRuntime(t, Config{Secret: "the other secret", Logger: log.Logger()})
+	if _, err := other.Connect(testkit.Context(t), Location{"127.0.0.1", rt.loc.Port}.String()); err == nil || strings.Contains(err.Error(), secret) {
 		t.Error(err)
 	}
 	if strings.Contains(log.String(), secret) {
 		t.Errorf("the log has the secret:\n%s", log)
 	}
-	if n := log.count("the secret is short"); n != 1 {
+	if n := log.Count("the secret is short"); n != 1 {
 		t.Errorf("%d warnings of a short secret, want one:\n%s", n, log)
 	}
 }
@@ -281,8 +283,8 @@ func silentStrangers(t *testing.T) {
 
 func silentConnections(t *testing.T, secret string) {
 	t.Helper()
-	log := &logBuffer{}
-	rt := testRuntime(t, Config{Logger: log.logger(), Secret: secret, Addr: "127.0.0.1"})
+	log := &testkit.Log{}
+	rt := testRuntime(t, Config{Logger: log.Logger(), Secret: secret, Addr: "127.0.0.1"})
 	if err := rt.cfg.protect.Ready(t.Context()); err != nil {
 		t.Fatal(err)
 	}
@@ -299,7 +301,7 @@ func silentConnections(t *testing.T, secret string) {
 			}
 			closed.Go(func() {
 				defer c.Close()
-				_ = c.SetReadDeadline(time.Now().Add(patience))
+				_ = c.SetReadDeadline(time.Now().Add(testkit.Patience))
 				if _, err := c.Read(make([]byte, 1)); errors.Is(err, os.ErrDeadlineExceeded) {
 					t.Error("a silent connection is still open")
 				}
@@ -318,10 +320,10 @@ func silentConnections(t *testing.T, secret string) {
 	t.Logf("a peer got in after %v", time.Since(start))
 	dials.Wait()
 	closed.Wait()
-	if n := log.count("refused a connection"); n == 0 || n > 3 {
+	if n := log.Count("refused a connection"); n == 0 || n > 3 {
 		t.Errorf("%d lines in the log", n)
 	}
-	eventually(t, "they are forgotten", func() bool {
+	testkit.Eventually(t, "they are forgotten", func() bool {
 		rt.net.greetings.mu.Lock()
 		defer rt.net.greetings.mu.Unlock()
 		return len(rt.net.greetings.list) == 0 && len(rt.net.greetings.count) == 0
@@ -334,9 +336,9 @@ func TestProvenMakesNoRoom(t *testing.T) {
 	t.Parallel()
 	rt := testRuntime(t, Config{})
 	h := newHostile(t, rt, true)
-	eventually(t, "the link is being made", func() bool { return rt.net.linkIf(h.id) != nil })
+	testkit.Eventually(t, "the link is being made", func() bool { return rt.net.linkIf(h.id) != nil })
 	l := rt.net.linkIf(h.id)
-	eventually(t, "it is no stranger", func() bool {
+	testkit.Eventually(t, "it is no stranger", func() bool {
 		rt.net.greetings.mu.Lock()
 		defer rt.net.greetings.mu.Unlock()
 		return len(rt.net.greetings.list) == 0
@@ -355,11 +357,11 @@ func TestManyHonestPeersAtOnce(t *testing.T) {
 	for range n {
 		peer := testRuntime(t, Config{Name: "peer"})
 		wg.Go(func() {
-			if _, err := peer.Connect(testContext(t), rt.loc.String()); err != nil {
+			if _, err := peer.Connect(testkit.Context(t), rt.loc.String()); err != nil {
 				t.Error(err)
 			}
 		})
 	}
 	wg.Wait()
-	eventually(t, "all are connected", func() bool { return len(rt.Peers()) == n })
+	testkit.Eventually(t, "all are connected", func() bool { return len(rt.Peers()) == n })
 }

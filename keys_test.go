@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/discoro/discoro/internal/ratelog"
+	"github.com/discoro/discoro/internal/testkit"
 	"github.com/discoro/discoro/wire"
 )
 
@@ -15,8 +16,8 @@ import (
 // is reached.
 func guessedKeys(t *testing.T) {
 	t.Parallel()
-	log := &logBuffer{}
-	rt := testRuntime(t, Config{Logger: log.logger()})
+	log := &testkit.Log{}
+	rt := testRuntime(t, Config{Logger: log.Logger()})
 	given := rt.Spawn("given", func(c *Coro) (any, error) { return c.Receive() })
 	news := newChannel(t, rt)
 	var victims []*Coro
@@ -28,13 +29,13 @@ func guessedKeys(t *testing.T) {
 		}
 		ch := newChannel(t, rt)
 		if channels = append(channels, ch); i%2 == 0 {
-			wantError(t, "Subscribe", ch.Subscribe(testContext(t), c), nil)
+			wantError(t, "Subscribe", ch.Subscribe(testkit.Context(t), c), nil)
 		}
 	}
 	h := newHostile(t, rt, false)
 	l := h.link(rt)
 	h.send(&wire.Message{To: publicKey(given), Body: []byte{1}})
-	if v, err := Result[int](testContext(t), given); v != 1 || err != nil {
+	if v, err := Result[int](testkit.Context(t), given); v != 1 || err != nil {
 		t.Fatalf("what it was given: %d, %v", v, err)
 	}
 
@@ -52,7 +53,7 @@ func guessedKeys(t *testing.T) {
 	}
 	wrong := make(chan wire.Frame, 1)
 	// It reads, or it would be thrown out; one that is reached may never answer.
-	_ = h.frames.SetReadDeadline(time.Now().Add(patience))
+	_ = h.frames.SetReadDeadline(time.Now().Add(testkit.Patience))
 	go func() {
 		defer close(wrong)
 		for r, left := wire.NewReader(h.frames, 1<<20), 8*len(guesses); left > 0; left-- {
@@ -110,11 +111,11 @@ func guessedKeys(t *testing.T) {
 	if held != 0 {
 		t.Errorf("%d calls are still held", held)
 	}
-	if n, most := log.count("a frame came for a coroutine"), 1+int(time.Since(begun)/ratelog.Pause); n < 1 || n > most {
+	if n, most := log.Count("a frame came for a coroutine"), 1+int(time.Since(begun)/ratelog.Pause); n < 1 || n > most {
 		t.Errorf("%d lines, of at most %d:\n%s", n, most, log)
 	}
 	for _, c := range victims {
-		wantError(t, "Deliver", c.Deliver(testContext(t), "end"), nil)
+		wantError(t, "Deliver", c.Deliver(testkit.Context(t), "end"), nil)
 	}
 }
 
@@ -155,7 +156,7 @@ func TestKeyOnlyForOthers(t *testing.T) {
 		return c.Receive()
 	})
 	other := b.Spawn("other", func(*Coro) (any, error) { return nil, c.Send(c) })
-	if err := other.Wait(testContext(t)); err != nil || known() != 0 || c.local.public != 0 {
+	if err := other.Wait(testkit.Context(t)); err != nil || known() != 0 || c.local.public != 0 {
 		t.Fatalf("%v; %d are known to others", err, known())
 	}
 	there := coroAt(a, c)
@@ -166,8 +167,8 @@ func TestKeyOnlyForOthers(t *testing.T) {
 		t.Errorf("%v here, %v there", c, there)
 	}
 	wantError(t, "Send", c.Send("end"), nil)
-	wantError(t, "Wait", there.Wait(testContext(t)), nil)
-	eventually(t, "it is forgotten", func() bool { return known() == 0 })
+	wantError(t, "Wait", there.Wait(testkit.Context(t)), nil)
+	testkit.Eventually(t, "it is forgotten", func() bool { return known() == 0 })
 	late := coroAt(a, other) // the handle of one that has ended leaves for the first time
 	if known() != 0 || coroAt(b, late) != other || coroAt(b, there) != c || late == there {
 		t.Errorf("after the end: %v is %v, %v is %v, %d are known", late, coroAt(b, late), there, coroAt(b, there), known())

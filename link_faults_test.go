@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/discoro/discoro/internal/testkit"
 	"github.com/discoro/discoro/wire"
 )
 
@@ -33,7 +34,7 @@ func brokenLinkEndsEverything(t *testing.T) {
 		t.Fatal(err)
 	}
 	c := locate(t, a, b, "quiet")
-	ctx := testContext(t)
+	ctx := testkit.Context(t)
 	exits := collect(t, a, "exits")
 	const monitors = 100
 	for range monitors {
@@ -56,19 +57,19 @@ func brokenLinkEndsEverything(t *testing.T) {
 		}()
 	}
 	served := upLink(t, b, a)
-	eventually(t, "all are served", func() bool {
+	testkit.Eventually(t, "all are served", func() bool {
 		served.mu.Lock()
 		defer served.mu.Unlock()
 		return len(served.served) == monitors+len(pending)
 	})
 	p.Cut()
 	for range pending {
-		if err := next(t, failed); err != nil {
+		if err := testkit.Next(t, failed); err != nil {
 			t.Error(err)
 		}
 	}
 	for range monitors {
-		if e, ok := next(t, exits).(Exit); !ok || e.Coro != c || !errors.Is(e.Err, ErrDisconnected) {
+		if e, ok := testkit.Next(t, exits).(Exit); !ok || e.Coro != c || !errors.Is(e.Err, ErrDisconnected) {
 			t.Errorf("a monitor fired with %+v", e)
 		}
 	}
@@ -77,7 +78,7 @@ func brokenLinkEndsEverything(t *testing.T) {
 			t.Errorf("a link ended with %v", err)
 		}
 	}
-	eventually(t, "nobody waits at the coroutine any more", func() bool {
+	testkit.Eventually(t, "nobody waits at the coroutine any more", func() bool {
 		quiet.local.mu.Lock()
 		defer quiet.local.mu.Unlock()
 		return len(quiet.local.watches) == 0
@@ -133,15 +134,15 @@ func fullQueue(t *testing.T) {
 	p.Thaw()
 	seen := make([]int, 0, sent)
 	for range sent {
-		seen = append(seen, next(t, got).([]any)[0].(int))
+		seen = append(seen, testkit.Next(t, got).([]any)[0].(int))
 	}
 	if err := checkLedger(seen, sent); err != nil {
 		t.Error(err)
 	}
-	if err := c.Deliver(testContext(t), "y"); err != nil {
+	if err := c.Deliver(testkit.Context(t), "y"); err != nil {
 		t.Error(err)
 	}
-	if msg := next(t, got); msg != "y" {
+	if msg := testkit.Next(t, got); msg != "y" {
 		t.Errorf("%.50v came, which was not sent", msg)
 	}
 }
@@ -166,7 +167,7 @@ func manySendersShareAQueue(t *testing.T) {
 	}
 	seen := make([][]int, senders)
 	for range senders * each {
-		msg := next(t, got).([]any)
+		msg := testkit.Next(t, got).([]any)
 		s := msg[0].(int)
 		seen[s] = append(seen[s], msg[1].(int))
 	}
@@ -186,14 +187,14 @@ func madeUpHandle(t *testing.T) {
 		{rt: a, loc: b.Location(), key: 1, name: "zero identity"},
 		{rt: a, home: b.id, loc: Location{Addr: "no such host.", Port: -1}, key: 1 << 60, name: "no such number"},
 	} {
-		if err := c.Deliver(testContext(t), 1); !errors.Is(err, ErrNotFound) && !errors.Is(err, ErrDisconnected) {
+		if err := c.Deliver(testkit.Context(t), 1); !errors.Is(err, ErrNotFound) && !errors.Is(err, ErrDisconnected) {
 			t.Errorf("%s: %v", c.name, err)
 		}
 		exits := collect(t, a, "exits of "+c.name)
-		if err := c.Monitor(testContext(t), a.named("exits of "+c.name)); err != nil {
+		if err := c.Monitor(testkit.Context(t), a.named("exits of "+c.name)); err != nil {
 			t.Error(err)
 		}
-		if e, ok := next(t, exits).(Exit); !ok || e.Err == nil {
+		if e, ok := testkit.Next(t, exits).(Exit); !ok || e.Err == nil {
 			t.Errorf("%s: %+v", c.name, e)
 		}
 	}
@@ -203,7 +204,7 @@ func madeUpHandle(t *testing.T) {
 func TestAskOfOneThatEnds(t *testing.T) {
 	t.Parallel()
 	a, b := twoRuntimes(t, Config{})
-	ctx := testContext(t)
+	ctx := testkit.Context(t)
 	for i := range 300 {
 		name := fmt.Sprintf("ends-%d", i)
 		c := b.Spawn(name, func(c *Coro) (any, error) { _, err := c.Receive(); return nil, err })
@@ -221,7 +222,7 @@ func TestAskOfOneThatEnds(t *testing.T) {
 			done <- err
 		}()
 		for range 2 {
-			if err := next(t, done); err != nil {
+			if err := testkit.Next(t, done); err != nil {
 				t.Fatal(err)
 			}
 		}
@@ -233,7 +234,7 @@ func TestAskInTheMomentOfAnEnd(t *testing.T) {
 	t.Parallel()
 	rt := testRuntime(t, Config{})
 	c := rt.Spawn("ended", func(*Coro) (any, error) { return 1, nil })
-	if err := c.Wait(testContext(t)); err != nil {
+	if err := c.Wait(testkit.Context(t)); err != nil {
 		t.Fatal(err)
 	}
 	key := publicKey(c)

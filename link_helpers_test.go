@@ -1,11 +1,8 @@
 package discoro
 
 import (
-	"bytes"
-	"context"
 	"fmt"
 	"io"
-	"log/slog"
 	"net"
 	"strings"
 	"sync"
@@ -13,35 +10,8 @@ import (
 	"time"
 
 	"github.com/discoro/discoro/internal/stopwatch"
+	"github.com/discoro/discoro/internal/testkit"
 )
-
-// patience bounds what a test waits for when something is broken.
-const patience = 2 * time.Minute
-
-// logBuffer is what a runtime said.
-type logBuffer struct {
-	mu  sync.Mutex
-	buf bytes.Buffer
-}
-
-func (b *logBuffer) Write(p []byte) (int, error) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.buf.Write(p)
-}
-
-func (b *logBuffer) String() string {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.buf.String()
-}
-
-// count tells in how many lines s stands.
-func (b *logBuffer) count(s string) int { return strings.Count(b.String(), s) }
-
-func (b *logBuffer) logger() *slog.Logger {
-	return slog.New(slog.NewTextHandler(b, &slog.HandlerOptions{Level: slog.LevelDebug}))
-}
 
 // testRuntime returns a runtime that is closed, in good time, when the test ends. What it logs is shown when the test
 // fails.
@@ -51,8 +21,8 @@ func testRuntime(t *testing.T, cfg Config) *Runtime {
 		cfg.UDPPort = -1 // tests that want to be discovered have a port of their own
 	}
 	if cfg.Logger == nil {
-		log := &logBuffer{}
-		cfg.Logger = log.logger()
+		log := &testkit.Log{}
+		cfg.Logger = log.Logger()
 		t.Cleanup(func() {
 			if t.Failed() {
 				t.Log(cfg.Name + ":\n" + log.String())
@@ -85,14 +55,6 @@ func coroThrough(rt *Runtime, c *Coro, loc Location) *Coro {
 	return rt.liveHandle(hv)
 }
 
-// testContext ends with the test's patience.
-func testContext(t *testing.T) context.Context {
-	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), patience)
-	t.Cleanup(cancel)
-	return ctx
-}
-
 // twoRuntimes returns two runtimes with a link that a has dialled.
 func twoRuntimes(t *testing.T, cfg Config) (a, b *Runtime) {
 	t.Helper()
@@ -106,7 +68,7 @@ func twoRuntimes(t *testing.T, cfg Config) (a, b *Runtime) {
 
 func connect(t *testing.T, from *Runtime, to Location) {
 	t.Helper()
-	if _, err := from.Connect(testContext(t), to.String()); err != nil {
+	if _, err := from.Connect(testkit.Context(t), to.String()); err != nil {
 		t.Fatal(err)
 	}
 }
@@ -115,24 +77,11 @@ func connect(t *testing.T, from *Runtime, to Location) {
 func upLink(t *testing.T, from, to *Runtime) *link {
 	t.Helper()
 	var l *link
-	eventually(t, fmt.Sprintf("the link from %v to %v is up", from, to), func() bool {
+	testkit.Eventually(t, fmt.Sprintf("the link from %v to %v is up", from, to), func() bool {
 		l = from.net.linkIf(to.id)
 		return l != nil && l.stateNow() == linkUp
 	})
 	return l
-}
-
-// eventually waits until cond holds. It is for what has no channel to wait on.
-func eventually(t *testing.T, what string, cond func() bool) {
-	t.Helper()
-	tick := time.NewTicker(2 * time.Millisecond)
-	defer tick.Stop()
-	for end := time.Now().Add(patience); time.Now().Before(end); <-tick.C {
-		if cond() {
-			return
-		}
-	}
-	t.Fatalf("still not: %s", what)
 }
 
 // waitEnded waits until a link has ended, and returns how.
@@ -141,7 +90,7 @@ func waitEnded(t *testing.T, l *link) error {
 	select {
 	case <-l.ended:
 		return l.cause()
-	case <-time.After(patience):
+	case <-time.After(testkit.Patience):
 		t.Fatal("the link has not ended")
 		return nil
 	}
@@ -174,22 +123,10 @@ func collect(t *testing.T, rt *Runtime, name string) <-chan any {
 	return got
 }
 
-// next returns the next thing of a channel.
-func next[T any](t *testing.T, ch <-chan T) T {
-	t.Helper()
-	select {
-	case v := <-ch:
-		return v
-	case <-time.After(patience):
-		t.Fatal("nothing came")
-		panic("not reached")
-	}
-}
-
 // locate finds a name at another runtime.
 func locate(t *testing.T, from, at *Runtime, name string) *Coro {
 	t.Helper()
-	c, err := from.Locate(testContext(t), name, at.Location())
+	c, err := from.Locate(testkit.Context(t), name, at.Location())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -406,7 +343,7 @@ func TestProxy(t *testing.T) {
 	if err := exchange("frozen"); err == nil {
 		t.Error("a frozen proxy forwards")
 	}
-	_ = far.SetReadDeadline(time.Now().Add(patience))
+	_ = far.SetReadDeadline(time.Now().Add(testkit.Patience))
 	p.Thaw()
 	if _, err := io.ReadFull(far, make([]byte, len("frozen"))); err != nil {
 		t.Error(err)

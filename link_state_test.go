@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/discoro/discoro/internal/stopwatch"
+	"github.com/discoro/discoro/internal/testkit"
 	"github.com/discoro/discoro/wire"
 )
 
@@ -25,7 +26,7 @@ func TestSimultaneousDials(t *testing.T) {
 	handle := func(at, of *Runtime) *Coro {
 		return coroAt(at, of.named("collect"))
 	}
-	ctx := testContext(t)
+	ctx := testkit.Context(t)
 	for round := range 100 {
 		start := make(chan struct{})
 		errs := make(chan error, 8)
@@ -49,12 +50,12 @@ func TestSimultaneousDials(t *testing.T) {
 		}
 		for rt, n := range map[*Runtime]int{a: 1 + round%2, b: 1} {
 			for range n {
-				if msg := next(t, got[rt]); msg != round {
+				if msg := testkit.Next(t, got[rt]); msg != round {
 					t.Fatalf("round %d: %v received %v", round, rt, msg)
 				}
 			}
 		}
-		eventually(t, "one link on either side", func() bool { return len(a.Peers()) == 1 && len(b.Peers()) == 1 })
+		testkit.Eventually(t, "one link on either side", func() bool { return len(a.Peers()) == 1 && len(b.Peers()) == 1 })
 		la, lb := upLink(t, a, b), upLink(t, b, a)
 		if near, far := la.t.Frames.LocalAddr().String(), lb.t.Frames.RemoteAddr().String(); near != far {
 			t.Fatalf("round %d: a is connected from %s and b to %s", round, near, far)
@@ -63,7 +64,7 @@ func TestSimultaneousDials(t *testing.T) {
 			t.Fatal(err)
 		}
 		_ = waitEnded(t, lb)
-		eventually(t, "the links are forgotten", func() bool { return len(a.net.all()) == 0 && len(b.net.all()) == 0 })
+		testkit.Eventually(t, "the links are forgotten", func() bool { return len(a.net.all()) == 0 && len(b.net.all()) == 0 })
 	}
 	for _, rt := range []*Runtime{a, b} {
 		if n := len(got[rt]); n != 0 {
@@ -193,7 +194,7 @@ func reconnectIsANewIncarnation(t *testing.T) {
 	if err := waitEnded(t, old); !errors.Is(err, ErrDisconnected) {
 		t.Errorf("the old link ended with %v", err)
 	}
-	eventually(t, "the new link is up", func() bool { l := b.net.linkIf(a.id); return l != nil && l != old && l.stateNow() == linkUp })
+	testkit.Eventually(t, "the new link is up", func() bool { l := b.net.linkIf(a.id); return l != nil && l != old && l.stateNow() == linkUp })
 }
 
 // TestConnectThatIsRefusedLeavesNoLink: a link that no dial is for would take messages for ever.
@@ -219,7 +220,7 @@ func TestConnectThatIsRefusedLeavesNoLink(t *testing.T) {
 	})
 	defer wg.Wait()
 	defer func() { _ = ln.Close() }()
-	if _, err := a.Connect(testContext(t), ln.Addr().String()); !errors.Is(err, ErrDisconnected) {
+	if _, err := a.Connect(testkit.Context(t), ln.Addr().String()); !errors.Is(err, ErrDisconnected) {
 		t.Errorf("Connect: %v, want ErrDisconnected", err)
 	}
 	if links := a.net.all(); len(links) != 0 {
@@ -244,7 +245,7 @@ func TestAbandonedConnect(t *testing.T) {
 			t.Fatalf("abandoned after %d us: %v", i*50, err)
 		}
 	}
-	eventually(t, "no link is left dialling", func() bool {
+	testkit.Eventually(t, "no link is left dialling", func() bool {
 		for _, l := range append(a.net.all(), b.net.all()...) {
 			if l.stateNow() != linkUp {
 				return false
@@ -276,7 +277,7 @@ func closeDuringGreeting(t *testing.T) {
 			t.Error(err)
 		}
 		watch.Within("Close", 3*time.Second)
-		if err := next(t, dialled); err != nil && !errors.Is(err, ErrClosed) && !errors.Is(err, ErrDisconnected) {
+		if err := testkit.Next(t, dialled); err != nil && !errors.Is(err, ErrClosed) && !errors.Is(err, ErrDisconnected) {
 			t.Error(err)
 		}
 		if err := second.Close(); err != nil {
@@ -296,7 +297,7 @@ func TestUseAfterClose(t *testing.T) {
 	if err := a.Close(); err != nil {
 		t.Fatal(err)
 	}
-	ctx := testContext(t)
+	ctx := testkit.Context(t)
 	for verb, do := range map[string]func() error{
 		"Send":    func() error { return c.Send(1) },
 		"Deliver": func() error { return c.Deliver(ctx, 1) },
@@ -330,7 +331,7 @@ func closeSendsWhatIsQueued(t *testing.T) {
 	}
 	seen := make([]int, 0, n)
 	for range n {
-		seen = append(seen, next(t, got).([]any)[0].(int))
+		seen = append(seen, testkit.Next(t, got).([]any)[0].(int))
 	}
 	if err := checkLedger(seen, n); err != nil {
 		t.Error(err)
@@ -367,7 +368,7 @@ func rolesHearInOrder(t *testing.T) {
 			l.fail(errors.New("the other"))
 		}
 	}
-	eventually(t, "all links have ended", func() bool { return len(a.net.all()) == 0 && len(b.net.all()) == 0 })
+	testkit.Eventually(t, "all links have ended", func() bool { return len(a.net.all()) == 0 && len(b.net.all()) == 0 })
 	mu.Lock()
 	defer mu.Unlock()
 	var up *link
@@ -401,7 +402,7 @@ func TestLinkGoesWhileItIsLookedFor(t *testing.T) {
 		l, _ := rt.net.linkFor(id, Location{})
 		found <- l
 	}()
-	eventually(t, "it is found", func() bool {
+	testkit.Eventually(t, "it is found", func() bool {
 		stacks := make([]byte, 1<<20)
 		stacks = stacks[:runtime.Stack(stacks, true)]
 		return bytes.Contains(stacks, []byte("TestLinkGoesWhileItIsLookedFor.func1")) && bytes.Contains(stacks, []byte("(*link).cause"))
@@ -413,7 +414,7 @@ func TestLinkGoesWhileItIsLookedFor(t *testing.T) {
 	close(old.ended)
 	close(old.told)
 	old.mu.Unlock()
-	l := next(t, found)
+	l := testkit.Next(t, found)
 	if l == nil || l == old || l.prev != old {
 		t.Fatalf("found %p, want a new link", l)
 	}

@@ -8,6 +8,8 @@ import (
 	"io"
 	"strings"
 	"testing"
+
+	"github.com/discoro/discoro/internal/testkit"
 )
 
 // linkNote is a message with all kinds of handles in it.
@@ -55,14 +57,14 @@ func messagesArriveInOrder(t *testing.T) {
 		got <- seen
 		return nil, nil
 	})
-	eventually(t, "the ledger is registered", func() bool { return b.named("ledger") != nil })
+	testkit.Eventually(t, "the ledger is registered", func() bool { return b.named("ledger") != nil })
 	to := locate(t, a, b, "ledger")
 	for i := range n {
 		var err error
 		msg := []any{i, strings.Repeat("x", sizes[i%len(sizes)])}
 		switch i % 1000 { // in between, the other ways into a mailbox
 		case 500:
-			err = to.Deliver(testContext(t), msg)
+			err = to.Deliver(testkit.Context(t), msg)
 		default:
 			err = to.Send(msg)
 		}
@@ -70,7 +72,7 @@ func messagesArriveInOrder(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	if err := checkLedger(next(t, got), n); err != nil {
+	if err := checkLedger(testkit.Next(t, got), n); err != nil {
 		t.Error(err)
 	}
 }
@@ -82,7 +84,7 @@ func TestRemoteVerbs(t *testing.T) {
 			t.Parallel()
 			a, b := twoRuntimes(t, cfg)
 			got := collect(t, b, "collect")
-			ctx := testContext(t)
+			ctx := testkit.Context(t)
 			c := locate(t, a, b, "collect")
 			if c.Name() != "collect" || c.Location() != b.Location() || c.Runtime() != a {
 				t.Errorf("located %v of %v", c, c.Runtime())
@@ -94,7 +96,7 @@ func TestRemoteVerbs(t *testing.T) {
 				t.Fatal(err)
 			}
 			for _, want := range []any{"one", "two"} {
-				if msg := next(t, got); msg != want {
+				if msg := testkit.Next(t, got); msg != want {
 					t.Errorf("received %v, want %v", msg, want)
 				}
 			}
@@ -112,7 +114,7 @@ func TestRemoteVerbs(t *testing.T) {
 			if err := c.Wait(ctx); !errors.Is(err, ErrTerminated) && !errors.Is(err, ErrNotFound) {
 				t.Errorf("Wait: %v, want ErrTerminated", err)
 			}
-			e, ok := next(t, exits).(Exit)
+			e, ok := testkit.Next(t, exits).(Exit)
 			if !ok || e.Coro != c || !errors.Is(e.Err, ErrTerminated) {
 				t.Errorf("the watcher got %+v", e)
 			}
@@ -132,7 +134,7 @@ func TestRemoteVerbs(t *testing.T) {
 func TestAskAndResultRemotely(t *testing.T) {
 	t.Parallel()
 	a, b := twoRuntimes(t, Config{})
-	ctx := testContext(t)
+	ctx := testkit.Context(t)
 	b.Spawn("server", func(c *Coro) (any, error) {
 		if err := c.Register("server"); err != nil {
 			return nil, err
@@ -155,7 +157,7 @@ func TestAskAndResultRemotely(t *testing.T) {
 			}
 		}
 	})
-	eventually(t, "the server is registered", func() bool { return b.named("server") != nil })
+	testkit.Eventually(t, "the server is registered", func() bool { return b.named("server") != nil })
 	c := locate(t, a, b, "server")
 	if n, err := Ask[int](ctx, c, 21); n != 42 || err != nil {
 		t.Errorf("Ask: %d, %v", n, err)
@@ -175,7 +177,7 @@ func TestAskAndResultRemotely(t *testing.T) {
 		}
 		result <- err
 	}()
-	eventually(t, "the wait is served", func() bool {
+	testkit.Eventually(t, "the wait is served", func() bool {
 		l := upLink(t, b, a)
 		l.mu.Lock()
 		defer l.mu.Unlock()
@@ -184,7 +186,7 @@ func TestAskAndResultRemotely(t *testing.T) {
 	if _, err := Ask[int](ctx, c, true); !errors.Is(err, ErrNotFound) {
 		t.Errorf("Ask of one that ends: %v, want ErrNotFound", err)
 	}
-	if err := next(t, result); err != nil {
+	if err := testkit.Next(t, result); err != nil {
 		t.Errorf("Result: %v", err)
 	}
 }
@@ -192,7 +194,7 @@ func TestAskAndResultRemotely(t *testing.T) {
 func TestHandlesArriveLive(t *testing.T) {
 	t.Parallel()
 	a, b := twoRuntimes(t, Config{})
-	ctx := testContext(t)
+	ctx := testkit.Context(t)
 	atB := collect(t, b, "at b")
 	atA := collect(t, a, "at a")
 	here, err := a.Locate(ctx, "at a")
@@ -204,7 +206,7 @@ func TestHandlesArriveLive(t *testing.T) {
 	if err := there.Send(sent); err != nil {
 		t.Fatal(err)
 	}
-	note, ok := next(t, atB).(linkNote)
+	note, ok := testkit.Next(t, atB).(linkNote)
 	if !ok {
 		t.Fatalf("received %T", note)
 	}
@@ -227,7 +229,7 @@ func TestHandlesArriveLive(t *testing.T) {
 	if err := note.From.Send("alive"); err != nil {
 		t.Fatal(err)
 	}
-	if msg := next(t, atA); msg != "alive" {
+	if msg := testkit.Next(t, atA); msg != "alive" {
 		t.Errorf("received %v through the handle", msg)
 	}
 }
@@ -257,7 +259,7 @@ func TestErrorsCrossLinks(t *testing.T) {
 	for i, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
-			ctx := testContext(t) // from here: a parallel subtest may have waited long for its turn
+			ctx := testkit.Context(t) // from here: a parallel subtest may have waited long for its turn
 			name := fmt.Sprintf("fails-%d", i)
 			c := b.Spawn(name, func(c *Coro) (any, error) {
 				if _, err := c.Receive(); err != nil {
@@ -277,7 +279,7 @@ func TestErrorsCrossLinks(t *testing.T) {
 				t.Fatal(err)
 			}
 			l := upLink(t, b, a)
-			eventually(t, "both wait", func() bool {
+			testkit.Eventually(t, "both wait", func() bool {
 				c.local.mu.Lock()
 				defer c.local.mu.Unlock()
 				return len(c.local.watches) == 2
@@ -285,8 +287,8 @@ func TestErrorsCrossLinks(t *testing.T) {
 			if err := there.Send("go"); err != nil {
 				t.Fatal(err)
 			}
-			e, _ := next(t, exits).(Exit)
-			for _, err := range []error{next(t, ended), e.Err} {
+			e, _ := testkit.Next(t, exits).(Exit)
+			for _, err := range []error{testkit.Next(t, ended), e.Err} {
 				if err == nil || !strings.Contains(err.Error(), tt.text) {
 					t.Errorf("%.200v, want %q in it", err, tt.text)
 				}
@@ -338,8 +340,8 @@ func encodingErrorsBelongToTheSender(t *testing.T) {
 	for _, tt := range tests {
 		verbs := map[string]func() error{
 			"Send":    func() error { return c.Send(tt.msg) },
-			"Deliver": func() error { return c.Deliver(testContext(t), tt.msg) },
-			"Ask":     func() error { _, err := Ask[any](testContext(t), c, tt.msg); return err },
+			"Deliver": func() error { return c.Deliver(testkit.Context(t), tt.msg) },
+			"Ask":     func() error { _, err := Ask[any](testkit.Context(t), c, tt.msg); return err },
 		}
 		for verb, do := range verbs {
 			if err := do(); err == nil || tt.is != nil && !errors.Is(err, tt.is) || errors.Is(err, ErrDisconnected) {
@@ -350,7 +352,7 @@ func encodingErrorsBelongToTheSender(t *testing.T) {
 	if err := c.Send("after"); err != nil {
 		t.Fatal(err)
 	}
-	if msg := next(t, got); msg != "after" {
+	if msg := testkit.Next(t, got); msg != "after" {
 		t.Errorf("received %v, want what came after", msg)
 	}
 	if upLink(t, a, b) != l {
@@ -373,8 +375,8 @@ func TestSmallMaxMessage(t *testing.T) {
 	}
 	there := locate(t, a, b, "fails")
 	ended := make(chan error, 1)
-	go func() { ended <- there.Wait(testContext(t)) }()
-	eventually(t, "the wait is served", func() bool {
+	go func() { ended <- there.Wait(testkit.Context(t)) }()
+	testkit.Eventually(t, "the wait is served", func() bool {
 		c.local.mu.Lock()
 		defer c.local.mu.Unlock()
 		return len(c.local.watches) > 0
@@ -382,7 +384,7 @@ func TestSmallMaxMessage(t *testing.T) {
 	if err := there.Send("go"); err != nil {
 		t.Fatal(err)
 	}
-	if err := next(t, ended); err == nil || errors.Is(err, ErrDisconnected) || !strings.Contains(err.Error(), "long") {
+	if err := testkit.Next(t, ended); err == nil || errors.Is(err, ErrDisconnected) || !strings.Contains(err.Error(), "long") {
 		t.Errorf("%.100v", err)
 	}
 }
@@ -397,7 +399,7 @@ func TestBigMessages(t *testing.T) {
 		if err := c.Send(msg); err != nil {
 			t.Fatal(err)
 		}
-		if back, ok := next(t, got).([]byte); !ok || !bytes.Equal(back, msg) {
+		if back, ok := testkit.Next(t, got).([]byte); !ok || !bytes.Equal(back, msg) {
 			t.Errorf("a message of %d bytes came wrong", n)
 		}
 	}

@@ -7,6 +7,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/discoro/discoro/internal/testkit"
 )
 
 // gated spawns a coroutine that receives one message whenever it is let, and hands it over.
@@ -59,14 +61,14 @@ func waiting(c *Coro) int {
 // TestMailboxFullHere has senders of the same runtime wait at a full mailbox: goroutines and coroutines, by Send, Deliver and Ask.
 func TestMailboxFullHere(t *testing.T) {
 	t.Parallel()
-	ctx := testContext(t)
+	ctx := testkit.Context(t)
 	rt := testRuntime(t, Config{MaxMailbox: 3})
 	c, let, got := gated(t, rt, "gated")
 	fill(t, c, 3)
 	errs := make(chan error, 4)
 	send := func(n int, f func() error) {
 		go func() { errs <- f() }()
-		eventually(t, "it waits", func() bool { return waiting(c) == n })
+		testkit.Eventually(t, "it waits", func() bool { return waiting(c) == n })
 	}
 	send(1, func() error { return c.Send(3) })
 	sender := rt.Spawn("sender", func(*Coro) (any, error) { return nil, c.Send(4) })
@@ -80,7 +82,7 @@ func TestMailboxFullHere(t *testing.T) {
 	}
 	for want := range 7 {
 		let <- struct{}{}
-		msg := next(t, got)
+		msg := testkit.Next(t, got)
 		if r, ok := msg.(*Request); ok {
 			msg = r.Msg
 			if err := r.Reply(1); err != nil {
@@ -92,7 +94,7 @@ func TestMailboxFullHere(t *testing.T) {
 		}
 	}
 	for range 3 {
-		if err := next(t, errs); err != nil {
+		if err := testkit.Next(t, errs); err != nil {
 			t.Error(err)
 		}
 	}
@@ -117,7 +119,7 @@ func TestMailboxFullTooLong(t *testing.T) {
 		}
 	}
 	check("Send", c.Send("late"), ErrTimeout)
-	short, cancel := context.WithTimeout(testContext(t), time.Millisecond)
+	short, cancel := context.WithTimeout(testkit.Context(t), time.Millisecond)
 	defer cancel()
 	check("Deliver", c.Deliver(short, "late"), context.DeadlineExceeded)
 	_, err := Ask[int](short, c, "late")
@@ -129,7 +131,7 @@ func TestMailboxFullTooLong(t *testing.T) {
 		errs := []error{c.Send(2), c.Deliver(c, 2), c.Blocking(func() error { return c.Send(2) })}
 		return errs, nil
 	})
-	errs, err := Result[[]error](testContext(t), self)
+	errs, err := Result[[]error](testkit.Context(t), self)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -137,10 +139,10 @@ func TestMailboxFullTooLong(t *testing.T) {
 		check("to itself", err, ErrRejected)
 	}
 	ended := make(chan error, 1)
-	go func() { ended <- c.Deliver(testContext(t), "never") }()
-	eventually(t, "it waits", func() bool { return waiting(c) == 1 })
+	go func() { ended <- c.Deliver(testkit.Context(t), "never") }()
+	testkit.Eventually(t, "it waits", func() bool { return waiting(c) == 1 })
 	_ = c.Terminate()
-	if err := next(t, ended); !errors.Is(err, ErrNotFound) {
+	if err := testkit.Next(t, ended); !errors.Is(err, ErrNotFound) {
 		t.Errorf("when the receiver ends: %v", err)
 	}
 	select {
@@ -160,10 +162,10 @@ func TestMailboxFullTooLong(t *testing.T) {
 // goes on.
 func TestMailboxFullElsewhere(t *testing.T) {
 	t.Parallel()
-	ctx := testContext(t)
-	log := &logBuffer{}
+	ctx := testkit.Context(t)
+	log := &testkit.Log{}
 	near := testRuntime(t, Config{})
-	home := testRuntime(t, Config{MaxMailbox: 2, Logger: log.logger()})
+	home := testRuntime(t, Config{MaxMailbox: 2, Logger: log.Logger()})
 	c, let, got := gated(t, home, "gated")
 	other := collect(t, home, "other")
 	far := locate(t, near, home, "gated")
@@ -171,18 +173,18 @@ func TestMailboxFullElsewhere(t *testing.T) {
 	if err := locate(t, near, home, "other").Deliver(ctx, "through"); err != nil {
 		t.Error(err)
 	}
-	if msg := next(t, other); msg != "through" {
+	if msg := testkit.Next(t, other); msg != "through" {
 		t.Errorf("%v", msg)
 	}
 	if s := stateOf(t, c); s.Mailbox != 2 || s.HighWater != 2 || s.Refused != 3 || s.In != 2 {
 		t.Errorf("%+v", s)
 	}
-	if n := log.count("mailbox is full"); n != 1 {
+	if n := log.Count("mailbox is full"); n != 1 {
 		t.Errorf("%d lines are logged:\n%s", n, log)
 	}
 	errs := make(chan error, 2)
 	go func() { errs <- far.Deliver(ctx, 2) }()
-	eventually(t, "Deliver waits", func() bool { return waiting(c) == 1 })
+	testkit.Eventually(t, "Deliver waits", func() bool { return waiting(c) == 1 })
 	go func() {
 		n, err := Ask[int](ctx, far, 3)
 		if err == nil && n != 33 {
@@ -190,27 +192,27 @@ func TestMailboxFullElsewhere(t *testing.T) {
 		}
 		errs <- err
 	}()
-	eventually(t, "Ask waits", func() bool { return waiting(c) == 2 })
+	testkit.Eventually(t, "Ask waits", func() bool { return waiting(c) == 2 })
 	short, cancel := context.WithCancel(ctx)
 	gaveUp := make(chan error, 2)
 	go func() { gaveUp <- far.Deliver(short, "not") }()
 	go func() { _, err := Ask[int](short, far, "not"); gaveUp <- err }()
-	eventually(t, "four wait", func() bool { return waiting(c) == 4 })
+	testkit.Eventually(t, "four wait", func() bool { return waiting(c) == 4 })
 	cancel()
 	for range 2 {
-		if err := next(t, gaveUp); !errors.Is(err, context.Canceled) {
+		if err := testkit.Next(t, gaveUp); !errors.Is(err, context.Canceled) {
 			t.Errorf("given up: %v", err)
 		}
 	}
-	eventually(t, "two wait", func() bool { return waiting(c) == 2 })
+	testkit.Eventually(t, "two wait", func() bool { return waiting(c) == 2 })
 	exit := home.Spawn("ends", func(*Coro) (any, error) { return nil, nil })
 	if err := exit.Monitor(ctx, far); err != nil {
 		t.Fatal(err)
 	}
-	eventually(t, "an Exit is taken", func() bool { n, _ := c.Mailbox(); return n == 3 })
+	testkit.Eventually(t, "an Exit is taken", func() bool { n, _ := c.Mailbox(); return n == 3 })
 	for _, want := range []any{0, 1, Exit{}, 2, 3} {
 		let <- struct{}{}
-		switch msg := next(t, got).(type) {
+		switch msg := testkit.Next(t, got).(type) {
 		case Exit:
 			if _, ok := want.(Exit); !ok {
 				t.Errorf("an Exit came, not %v", want)
@@ -229,7 +231,7 @@ func TestMailboxFullElsewhere(t *testing.T) {
 		}
 	}
 	for range 2 {
-		if err := next(t, errs); err != nil {
+		if err := testkit.Next(t, errs); err != nil {
 			t.Error(err)
 		}
 	}
@@ -238,7 +240,7 @@ func TestMailboxFullElsewhere(t *testing.T) {
 // TestMailboxWaitsBounded holds what waits for room to its bytes.
 func TestMailboxWaitsBounded(t *testing.T) {
 	t.Parallel()
-	ctx, cancel := context.WithCancel(testContext(t))
+	ctx, cancel := context.WithCancel(testkit.Context(t))
 	near := testRuntime(t, Config{})
 	home := testRuntime(t, Config{MaxMailbox: 1})
 	c, _, _ := gated(t, home, "gated")
@@ -247,7 +249,7 @@ func TestMailboxWaitsBounded(t *testing.T) {
 	large := make([]byte, maxWaitBytes)
 	first := make(chan error, 1)
 	go func() { first <- far.Deliver(ctx, large) }()
-	eventually(t, "it waits", func() bool { return waiting(c) == 1 })
+	testkit.Eventually(t, "it waits", func() bool { return waiting(c) == 1 })
 	if err := far.Deliver(ctx, large); !errors.Is(err, ErrRejected) {
 		t.Errorf("beyond the bound: %v", err)
 	}
@@ -255,10 +257,10 @@ func TestMailboxWaitsBounded(t *testing.T) {
 		t.Errorf("beyond the bound: %v", err)
 	}
 	near.net.linkIf(home.id).fail(errors.New("cut"))
-	if err := next(t, first); !errors.Is(err, ErrDisconnected) {
+	if err := testkit.Next(t, first); !errors.Is(err, ErrDisconnected) {
 		t.Error(err)
 	}
-	eventually(t, "nothing waits", func() bool { return waiting(c) == 0 })
+	testkit.Eventually(t, "nothing waits", func() bool { return waiting(c) == 0 })
 	c.local.mu.Lock()
 	if n := c.local.room.bytes; n != 0 {
 		t.Errorf("%d bytes wait", n)

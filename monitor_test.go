@@ -7,17 +7,19 @@ import (
 	"testing"
 
 	"github.com/discoro/discoro"
+	"github.com/discoro/discoro/internal/testkit"
+	"github.com/discoro/discoro/internal/testkit/live"
 )
 
 // TestMonitorWhereOthersGiveUp tells every watcher, once, whoever stopped waiting before.
 func TestMonitorWhereOthersGiveUp(t *testing.T) {
 	const n = 6
-	rt := newRT(t)
+	rt := live.Runtime(t)
 	c := rt.Spawn("watched", func(c *discoro.Coro) (any, error) { return c.Receive() })
 	var cancels []context.CancelFunc
 	var between []*discoro.Coro
 	gaveUp := make(chan error, n)
-	watcher := collector(rt)
+	watcher := live.Collector(rt)
 	for i := range n {
 		ctx, cancel := context.WithCancel(t.Context())
 		cancels = append(cancels, cancel)
@@ -34,22 +36,22 @@ func TestMonitorWhereOthersGiveUp(t *testing.T) {
 	}
 	for i, k := range []int{3, 0, 5, 1, 4, 2} { // from the middle, the start and the end
 		cancels[k]()
-		if err := until(t, gaveUp); !errors.Is(err, context.Canceled) {
+		if err := testkit.Next(t, gaveUp); !errors.Is(err, context.Canceled) {
 			t.Fatal(err)
 		}
 		watched(t, c, 2*n-1-i)
 	}
-	send(t, c, nil)
-	if err := c.Wait(soon(t)); err != nil {
+	live.Send(t, c, nil)
+	if err := c.Wait(testkit.Context(t)); err != nil {
 		t.Fatal(err)
 	}
 	for _, b := range between {
-		if err := b.Wait(soon(t)); err != nil {
+		if err := b.Wait(testkit.Context(t)); err != nil {
 			t.Fatal(err)
 		}
 	}
-	send(t, watcher, "enough")
-	got, err := discoro.Result[[]any](soon(t), watcher)
+	live.Send(t, watcher, "enough")
+	got, err := discoro.Result[[]any](testkit.Context(t), watcher)
 	if err != nil || len(got) != n {
 		t.Fatalf("%v, %v", got, err)
 	}
@@ -62,13 +64,13 @@ func TestMonitorWhereOthersGiveUp(t *testing.T) {
 
 // TestMonitorWithoutWatcher is an error where it is made, not a crash where the coroutine ends.
 func TestMonitorWithoutWatcher(t *testing.T) {
-	rt := newRT(t)
+	rt := live.Runtime(t)
 	c := rt.Spawn("watched", func(c *discoro.Coro) (any, error) { return c.Receive() })
 	if err := c.Monitor(t.Context(), nil); !errors.Is(err, discoro.ErrRejected) {
 		t.Errorf("%v", err)
 	}
-	send(t, c, nil)
-	if err := c.Wait(soon(t)); err != nil {
+	live.Send(t, c, nil)
+	if err := c.Wait(testkit.Context(t)); err != nil {
 		t.Error(err)
 	}
 }
@@ -76,7 +78,7 @@ func TestMonitorWithoutWatcher(t *testing.T) {
 // TestMonitorAcrossBrokenLink brings ErrDisconnected, once, when the runtime of the coroutine is gone, and what became of
 // those that had ended before; so does a Monitor that comes too late.
 func TestMonitorAcrossBrokenLink(t *testing.T) {
-	home, here := newRT(t), newRT(t)
+	home, here := live.Runtime(t), live.Runtime(t)
 	ended := home.Spawn("ended", func(c *discoro.Coro) (any, error) { _, err := c.Receive(); return 1, err })
 	stays := home.Spawn("stays", func(c *discoro.Coro) (any, error) { return c.Receive() })
 	watcher := here.Spawn("watcher", func(c *discoro.Coro) (any, error) {
@@ -96,17 +98,17 @@ func TestMonitorAcrossBrokenLink(t *testing.T) {
 		return exits, nil
 	})
 	for _, c := range []*discoro.Coro{ended, stays} {
-		h := handleAt(t, here, c)
+		h := live.HandleAt(t, here, c)
 		if err := c.Unregister("it"); err != nil {
 			t.Fatal(err)
 		}
-		if err := h.Monitor(soon(t), watcher); err != nil {
+		if err := h.Monitor(testkit.Context(t), watcher); err != nil {
 			t.Fatal(err)
 		}
 		watched(t, c, 1)
 	}
-	send(t, ended, nil)
-	for ctx := soon(t); ; {
+	live.Send(t, ended, nil)
+	for ctx := testkit.Context(t); ; {
 		if _, err := home.Locate(ctx, "first came"); err == nil {
 			break
 		} else if ctx.Err() != nil {
@@ -116,7 +118,7 @@ func TestMonitorAcrossBrokenLink(t *testing.T) {
 	if err := here.Disconnect(home.Location()); err != nil {
 		t.Fatal(err)
 	}
-	exits, err := discoro.Result[[]discoro.Exit](soon(t), watcher)
+	exits, err := discoro.Result[[]discoro.Exit](testkit.Context(t), watcher)
 	if err != nil || len(exits) != 2 {
 		t.Fatalf("%v, %v", exits, err)
 	}
@@ -126,13 +128,13 @@ func TestMonitorAcrossBrokenLink(t *testing.T) {
 	if !errors.Is(exits[1].Err, discoro.ErrDisconnected) {
 		t.Errorf("the one that stays: %v", exits[1].Err)
 	}
-	send(t, stays, nil)
+	live.Send(t, stays, nil)
 }
 
 // TestMonitorOfManyByOne has one watcher told of all, each once.
 func TestMonitorOfManyByOne(t *testing.T) {
 	const n = 500
-	rt := newRT(t)
+	rt := live.Runtime(t)
 	left := map[*discoro.Coro]bool{}
 	watcher := rt.Spawn("watcher", func(c *discoro.Coro) (any, error) {
 		for i := range n {
@@ -159,7 +161,7 @@ func TestMonitorOfManyByOne(t *testing.T) {
 		}
 		return nil, nil
 	})
-	if err := watcher.Wait(soon(t)); err != nil || len(left) != 0 {
+	if err := watcher.Wait(testkit.Context(t)); err != nil || len(left) != 0 {
 		t.Errorf("%d are left, %v", len(left), err)
 	}
 }
@@ -168,8 +170,8 @@ func TestMonitorOfManyByOne(t *testing.T) {
 func TestMonitorOfNobody(t *testing.T) {
 	t.Parallel()
 	const monitors = 3
-	rt, home := newRT(t), newRT(t)
-	if _, err := rt.Connect(soon(t), home.Location().String()); err != nil {
+	rt, home := live.Runtime(t), live.Runtime(t)
+	if _, err := rt.Connect(testkit.Context(t), home.Location().String()); err != nil {
 		t.Fatal(err)
 	}
 	exits := make(chan discoro.Exit, 2*monitors)
@@ -184,16 +186,16 @@ func TestMonitorOfNobody(t *testing.T) {
 	})
 	nobody := discoro.Nobody(rt, home)
 	for range monitors {
-		if err := nobody.Monitor(soon(t), watcher); err != nil {
+		if err := nobody.Monitor(testkit.Context(t), watcher); err != nil {
 			t.Error(err)
 		}
 	}
 	for range monitors {
-		if e := until(t, exits); e.Coro != nobody || !errors.Is(e.Err, discoro.ErrNotFound) {
+		if e := testkit.Next(t, exits); e.Coro != nobody || !errors.Is(e.Err, discoro.ErrNotFound) {
 			t.Errorf("an exit of %v with %v", e.Coro, e.Err)
 		}
 	}
-	if _, err := rt.Locate(soon(t), "unknown", home.Location()); !errors.Is(err, discoro.ErrNotFound) { // one more would have come
+	if _, err := rt.Locate(testkit.Context(t), "unknown", home.Location()); !errors.Is(err, discoro.ErrNotFound) { // one more would have come
 		t.Error(err)
 	}
 	if n := len(exits); n > 0 {

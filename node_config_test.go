@@ -7,6 +7,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/discoro/discoro/internal/testkit"
 	"github.com/discoro/discoro/internal/testnet"
 )
 
@@ -92,7 +93,7 @@ func TestServerPortsInMemory(t *testing.T) {
 			t.Error(err)
 		}
 	}()
-	eventually(t, "the server is up", func() bool { return len(node.Servers()) == 1 })
+	testkit.Eventually(t, "the server is up", func() bool { return len(node.Servers()) == 1 })
 	if at := node.Servers()[0]; at.Port != 4000 {
 		t.Errorf("it is at %v", at)
 	}

@@ -7,6 +7,8 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+
+	"github.com/discoro/discoro/internal/testkit"
 )
 
 // TestWatchPeersFullMailbox tells a watcher elsewhere of more changes than its mailbox may hold.
@@ -25,7 +27,7 @@ func TestWatchPeersFullMailbox(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	eventually(t, "changes wait for room", func() bool { return waiting(w) > 0 })
+	testkit.Eventually(t, "changes wait for room", func() bool { return waiting(w) > 0 })
 	for n := range 1 + 2*rounds {
 		let <- struct{}{}
 		s := status(t, got)
@@ -76,7 +78,7 @@ func TestRunnersHaveNoLabels(t *testing.T) {
 		t.Errorf("%d goroutines have the coroutine's labels", n)
 	}
 	close(over)
-	if err := c.Wait(testContext(t)); err != nil {
+	if err := c.Wait(testkit.Context(t)); err != nil {
 		t.Error(err)
 	}
 }

@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/discoro/discoro/internal/testkit"
 	"github.com/discoro/discoro/wire"
 )
 
@@ -19,7 +20,7 @@ func TestPeersAreKeptConnected(t *testing.T) {
 	a := testRuntime(t, Config{Name: "a", Peers: []string{p.location().String()}})
 	var old *link
 	for round := range 4 {
-		eventually(t, fmt.Sprintf("link %d is up", round), func() bool { l := a.net.linkIf(b.id); return l != nil && l != old && l.stateNow() == linkUp })
+		testkit.Eventually(t, fmt.Sprintf("link %d is up", round), func() bool { l := a.net.linkIf(b.id); return l != nil && l != old && l.stateNow() == linkUp })
 		old = upLink(t, a, b)
 		p.Cut()
 		_ = waitEnded(t, old)
@@ -31,7 +32,7 @@ func TestPeersAreKeptConnected(t *testing.T) {
 func TestUnreachableErrors(t *testing.T) {
 	t.Parallel()
 	rt := testRuntime(t, Config{})
-	ctx := testContext(t)
+	ctx := testkit.Context(t)
 	peer := testRuntime(t, Config{})
 	if _, err := peer.Connect(ctx, rt.Location().String()); err != nil {
 		t.Fatal(err)
@@ -76,14 +77,14 @@ func TestPeerThatComesLater(t *testing.T) {
 		t.Fatal(err)
 	}
 	_ = ln.Close()
-	log := &logBuffer{}
-	a := testRuntime(t, Config{Name: "a", Logger: log.logger(), Peers: []string{loc.String()}})
-	eventually(t, "it was tried three times", func() bool { return log.count("cannot reach a peer") >= 3 })
-	if n := log.count("level=WARN"); n != 1 {
+	log := &testkit.Log{}
+	a := testRuntime(t, Config{Name: "a", Logger: log.Logger(), Peers: []string{loc.String()}})
+	testkit.Eventually(t, "it was tried three times", func() bool { return log.Count("cannot reach a peer") >= 3 })
+	if n := log.Count("level=WARN"); n != 1 {
 		t.Errorf("%d warnings:\n%s", n, log)
 	}
 	b := testRuntime(t, Config{Name: "b", TCPPort: loc.Port})
-	eventually(t, "the link is up", func() bool { l := a.net.linkIf(b.id); return l != nil && l.stateNow() == linkUp })
+	testkit.Eventually(t, "the link is up", func() bool { l := a.net.linkIf(b.id); return l != nil && l.stateNow() == linkUp })
 }
 
 // TestEveryAddressOfAPeer keeps every address of a name connected, its own left out.
@@ -94,7 +95,7 @@ func TestEveryAddressOfAPeer(t *testing.T) {
 	one, two := newProxy(t, a.Location()), newProxy(t, b.Location())
 	a.start(func() { a.net.keepPeer(one.location(), nil) }) // leads back to a
 	a.start(func() { a.net.keepPeer(two.location(), nil) })
-	eventually(t, "b is connected", func() bool { return len(a.Peers()) == 1 })
+	testkit.Eventually(t, "b is connected", func() bool { return len(a.Peers()) == 1 })
 	ok, bad := upLink(t, a, b), a.net.deadLink(wire.NewID(), Location{}, errors.New("ended"))
 	if !a.net.untilOneEnds([]*link{ok, bad}, time.Hour, false) {
 		t.Error("of two links one has ended, and nobody noticed")
@@ -105,7 +106,7 @@ func TestEveryAddressOfAPeer(t *testing.T) {
 	ended := make(chan bool, 1)
 	go func() { ended <- a.net.untilOneEnds([]*link{ok}, time.Hour, false) }()
 	two.Cut()
-	if !next(t, ended) {
+	if !testkit.Next(t, ended) {
 		t.Error("the end was not noticed")
 	}
 }

@@ -13,6 +13,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/discoro/discoro/internal/testkit"
 	"github.com/discoro/discoro/wire"
 )
 
@@ -79,7 +80,7 @@ func caughtKnock(t *testing.T, honest *Runtime) []byte {
 	defer ln.Close()
 	connected := make(chan error, 1)
 	go func() {
-		_, err := honest.Connect(testContext(t), ln.Addr().String())
+		_, err := honest.Connect(testkit.Context(t), ln.Addr().String())
 		connected <- err
 	}()
 	raw, err := ln.Accept()
@@ -93,7 +94,7 @@ func caughtKnock(t *testing.T, honest *Runtime) []byte {
 		t.Fatal(err)
 	}
 	raw.Close()
-	if err := next(t, connected); err == nil {
+	if err := testkit.Next(t, connected); err == nil {
 		t.Error("an honest runtime has a link to a stranger")
 	}
 	return said
@@ -104,8 +105,8 @@ func caughtKnock(t *testing.T, honest *Runtime) []byte {
 func strangers(t *testing.T) {
 	t.Parallel()
 	const secret = "a secret that no stranger has"
-	log := &logBuffer{}
-	cfg := Config{Name: "name-to-hide", Addr: "127.0.0.1", Secret: secret, Logger: log.logger()}
+	log := &testkit.Log{}
+	cfg := Config{Name: "name-to-hide", Addr: "127.0.0.1", Secret: secret, Logger: log.Logger()}
 	rt := testRuntime(t, cfg)
 	cfg.Name = "honest"
 	honest := testRuntime(t, cfg)
@@ -165,7 +166,7 @@ func strangers(t *testing.T) {
 		if tcp := raw.(*net.TCPConn); strings.Contains(name, "trunc") || strings.Contains(name, "half") {
 			_ = tcp.CloseWrite() // it has said all that it has to say
 		}
-		_ = raw.SetReadDeadline(time.Now().Add(patience))
+		_ = raw.SetReadDeadline(time.Now().Add(testkit.Patience))
 		heard, err := io.ReadAll(io.LimitReader(conn, 1<<20))
 		if errors.Is(err, os.ErrDeadlineExceeded) {
 			t.Errorf("%s: the connection is still open", name)
@@ -180,13 +181,13 @@ func strangers(t *testing.T) {
 		}
 		raw.Close()
 	}
-	if n, most := log.count("refused a connection"), 2+int(time.Since(begun).Seconds()); n == 0 || n > most {
+	if n, most := log.Count("refused a connection"), 2+int(time.Since(begun).Seconds()); n == 0 || n > most {
 		t.Errorf("%d lines of one address, of at most %d", n, most)
 	}
 	if text := log.String(); strings.Contains(text, secret) || strings.Contains(text, "panic") {
 		t.Errorf("the log has the secret, or a panic:\n%s", text)
 	}
-	eventually(t, "they are forgotten", func() bool {
+	testkit.Eventually(t, "they are forgotten", func() bool {
 		rt.net.greetings.mu.Lock()
 		defer rt.net.greetings.mu.Unlock()
 		return len(rt.net.greetings.list) == 0
@@ -194,7 +195,7 @@ func strangers(t *testing.T) {
 	if n := len(rt.net.all()); n != 1 {
 		t.Errorf("%d links, want that of the honest peer", n)
 	}
-	if n, err := Ask[int](testContext(t), echo, 5); n != 5 || err != nil || upLink(t, honest, rt) != l {
+	if n, err := Ask[int](testkit.Context(t), echo, 5); n != 5 || err != nil || upLink(t, honest, rt) != l {
 		t.Errorf("the honest peer: %d, %v", n, err)
 	}
 }
@@ -272,11 +273,11 @@ func badBodies(t *testing.T) {
 		"not UTF-8":             {0x61, 0xff},
 	} {
 		h.sendInParts(&wire.Message{To: publicKey(c), Body: body})
-		if err := next(t, errs); err == nil || err.Error() == "it was decoded" {
+		if err := testkit.Next(t, errs); err == nil || err.Error() == "it was decoded" {
 			t.Errorf("%s: %v", name, err)
 		}
 		h.send(&wire.Message{To: publicKey(c), Body: good})
-		if err := next(t, errs); err != nil {
+		if err := testkit.Next(t, errs); err != nil {
 			t.Errorf("after %s: %v", name, err)
 		}
 	}
@@ -289,7 +290,7 @@ func badBodies(t *testing.T) {
 // forgedComputation has a proven peer act for a computation whose token it does not have, at scheduler, node and server.
 func forgedComputation(t *testing.T) {
 	t.Parallel()
-	ctx := testContext(t)
+	ctx := testkit.Context(t)
 	sched, err := NewScheduler(SchedulerConfig{Config: Config{Logger: discard}})
 	if err != nil {
 		t.Fatal(err)

@@ -36,7 +36,7 @@ func silenceEndsEverything(t *testing.T) {
 	b := sched.Runtime
 	a := testRuntime(t, Config{Name: "a", tuning: tuning{pulse: pulse}})
 	p := newProxy(t, b.Location())
-	ctx := testContext(t)
+	ctx := testkit.Context(t)
 	comp, err := NewComputation(a, ComputationConfig{PulseInterval: pulse})
 	if err == nil {
 		err = comp.Schedule(ctx, p.location())
@@ -50,7 +50,7 @@ func silenceEndsEverything(t *testing.T) {
 	exits := collect(t, a, "exits")
 	peers := collect(t, a, "peers")
 	a.WatchPeers(a.named("peers"))
-	if st, ok := next(t, peers).(PeerStatus); !ok || !st.Online || st.Location != b.loc {
+	if st, ok := testkit.Next(t, peers).(PeerStatus); !ok || !st.Online || st.Location != b.loc {
 		t.Errorf("the link that is there is told as %v", st)
 	}
 	type end struct {
@@ -67,7 +67,7 @@ func silenceEndsEverything(t *testing.T) {
 		"Monitor": func() error {
 			err := c.Monitor(ctx, a.named("exits"))
 			if err == nil {
-				err = next(t, exits).(Exit).Err
+				err = testkit.Next(t, exits).(Exit).Err
 			}
 			return err
 		},
@@ -83,7 +83,7 @@ func silenceEndsEverything(t *testing.T) {
 		}
 	}
 	for range calls {
-		if e := next(t, ends); !errors.Is(e.err, ErrDisconnected) {
+		if e := testkit.Next(t, ends); !errors.Is(e.err, ErrDisconnected) {
 			t.Errorf("%s: %v, want ErrDisconnected", e.verb, e.err)
 		}
 	}
@@ -95,11 +95,11 @@ func silenceEndsEverything(t *testing.T) {
 	if err := c.Deliver(ctx, "fresh"); err != nil {
 		t.Fatal(err)
 	}
-	if msg := next(t, got); msg != "fresh" {
+	if msg := testkit.Next(t, got); msg != "fresh" {
 		t.Errorf("%v came over the next link", msg)
 	}
 	for _, online := range []bool{false, true} { // offline once, and then the next link
-		if st, ok := next(t, peers).(PeerStatus); !ok || st.Online != online || st.Location != b.loc || online == errors.Is(st.Err, ErrDisconnected) {
+		if st, ok := testkit.Next(t, peers).(PeerStatus); !ok || st.Online != online || st.Location != b.loc || online == errors.Is(st.Err, ErrDisconnected) {
 			t.Errorf("%v was told, want online=%v", st, online)
 		}
 	}
@@ -140,17 +140,17 @@ func TestPromise04Send(t *testing.T) {
 			defer l.mu.Unlock()
 			return l.room.waiting() > 0
 		}
-		eventually(t, "the sender waits", waits)
+		testkit.Eventually(t, "the sender waits", waits)
 		other := a.Spawn("other", func(c *Coro) (any, error) { return nil, c.Yield() })
-		if err := other.Wait(testContext(t)); err != nil || !waits() {
+		if err := other.Wait(testkit.Context(t)); err != nil || !waits() {
 			t.Errorf("%v, and the sender waits: %v", err, waits())
 		}
 		p.Thaw()
-		if err := sender.Wait(testContext(t)); err != nil {
+		if err := sender.Wait(testkit.Context(t)); err != nil {
 			t.Error(err)
 		}
 		for i := range n {
-			if msg := next(t, got).([]any); msg[0] != i || msg[1] != body {
+			if msg := testkit.Next(t, got).([]any); msg[0] != i || msg[1] != body {
 				t.Fatalf("message %v came where %d was due", msg[0], i)
 			}
 		}
@@ -175,12 +175,12 @@ func TestPromise04Send(t *testing.T) {
 				return nil, nil
 			})
 			for i := range n {
-				if err := coroAt(rt, c).Deliver(testContext(t), i); err != nil {
+				if err := coroAt(rt, c).Deliver(testkit.Context(t), i); err != nil {
 					t.Error(err)
 				}
 			}
 			close(look)
-			if err := c.Wait(testContext(t)); err != nil {
+			if err := c.Wait(testkit.Context(t)); err != nil {
 				t.Error(err)
 			}
 		}
@@ -202,18 +202,18 @@ func TestPromise05Detection(t *testing.T) { //nolint:tparallel // so that its pa
 			p := newProxy(t, peer.Loc)
 			a := testRuntime(t, Config{Name: "a", tuning: tuning{pulse: pulse}})
 			connect(t, a, p.location())
-			c, err := a.Locate(testContext(t), "echo", peer.Loc)
+			c, err := a.Locate(testkit.Context(t), "echo", peer.Loc)
 			if err != nil {
 				t.Fatal(err)
 			}
-			if n, err := Ask[int](testContext(t), c, 7); n != 7 || err != nil {
+			if n, err := Ask[int](testkit.Context(t), c, 7); n != 7 || err != nil {
 				t.Fatalf("asked while it lives: %d, %v", n, err)
 			}
 			ended := make(chan error, 1)
-			go func() { ended <- c.Wait(testContext(t)) }()
+			go func() { ended <- c.Wait(testkit.Context(t)) }()
 			watch := stopwatch.Start(t)
 			harm(peer, p)
-			if err := next(t, ended); !errors.Is(err, ErrDisconnected) {
+			if err := testkit.Next(t, ended); !errors.Is(err, ErrDisconnected) {
 				t.Errorf("a wait ended with %v, want ErrDisconnected", err)
 			}
 			t.Logf("noticed after %v", watch.Within("noticing it", missedPulses*pulse+time.Second))

@@ -80,7 +80,7 @@ func closeEverything(t *testing.T, processes bool) {
 		t.Fatal(err)
 	}
 	before, goroutines := belongings(t), goleak.IgnoreCurrent()
-	ctx := testContext(t)
+	ctx := testkit.Context(t)
 	sched, err := NewScheduler(SchedulerConfig{Config: Config{Logger: discard}})
 	if err != nil {
 		t.Fatal(err)
@@ -151,7 +151,7 @@ func closeWithFrozenPeer(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	c, err := rt.Locate(testContext(t), "echo", peer.Loc)
+	c, err := rt.Locate(testkit.Context(t), "echo", peer.Loc)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -191,7 +191,7 @@ func closeWithStuckCoroutine(t *testing.T) {
 		<-stuck
 		return nil, nil
 	})
-	next(t, running)
+	testkit.Next(t, running)
 	watch := stopwatch.Start(t)
 	if err := rt.Close(); err != nil {
 		t.Error(err)

@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/discoro/discoro/internal/testkit"
 	"github.com/discoro/discoro/wire"
 )
 
@@ -34,7 +35,7 @@ func rolesAreClosed(t *testing.T) {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { node.Close() })
-	eventually(t, "the server is up", func() bool { return len(node.Servers()) == 1 })
+	testkit.Eventually(t, "the server is up", func() bool { return len(node.Servers()) == 1 })
 	addrs, err := net.InterfaceAddrs()
 	if err != nil {
 		t.Fatal(err)
@@ -81,7 +82,7 @@ func strangersChangeNothing(t *testing.T) {
 		cfg.Addr, cfg.Name = "127.0.0.1", name
 		rt := testRuntime(t, cfg)
 		h := coroAt(rt, c) // even one that knows what it should not
-		ctx := testContext(t)
+		ctx := testkit.Context(t)
 		for verb, do := range map[string]func() error{
 			"Connect": func() error { _, err := rt.Connect(ctx, home.loc.String()); return err },
 			"Locate":  func() error { _, err := rt.Locate(ctx, "collect", home.loc); return err },
@@ -101,10 +102,10 @@ func strangersChangeNothing(t *testing.T) {
 			t.Errorf("%s has a link", name)
 		}
 	}
-	if err := c.Deliver(testContext(t), "from home"); err != nil {
+	if err := c.Deliver(testkit.Context(t), "from home"); err != nil {
 		t.Errorf("the coroutine: %v", err)
 	}
-	if msg := next(t, got); msg != "from home" {
+	if msg := testkit.Next(t, got); msg != "from home" {
 		t.Errorf("received %v", msg)
 	}
 	if n := len(home.net.all()); n != 0 {
@@ -124,13 +125,13 @@ func TestPromise14EncodingErrors(t *testing.T) {
 			c := b.Spawn("bad result", func(c *Coro) (any, error) { _, err := c.Receive(); return value, err })
 			h := coroAt(a, c)
 			exits := collect(t, a, "exits of "+name)
-			if err := h.Monitor(testContext(t), a.named("exits of "+name)); err != nil {
+			if err := h.Monitor(testkit.Context(t), a.named("exits of "+name)); err != nil {
 				t.Fatal(err)
 			}
-			if err := h.Deliver(testContext(t), "go"); err != nil {
+			if err := h.Deliver(testkit.Context(t), "go"); err != nil {
 				t.Fatal(err)
 			}
-			if e := next(t, exits).(Exit); e.Coro != h || e.Err == nil || errors.Is(e.Err, ErrDisconnected) {
+			if e := testkit.Next(t, exits).(Exit); e.Coro != h || e.Err == nil || errors.Is(e.Err, ErrDisconnected) {
 				t.Errorf("a result that is %s: %+v", name, e)
 			}
 		}
@@ -145,7 +146,7 @@ func TestPromise15Versions(t *testing.T) {
 	t.Parallel()
 	const newer = wire.Protocol + 1
 	readAll := func(conn net.Conn) (version byte, words string) {
-		_ = conn.SetReadDeadline(time.Now().Add(patience))
+		_ = conn.SetReadDeadline(time.Now().Add(testkit.Patience))
 		var said bytes.Buffer
 		_, _ = said.ReadFrom(conn)
 		b := said.Bytes()
@@ -160,8 +161,8 @@ func TestPromise15Versions(t *testing.T) {
 	}
 	t.Run("the dialer is newer", func(t *testing.T) {
 		t.Parallel()
-		log := &logBuffer{}
-		rt := testRuntime(t, Config{Logger: log.logger()})
+		log := &testkit.Log{}
+		rt := testRuntime(t, Config{Logger: log.Logger()})
 		conn, err := net.Dial("tcp", rt.loc.String())
 		if err != nil {
 			t.Fatal(err)
@@ -174,7 +175,7 @@ func TestPromise15Versions(t *testing.T) {
 			t.Errorf("version %d says %q", version, words)
 		}
 		conn.Close()
-		eventually(t, "it is in the log", func() bool { return log.count("refused a connection") == 1 })
+		testkit.Eventually(t, "it is in the log", func() bool { return log.Count("refused a connection") == 1 })
 		if !inWords(log.String()) {
 			t.Errorf("the log says\n%s", log)
 		}
@@ -208,11 +209,11 @@ func TestPromise15Versions(t *testing.T) {
 				heard <- said
 			}()
 			rt := testRuntime(t, Config{})
-			_, err = rt.Connect(testContext(t), ln.Addr().String())
+			_, err = rt.Connect(testkit.Context(t), ln.Addr().String())
 			if !errors.Is(err, ErrRejected) || !inWords(err.Error()) {
 				t.Errorf("the listener %s: Connect: %v", answers, err)
 			}
-			if text := next(t, heard); !inWords(text) {
+			if text := testkit.Next(t, heard); !inWords(text) {
 				t.Errorf("the listener %s: it hears %q", answers, text)
 			}
 			ln.Close()

@@ -7,6 +7,8 @@ import (
 	"sync/atomic"
 	"testing"
 	"time"
+
+	"github.com/discoro/discoro/internal/testkit"
 )
 
 const (
@@ -76,7 +78,7 @@ func isolation(t *testing.T, secret string) {
 		defer l.mu.Unlock()
 		return l.queue.size()
 	}
-	eventually(t, "a large message is on its way", func() bool { n := waiting(); return 0 < n && n < isolationLarge })
+	testkit.Eventually(t, "a large message is on its way", func() bool { n := waiting(); return 0 < n && n < isolationLarge })
 	deafTo := coroAt(a, never)
 	for i := range deaf {
 		if err := deafTo.Send(i); err != nil {
@@ -99,7 +101,7 @@ func isolation(t *testing.T, secret string) {
 	}
 	// From now on b has nothing to say but that it lives.
 	frames := a.Traffic().FramesReceived
-	eventually(t, "signs of life come", func() bool { return a.Traffic().FramesReceived >= frames+2 })
+	testkit.Eventually(t, "signs of life come", func() bool { return a.Traffic().FramesReceived >= frames+2 })
 	if n := whole.Load(); n == others {
 		t.Error("signs of life came behind the large messages")
 	}

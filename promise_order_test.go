@@ -6,6 +6,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/discoro/discoro/internal/testkit"
 )
 
 // soakMsg is one message of a soak.
@@ -73,7 +75,7 @@ func soak(t *testing.T, from, to *Runtime, plan func(yield func(int) bool), n in
 	if err := sink.Wait(t.Context()); err != nil {
 		t.Error(err)
 	}
-	return next(t, got)
+	return testkit.Next(t, got)
 }
 
 // countTo counts to n.
@@ -152,7 +154,7 @@ func orderAcrossLinks(t *testing.T) {
 	}()
 	last, came := -1, 0
 	for cuts := 0; cuts < 5; {
-		i := next(t, got).([]any)[0].(int)
+		i := testkit.Next(t, got).([]any)[0].(int)
 		if i <= last {
 			t.Fatalf("message %d came behind %d", i, last)
 		}
@@ -163,7 +165,7 @@ func orderAcrossLinks(t *testing.T) {
 		}
 	}
 	close(over)
-	n := next(t, sent)
+	n := testkit.Next(t, sent)
 	t.Logf("%d messages came while %d were sent, the last one was %d", came, n, last)
 	for { // what is under way
 		select {
@@ -243,16 +245,16 @@ func prefixOfEachLink(t *testing.T) {
 			seen = append(seen, m[1].(int))
 		}
 		for range 1 + round*15 {
-			take(next(t, got))
+			take(testkit.Next(t, got))
 		}
 		p.Cut()
-		n := next(t, sent)
+		n := testkit.Next(t, sent)
 		_, _ = waitEnded(t, l), waitEnded(t, far)
 		if err := b.named("collect").Send([]any{round, -1}); err != nil { // behind all that came
 			t.Fatal(err)
 		}
 		for {
-			msg := next(t, got)
+			msg := testkit.Next(t, got)
 			if msg.([]any)[1].(int) == -1 {
 				break
 			}

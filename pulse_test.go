@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/discoro/discoro/internal/stopwatch"
+	"github.com/discoro/discoro/internal/testkit"
 	"github.com/discoro/discoro/internal/testnet"
 	"github.com/discoro/discoro/wire"
 )
@@ -59,7 +60,7 @@ func TestStandingStill(t *testing.T) {
 	const pulse = 400 * time.Millisecond
 	peer := StartPeer(t, pulse)
 	a := testRuntime(t, Config{Name: "a", tuning: tuning{pulse: pulse}})
-	echo, err := a.Locate(testContext(t), "echo", peer.Loc)
+	echo, err := a.Locate(testkit.Context(t), "echo", peer.Loc)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -70,7 +71,7 @@ func TestStandingStill(t *testing.T) {
 	if out, err := exec.Command("sh", "-c", stop).CombinedOutput(); err != nil {
 		t.Fatalf("%v: %s", err, out)
 	}
-	if n, err := Ask[int](testContext(t), echo, 7); n != 7 || err != nil || l.cause() != nil {
+	if n, err := Ask[int](testkit.Context(t), echo, 7); n != 7 || err != nil || l.cause() != nil {
 		t.Errorf("asked after both stood still: %d, %v; the link ended with %v", n, err, l.cause())
 	}
 }

@@ -7,6 +7,8 @@ import (
 	"testing"
 
 	"github.com/discoro/discoro"
+	"github.com/discoro/discoro/internal/testkit"
+	"github.com/discoro/discoro/internal/testkit/live"
 )
 
 // answerer spawns a coroutine that answers requests as they ask for it.
@@ -48,19 +50,19 @@ func TestAsk(t *testing.T) {
 		for _, coro := range []bool{false, true} {
 			t.Run(fmt.Sprintf("remote=%v/inside=%v", remote, coro), func(t *testing.T) {
 				t.Parallel()
-				home := newRT(t)
+				home := live.Runtime(t)
 				here := home
 				if remote {
-					here = newRT(t)
+					here = live.Runtime(t)
 				}
 				local := answerer(home)
-				to := handleAt(t, here, local)
+				to := live.HandleAt(t, here, local)
 				if !coro {
-					checkAsk(t, soon(t), to, local)
+					checkAsk(t, testkit.Context(t), to, local)
 					return
 				}
 				c := here.Spawn("asks", func(c *discoro.Coro) (any, error) { checkAsk(t, c, to, local); return nil, nil })
-				if err := c.Wait(soon(t)); err != nil {
+				if err := c.Wait(testkit.Context(t)); err != nil {
 					t.Error(err)
 				}
 			})
@@ -108,7 +110,7 @@ func checkAsk(t *testing.T, ctx context.Context, to, local *discoro.Coro) { //no
 
 // TestAskNeverReceived fails a request that still lies in the mailbox when its receiver ends.
 func TestAskNeverReceived(t *testing.T) {
-	rt := newRT(t)
+	rt := live.Runtime(t)
 	to := rt.Spawn("never receives", func(c *discoro.Coro) (any, error) {
 		<-c.Done()
 		return nil, nil
@@ -121,9 +123,9 @@ func TestAskNeverReceived(t *testing.T) {
 		}()
 	}
 	watched(t, to, 2)
-	terminate(t, to)
+	live.Terminate(t, to)
 	for range 2 {
-		if err := until(t, asked); !errors.Is(err, discoro.ErrNotFound) {
+		if err := testkit.Next(t, asked); !errors.Is(err, discoro.ErrNotFound) {
 			t.Errorf("%v", err)
 		}
 	}
@@ -131,7 +133,7 @@ func TestAskNeverReceived(t *testing.T) {
 
 // TestAskGivenUp leaves nothing behind when who asks has given up; the late reply is nobody's.
 func TestAskGivenUp(t *testing.T) {
-	rt := newRT(t)
+	rt := live.Runtime(t)
 	late := make(chan error, 1)
 	to := rt.Spawn("late", func(c *discoro.Coro) (any, error) {
 		r, err := discoro.ReceiveAs[*discoro.Request](c)
@@ -151,15 +153,15 @@ func TestAskGivenUp(t *testing.T) {
 	}()
 	watched(t, to, 1)
 	cancel()
-	if err := until(t, asked); !errors.Is(err, context.Canceled) {
+	if err := testkit.Next(t, asked); !errors.Is(err, context.Canceled) {
 		t.Errorf("Ask: %v", err)
 	}
 	watched(t, to, 0)
-	send(t, to, "now")
-	if err := until(t, late); err != nil {
+	live.Send(t, to, "now")
+	if err := testkit.Next(t, late); err != nil {
 		t.Errorf("Reply: %v", err)
 	}
-	if err := to.Wait(soon(t)); err != nil {
+	if err := to.Wait(testkit.Context(t)); err != nil {
 		t.Error(err)
 	}
 }
@@ -170,10 +172,10 @@ func TestReplyTooLate(t *testing.T) {
 	for _, remote := range []bool{false, true} {
 		t.Run(fmt.Sprintf("remote=%v", remote), func(t *testing.T) {
 			t.Parallel()
-			home := newRT(t)
+			home := live.Runtime(t)
 			here := home
 			if remote {
-				here = newRT(t)
+				here = live.Runtime(t)
 			}
 			received := make(chan struct{})
 			late := home.Spawn("late", func(c *discoro.Coro) (any, error) {
@@ -187,7 +189,7 @@ func TestReplyTooLate(t *testing.T) {
 				}
 				return nil, r.Reply(1)
 			})
-			to := handleAt(t, here, late)
+			to := live.HandleAt(t, here, late)
 			ctx, cancel := context.WithCancel(t.Context())
 			go func() {
 				<-received
@@ -199,7 +201,7 @@ func TestReplyTooLate(t *testing.T) {
 			if err := to.Send("go on"); err != nil { // behind the news that nobody waits
 				t.Fatal(err)
 			}
-			if err := late.Wait(soon(t)); err != nil {
+			if err := late.Wait(testkit.Context(t)); err != nil {
 				t.Errorf("reply: %v", err)
 			}
 		})

@@ -7,6 +7,8 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"github.com/discoro/discoro/internal/testkit"
 )
 
 var reportSize = Register("report.size", func(_ *Coro, b []byte) (int, error) { return len(b), nil })
@@ -14,8 +16,8 @@ var reportSize = Register("report.size", func(_ *Coro, b []byte) (int, error) { 
 // TestRunUnderWaySaysSo has a large argument on its way to a server that has been ready for long: neither the log nor the error says that
 // the run waits for one.
 func TestRunUnderWaySaysSo(t *testing.T) {
-	log := &logBuffer{}
-	inMemory(t, 1, SchedulerConfig{Config: Config{Logger: log.logger()}}, NodeConfig{}, func(c *memCluster) {
+	log := &testkit.Log{}
+	inMemory(t, 1, SchedulerConfig{Config: Config{Logger: log.Logger()}}, NodeConfig{}, func(c *memCluster) {
 		p := c.schedule(c.sched.Runtime, 2, ComputationConfig{})
 		c.net.Host("n1").Cut()
 		ctx, cancel := context.WithTimeout(c.ctx, 5*time.Second)

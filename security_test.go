@@ -14,6 +14,7 @@ import (
 
 	"github.com/hashicorp/yamux"
 
+	"github.com/discoro/discoro/internal/testkit"
 	"github.com/discoro/discoro/wire"
 )
 
@@ -76,7 +77,7 @@ func quietYamux() *yamux.Config {
 func (h *hostile) link(rt *Runtime) *link {
 	h.t.Helper()
 	var l *link
-	eventually(h.t, "the hostile peer has a link", func() bool {
+	testkit.Eventually(h.t, "the hostile peer has a link", func() bool {
 		l = rt.net.linkIf(h.id)
 		return l != nil && l.stateNow() == linkUp
 	})
@@ -125,8 +126,8 @@ func garbageEndsTheLink(t *testing.T) {
 		"without an end":   append(head(3, byte(wire.KindLocate)), 0x9f, 0x01),
 		"claims 2^63 cbor": append(head(11, byte(wire.KindLocate)), 0x82, 0x9b, 0x80, 0, 0, 0, 0, 0, 0, 0),
 	}
-	log := &logBuffer{}
-	rt := testRuntime(t, Config{Logger: log.logger()})
+	log := &testkit.Log{}
+	rt := testRuntime(t, Config{Logger: log.Logger()})
 	for name, garbage := range tests {
 		h := newHostile(t, rt, false)
 		l := h.link(rt)
@@ -135,7 +136,7 @@ func garbageEndsTheLink(t *testing.T) {
 			t.Errorf("%s: the link ended with %v", name, err)
 		}
 	}
-	if n := log.count("broke the protocol"); n != 1 {
+	if n := log.Count("broke the protocol"); n != 1 {
 		t.Errorf("%d lines of one address in one second:\n%s", n, log)
 	}
 	stillServes(t, rt)
@@ -145,7 +146,7 @@ func garbageEndsTheLink(t *testing.T) {
 // Whatever they do to the link, nothing panics.
 func everyKindFromAnybody(t *testing.T) {
 	t.Parallel()
-	log := (&logBuffer{}).logger()
+	log := (&testkit.Log{}).Logger()
 	sched, err := NewScheduler(SchedulerConfig{Config: Config{Logger: log}})
 	if err != nil {
 		t.Fatal(err)
@@ -170,7 +171,7 @@ func everyKindFromAnybody(t *testing.T) {
 	}
 	meet := func(target func() Location) *hostile {
 		var h *hostile
-		eventually(t, "it takes a peer", func() bool { // a server may be about to be replaced
+		testkit.Eventually(t, "it takes a peer", func() bool { // a server may be about to be replaced
 			raw, err := net.Dial("tcp", target().String())
 			if err == nil {
 				h, err = greetHostile(t, raw, nil, false)
@@ -197,7 +198,7 @@ func everyKindFromAnybody(t *testing.T) {
 			h.sendRaw(f.kind, f.payload)
 			h.sendRaw(f.kind, f.payload) // once more, and it has been seen
 			h.send(&wire.Bye{Reason: "enough"})
-			_ = h.frames.SetReadDeadline(time.Now().Add(patience))
+			_ = h.frames.SetReadDeadline(time.Now().Add(testkit.Patience))
 			_, _ = io.Copy(io.Discard, h.frames) // until it is thrown out, or heard
 		}
 	}
@@ -245,7 +246,7 @@ func TestBye(t *testing.T) {
 	l := h.link(rt)
 	long := strings.Repeat("so \x1b[31m long\n", 3_000)
 	h.send(&wire.Message{To: to, Body: body}, &wire.Bye{Reason: long}, &wire.Message{To: to, Body: body})
-	if msg := next(t, got); msg != "before" {
+	if msg := testkit.Next(t, got); msg != "before" {
 		t.Errorf("received %v", msg)
 	}
 	err = waitEnded(t, l)
@@ -273,12 +274,12 @@ func callsOfOnePeerAreLimited(t *testing.T) {
 	l := h.link(rt)
 	key := publicKey(c)
 	h.send(&wire.Wait{Call: 1, Of: key}, &wire.Ask{Call: 2, To: key}, &wire.Cancel{Call: 2}, &wire.Ask{Call: 2, To: key})
-	eventually(t, "both wait", func() bool { return watches() == 2 })
+	testkit.Eventually(t, "both wait", func() bool { return watches() == 2 })
 	h.send(&wire.Ask{Call: 1, To: key})
 	if err := waitEnded(t, l); !strings.Contains(err.Error(), errCallTwice.Error()) {
 		t.Errorf("ended with %v", err)
 	}
-	eventually(t, "nobody waits any more", func() bool { return watches() == 0 })
+	testkit.Eventually(t, "nobody waits any more", func() bool { return watches() == 0 })
 
 	full := rt.net.newLink(wire.NewID(), Location{}, linkUp)
 	for i := range maxServed {
@@ -310,7 +311,7 @@ func peerThatAsksAndDoesNotRead(t *testing.T) {
 	for i := range asked {
 		h.send(&wire.Wait{Call: uint64(i), Of: publicKey(c)})
 	}
-	eventually(t, "all wait", func() bool {
+	testkit.Eventually(t, "all wait", func() bool {
 		l.mu.Lock()
 		defer l.mu.Unlock()
 		return len(l.served) == asked
@@ -374,7 +375,7 @@ var forgedWait = Register("security.wait", func(c *Coro, _ None) (any, error) { 
 // number but not the token of its computation. Nothing comes of it.
 func forgedEnd(t *testing.T) {
 	t.Parallel()
-	ctx := testContext(t)
+	ctx := testkit.Context(t)
 	sched, err := NewScheduler()
 	if err != nil {
 		t.Fatal(err)

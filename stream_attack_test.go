@@ -16,6 +16,7 @@ import (
 
 	"github.com/discoro/discoro/internal/files"
 	"github.com/discoro/discoro/internal/stopwatch"
+	"github.com/discoro/discoro/internal/testkit"
 	"github.com/discoro/discoro/internal/transport"
 	"github.com/discoro/discoro/wire"
 )
@@ -86,7 +87,7 @@ func yamuxIsNoWayAround(t *testing.T) {
 			if err := waitEnded(t, l); !strings.Contains(err.Error(), tt.want) {
 				t.Errorf("ended with %v, want %q", err, tt.want)
 			}
-			next(t, sent)
+			testkit.Next(t, sent)
 			if more := runtime.NumGoroutine() - before; more > 1000 {
 				t.Errorf("%d goroutines more", more)
 			}
@@ -126,7 +127,7 @@ func peerThatOpensNothing(t *testing.T) {
 	t.Parallel()
 	rt := testRuntime(t, Config{})
 	h := newHostile(t, rt, true)
-	eventually(t, "it is being greeted", func() bool { return rt.net.linkIf(h.id) != nil })
+	testkit.Eventually(t, "it is being greeted", func() bool { return rt.net.linkIf(h.id) != nil })
 	l := rt.net.linkIf(h.id)
 	watch := stopwatch.Start(t)
 	if err := waitEnded(t, l); !errors.Is(err, ErrDisconnected) {
@@ -134,7 +135,7 @@ func peerThatOpensNothing(t *testing.T) {
 	}
 	watch.Within("waiting for it", 10*time.Second)
 	h = newHostile(t, rt, true)
-	eventually(t, "another is being greeted", func() bool { return rt.net.linkIf(h.id) != nil })
+	testkit.Eventually(t, "another is being greeted", func() bool { return rt.net.linkIf(h.id) != nil })
 	// The runtime's Close, at the end, does not wait for it.
 	watch = stopwatch.Start(t)
 	if err := rt.Close(); err != nil {
@@ -158,7 +159,7 @@ func TestFilesBothWays(t *testing.T) {
 				from, to = b, a
 			}
 			all.Go(func() {
-				ctx, cancel := context.WithCancel(testContext(t))
+				ctx, cancel := context.WithCancel(testkit.Context(t))
 				defer cancel()
 				dir := "dir" + strconv.Itoa(i)
 				opt := FileOptions{Dir: dir}
@@ -180,7 +181,7 @@ func TestFilesBothWays(t *testing.T) {
 		}
 		all.Wait()
 		for i, l := range links {
-			eventually(t, "nothing is left of the streams", func() bool { return len(l.streams.open) == 0 })
+			testkit.Eventually(t, "nothing is left of the streams", func() bool { return len(l.streams.open) == 0 })
 			if err := l.cause(); err != nil {
 				t.Error(err)
 			}

@@ -10,6 +10,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/discoro/discoro/internal/testkit"
 	"github.com/discoro/discoro/internal/testnet"
 )
 
@@ -37,7 +38,7 @@ func hostedPair(t *testing.T, n *testnet.Network, cfg Config) (a, b *Runtime, c 
 	cfg.Name, cfg.host, cfg.Peers = "a", n.Host("a"), []string{b.Location().String()}
 	a = testRuntime(t, cfg)
 	t.Cleanup(n.Heal) // before they close
-	eventually(t, "a has dialled", func() bool { l := a.net.linkIf(b.id); return l != nil && l.stateNow() == linkUp })
+	testkit.Eventually(t, "a has dialled", func() bool { l := a.net.linkIf(b.id); return l != nil && l.stateNow() == linkUp })
 	return a, b, locate(t, a, b, "got"), got
 }
 
@@ -66,7 +67,7 @@ func TestCutHoldsWhatIsSent(t *testing.T) {
 			}
 		}
 		send(0)
-		if v := next(t, got); v != 0 {
+		if v := testkit.Next(t, got); v != 0 {
 			t.Fatalf("%v came", v)
 		}
 		la, lb := upLink(t, a, b), upLink(t, b, a)
@@ -78,7 +79,7 @@ func TestCutHoldsWhatIsSent(t *testing.T) {
 		nothing(t, got, 100*time.Millisecond)
 		n.Host("b").Heal()
 		for i := 1; i < 10; i++ {
-			if v := next(t, got); v != i {
+			if v := testkit.Next(t, got); v != i {
 				t.Fatalf("%v came, want %d", v, i)
 			}
 		}
@@ -101,11 +102,11 @@ func TestBreakShowsAtOnce(t *testing.T) {
 				t.Errorf("ended with %v", err)
 			}
 		}
-		eventually(t, "a has dialled anew", func() bool { l := a.net.linkIf(b.id); return l != nil && l != la && l.stateNow() == linkUp })
+		testkit.Eventually(t, "a has dialled anew", func() bool { l := a.net.linkIf(b.id); return l != nil && l != la && l.stateNow() == linkUp })
 		if err := c.Send("again"); err != nil {
 			t.Fatal(err)
 		}
-		if v := next(t, got); v != "again" {
+		if v := testkit.Next(t, got); v != "again" {
 			t.Errorf("%v came", v)
 		}
 	})
@@ -127,7 +128,7 @@ func TestClosedWhileCut(t *testing.T) {
 		if err := waitEnded(t, lb); !errors.Is(err, ErrDisconnected) {
 			t.Errorf("ended with %v", err)
 		}
-		eventually(t, "the network has forgotten the connection", func() bool { return n.Conns() == 0 })
+		testkit.Eventually(t, "the network has forgotten the connection", func() bool { return n.Conns() == 0 })
 	})
 }
 
@@ -138,19 +139,19 @@ func TestDialWhileCut(t *testing.T) {
 		a := testRuntime(t, Config{tuning: tuning{host: n.Host("a")}})
 		b := testRuntime(t, Config{tuning: tuning{host: n.Host("b")}})
 		n.Host("b").Cut()
-		ctx, cancel := context.WithTimeout(testContext(t), 50*time.Millisecond)
+		ctx, cancel := context.WithTimeout(testkit.Context(t), 50*time.Millisecond)
 		defer cancel()
 		if _, err := a.Connect(ctx, b.Location().String()); !errors.Is(err, context.DeadlineExceeded) {
 			t.Errorf("connected to a host that is cut off: %v", err)
 		}
 		connected := make(chan error, 1)
 		a.start(func() {
-			_, err := a.Connect(testContext(t), b.Location().String())
+			_, err := a.Connect(testkit.Context(t), b.Location().String())
 			connected <- err
 		})
 		nothing(t, connected, 50*time.Millisecond)
 		n.Host("b").Heal()
-		if err := next(t, connected); err != nil {
+		if err := testkit.Next(t, connected); err != nil {
 			t.Error(err)
 		}
 		at, la := b.Location(), upLink(t, a, b)
@@ -159,7 +160,7 @@ func TestDialWhileCut(t *testing.T) {
 			t.Fatal(err)
 		}
 		_ = waitEnded(t, la)
-		if _, err := a.Connect(testContext(t), at.String()); !errors.Is(err, syscall.ECONNREFUSED) || !errors.Is(err, ErrDisconnected) {
+		if _, err := a.Connect(testkit.Context(t), at.String()); !errors.Is(err, syscall.ECONNREFUSED) || !errors.Is(err, ErrDisconnected) {
 			t.Errorf("connected to nobody: %v", err)
 		}
 	})
@@ -179,7 +180,7 @@ func TestPlacesInMemory(t *testing.T) {
 			t.Errorf("the third is at %v", c.Location())
 		}
 		for _, addr := range []string{"c.example:7", "outside:7"} {
-			if loc, err := a.Connect(testContext(t), addr); err != nil || loc != c.Location() {
+			if loc, err := a.Connect(testkit.Context(t), addr); err != nil || loc != c.Location() {
 				t.Errorf("connect to %s: %v, %v", addr, loc, err)
 			}
 		}
@@ -208,7 +209,7 @@ func TestDiscoverInMemory(t *testing.T) {
 		}
 		n.Host("far").Cut()
 		a := runtimes["a"]
-		if err := a.Discover(testContext(t)); err != nil {
+		if err := a.Discover(testkit.Context(t)); err != nil {
 			t.Fatal(err)
 		}
 		if got := a.Peers(); !slices.Equal(got, []Location{runtimes["b"].Location()}) {
@@ -216,11 +217,11 @@ func TestDiscoverInMemory(t *testing.T) {
 		}
 		n.Heal()
 		_ = collect(t, runtimes["far"], "service")
-		c, err := a.Locate(testContext(t), "service")
+		c, err := a.Locate(testkit.Context(t), "service")
 		if err != nil || c.Location() != runtimes["far"].Location() {
 			t.Errorf("located %v, %v", c, err)
 		}
-		if err := runtimes["deaf"].Discover(testContext(t)); !errors.Is(err, ErrRejected) {
+		if err := runtimes["deaf"].Discover(testkit.Context(t)); !errors.Is(err, ErrRejected) {
 			t.Errorf("discovery that is off: %v", err)
 		}
 	})

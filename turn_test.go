@@ -10,13 +10,15 @@ import (
 	"time"
 
 	"github.com/discoro/discoro"
+	"github.com/discoro/discoro/internal/testkit"
+	"github.com/discoro/discoro/internal/testkit/live"
 )
 
 // TestTurnUnderLoad has thousands of coroutines share a variable without a lock, and wait in every way there is. The race
 // detector and the count tell when two of them ran at once; a wait that is never woken shows as a time-out.
 func TestTurnUnderLoad(t *testing.T) {
 	const workers, rounds = 2000, 12
-	rt := newRT(t)
+	rt := live.Runtime(t)
 	count := 0 // shared, under the turn alone
 	server := rt.Spawn("server", func(c *discoro.Coro) (any, error) {
 		for {
@@ -93,7 +95,7 @@ func TestTurnUnderLoad(t *testing.T) {
 	close(start)
 	want := 0
 	for w, c := range coros {
-		if err := c.Wait(soon(t)); err != nil {
+		if err := c.Wait(testkit.Context(t)); err != nil {
 			t.Fatalf("worker %d: %v", w, err)
 		}
 		for r := range rounds {
@@ -105,8 +107,8 @@ func TestTurnUnderLoad(t *testing.T) {
 			}
 		}
 	}
-	terminate(t, server)
-	_ = server.Wait(soon(t))
+	live.Terminate(t, server)
+	_ = server.Wait(testkit.Context(t))
 	if count != want {
 		t.Errorf("counted %d, want %d: two coroutines ran at once", count, want)
 	}
@@ -182,7 +184,7 @@ func TestYieldTakesTurns(t *testing.T) {
 // TestBlockingLetsOthersRun has many coroutines in Blocking at once, and others run and end meanwhile.
 func TestBlockingLetsOthersRun(t *testing.T) {
 	const blocked = 20
-	rt := newRT(t)
+	rt := live.Runtime(t)
 	release := make(chan struct{})
 	entered := make(chan struct{}, blocked)
 	shared := 0
@@ -199,15 +201,15 @@ func TestBlockingLetsOthersRun(t *testing.T) {
 		}))
 	}
 	for range blocked {
-		until(t, entered)
+		testkit.Next(t, entered)
 	}
 	free := rt.Spawn("free", func(c *discoro.Coro) (any, error) { shared++; return nil, c.Yield() })
-	if err := free.Wait(soon(t)); err != nil {
+	if err := free.Wait(testkit.Context(t)); err != nil {
 		t.Error(err)
 	}
 	close(release)
 	for _, c := range coros {
-		if err := c.Wait(soon(t)); !errors.Is(err, errBoom) {
+		if err := c.Wait(testkit.Context(t)); !errors.Is(err, errBoom) {
 			t.Errorf("Blocking: %v", err)
 		}
 	}
@@ -249,21 +251,6 @@ var waits = []struct {
 	}, discoro.ErrTerminated, false},
 }
 
-// untilWaiting returns when c, a coroutine of rt, waits for something other than its turn.
-func untilWaiting(t *testing.T, rt *discoro.Runtime, c *discoro.Coro) {
-	t.Helper()
-	for ctx := soon(t); ; runtime.Gosched() {
-		for _, s := range rt.Coros() {
-			if s.Coro == c && s.State != "running" && s.State != "ready" {
-				return
-			}
-		}
-		if ctx.Err() != nil {
-			t.Fatal("it never waits")
-		}
-	}
-}
-
 // TestTerminateInEveryState wakes each wait, at Terminate and when the runtime closes; from then on every yield point
 // returns at once, and deferred functions run.
 func TestTerminateInEveryState(t *testing.T) {
@@ -272,7 +259,7 @@ func TestTerminateInEveryState(t *testing.T) {
 		for _, closes := range []bool{false, true} {
 			t.Run(fmt.Sprintf("%s/close=%v", w.name, closes), func(t *testing.T) {
 				t.Parallel()
-				rt, elsewhere := newRT(t), newRT(t)
+				rt, elsewhere := live.Runtime(t), live.Runtime(t)
 				peer := elsewhere.Spawn("peer", func(c *discoro.Coro) (any, error) {
 					for {
 						if err := c.Sleep(time.Hour); err != nil {
@@ -300,18 +287,18 @@ func TestTerminateInEveryState(t *testing.T) {
 					close(waiting)
 					return nil, w.wait(c, peer)
 				})
-				until(t, waiting)
+				testkit.Next(t, waiting)
 				if w.name != "Yield" {
-					untilWaiting(t, rt, c)
+					live.UntilWaiting(t, rt, c)
 				}
 				if closes {
 					if err := rt.Close(); err != nil {
 						t.Error(err)
 					}
 				} else {
-					terminate(t, c)
+					live.Terminate(t, c)
 				}
-				if err := c.Wait(soon(t)); !errors.Is(err, w.want) {
+				if err := c.Wait(testkit.Context(t)); !errors.Is(err, w.want) {
 					t.Errorf("%v, want %v", err, w.want)
 				}
 				if !deferred {
@@ -329,14 +316,14 @@ func TestTerminateInEveryState(t *testing.T) {
 
 // TestCloseNeverRuns ends coroutines that have not run yet without running them.
 func TestCloseNeverRuns(t *testing.T) {
-	rt := newRT(t)
+	rt := live.Runtime(t)
 	holding, release := make(chan struct{}), make(chan struct{})
 	rt.Spawn("holds the turn", func(*discoro.Coro) (any, error) {
 		close(holding)
 		<-release
 		return nil, nil
 	})
-	until(t, holding)
+	testkit.Next(t, holding)
 	var coros []*discoro.Coro
 	for range 10 {
 		coros = append(coros, rt.Spawn("never", func(*discoro.Coro) (any, error) {
@@ -350,11 +337,11 @@ func TestCloseNeverRuns(t *testing.T) {
 		<-c.Done() // terminated
 	}
 	close(release)
-	if err := until(t, closed); err != nil {
+	if err := testkit.Next(t, closed); err != nil {
 		t.Error(err)
 	}
 	for _, c := range coros {
-		if err := c.Wait(soon(t)); !errors.Is(err, discoro.ErrTerminated) {
+		if err := c.Wait(testkit.Context(t)); !errors.Is(err, discoro.ErrTerminated) {
 			t.Errorf("Wait: %v", err)
 		}
 	}
@@ -363,7 +350,7 @@ func TestCloseNeverRuns(t *testing.T) {
 // TestAbandonedFreesTheTurn abandons coroutines that hold the turn for good, one of them with the next one behind it; the
 // others go on, those that only waited for the turn have their chance, and Close does not wait for the lost.
 func TestAbandonedFreesTheTurn(t *testing.T) {
-	rt := newRT(t)
+	rt := live.Runtime(t)
 	discoro.SetGrace(rt, 30*time.Millisecond)
 	release := make(chan struct{})
 	lateEnds := make(chan error, 3)
@@ -381,43 +368,43 @@ func TestAbandonedFreesTheTurn(t *testing.T) {
 		return nil, nil
 	})
 	free := rt.Spawn("free", func(c *discoro.Coro) (any, error) { return 5, c.Yield() })
-	until(t, started) // the first
-	terminate(t, polite)
+	testkit.Next(t, started) // the first
+	live.Terminate(t, polite)
 	for i, c := range holders {
 		if i == 1 { // it is terminated with the turn: the third has it then
 			continue
 		}
-		terminate(t, c)
+		live.Terminate(t, c)
 	}
-	if err := holders[0].Wait(soon(t)); !errors.Is(err, discoro.ErrTerminated) {
+	if err := holders[0].Wait(testkit.Context(t)); !errors.Is(err, discoro.ErrTerminated) {
 		t.Errorf("the first: %v", err)
 	}
-	until(t, started) // the second
-	terminate(t, holders[1])
+	testkit.Next(t, started) // the second
+	live.Terminate(t, holders[1])
 	for _, c := range append(holders[1:], polite) {
-		if err := c.Wait(soon(t)); !errors.Is(err, discoro.ErrTerminated) {
+		if err := c.Wait(testkit.Context(t)); !errors.Is(err, discoro.ErrTerminated) {
 			t.Errorf("%v: %v", c, err)
 		}
 	}
-	if n, err := discoro.Result[int](soon(t), free); n != 5 || err != nil {
+	if n, err := discoro.Result[int](testkit.Context(t), free); n != 5 || err != nil {
 		t.Errorf("the free one: %v, %v", n, err)
 	}
 	if err := rt.Close(); err != nil {
 		t.Error(err)
 	}
 	close(release)
-	late := until(t, lateEnds)
+	late := testkit.Next(t, lateEnds)
 	if !errors.Is(late, discoro.ErrTerminated) || errors.Is(late, errBoom) {
 		t.Errorf("yield points of one that was abandoned: %v", late)
 	}
-	if n, err := discoro.Result[int](soon(t), holders[0]); n != 0 || !errors.Is(err, discoro.ErrTerminated) {
+	if n, err := discoro.Result[int](testkit.Context(t), holders[0]); n != 0 || !errors.Is(err, discoro.ErrTerminated) {
 		t.Errorf("its late end counts: %v, %v", n, err)
 	}
 }
 
 // TestCloseTwice waits for the first from the second.
 func TestCloseTwice(t *testing.T) {
-	rt := newRT(t)
+	rt := live.Runtime(t)
 	rt.Spawn("slow", func(c *discoro.Coro) (any, error) {
 		<-c.Done()
 		return nil, c.Blocking(func() error { return nil })
@@ -427,7 +414,7 @@ func TestCloseTwice(t *testing.T) {
 		go func() { closed <- rt.Close() }()
 	}
 	for range 2 {
-		if err := until(t, closed); err != nil {
+		if err := testkit.Next(t, closed); err != nil {
 			t.Error(err)
 		}
 	}

@@ -10,6 +10,7 @@ import (
 
 	"github.com/discoro/discoro/internal/call"
 	"github.com/discoro/discoro/internal/schedule"
+	"github.com/discoro/discoro/internal/testkit"
 	"github.com/discoro/discoro/wire"
 )
 
@@ -35,7 +36,7 @@ type farClient struct {
 // newFarClient starts all that; between starts the proxy at a listener, to the client at a location.
 func newFarClient(t *testing.T, cfg NodeConfig, between func(ln net.Listener, client Location)) *farClient {
 	t.Helper()
-	f := &farClient{T: t, ctx: testContext(t)}
+	f := &farClient{T: t, ctx: testkit.Context(t)}
 	ln, err := net.Listen("tcp", "127.0.0.2:0")
 	if err != nil {
 		t.Skip("the client needs a second address: ", err)
@@ -94,7 +95,7 @@ func (l *schedLoop) counts() schedule.Counts {
 // eventuallyAt waits until the scheduler's state is as cond says.
 func (f *farClient) eventuallyAt(what string, cond func(schedule.Counts) bool) {
 	f.Helper()
-	eventually(f.T, what, func() bool { return cond(f.sched.loop.counts()) })
+	testkit.Eventually(f.T, what, func() bool { return cond(f.sched.loop.counts()) })
 }
 
 // TestUnheardRuns has runs begin and end at a server while nothing of that comes to the client, whose scheduler is elsewhere, and the link
@@ -207,7 +208,7 @@ func TestServerAsksWhatIsHeard(t *testing.T) {
 	c.freed.Store(3)
 	c.asking.Store(true)
 	c.askHeard()
-	eventually(t, "the client has answered", func() bool { return !c.asking.Load() })
+	testkit.Eventually(t, "the client has answered", func() bool { return !c.asking.Load() })
 	if c.heard != 3 {
 		t.Errorf("of 3 jobs it knows of %d", c.heard)
 	}
@@ -226,7 +227,7 @@ func TestServerAsksWhatIsHeard(t *testing.T) {
 	if err := client.Close(); err != nil {
 		t.Error(err)
 	}
-	eventually(t, "the link is down", func() bool { return c.client.cause() != nil })
+	testkit.Eventually(t, "the link is down", func() bool { return c.client.cause() != nil })
 	c.freed.Store(4)
 	c.asking.Store(true)
 	c.askHeard()
@@ -250,7 +251,7 @@ func TestEndWithoutBeginning(t *testing.T) {
 	} {
 		j := comp.newJob(&callSpec{fn: "some.run"})
 		frame(j.id)
-		if c, err := comp.awaitStart(testContext(t), j); c != nil || !errors.Is(err, ErrDisconnected) {
+		if c, err := comp.awaitStart(testkit.Context(t), j); c != nil || !errors.Is(err, ErrDisconnected) {
 			t.Errorf("%s: %v, %v", name, c, err)
 		}
 	}

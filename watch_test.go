@@ -6,12 +6,14 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"github.com/discoro/discoro/internal/testkit"
 )
 
 // status is the next change of a watcher that collect made.
 func status(t *testing.T, ch <-chan any) PeerStatus {
 	t.Helper()
-	s, ok := next(t, ch).(PeerStatus)
+	s, ok := testkit.Next(t, ch).(PeerStatus)
 	if !ok {
 		t.Fatal("that is no PeerStatus")
 	}
@@ -47,7 +49,7 @@ func TestWatchPeers(t *testing.T) {
 			}
 			got := collect(t, home, "watcher")
 			connect(t, a, b.Location())
-			eventually(t, "a knows of its links", func() bool { return online(a) == len(a.Peers()) && online(a) > 0 })
+			testkit.Eventually(t, "a knows of its links", func() bool { return online(a) == len(a.Peers()) && online(a) > 0 })
 			w := locate(t, a, home, "watcher")
 			a.WatchPeers(w)
 			a.WatchPeers(w) // once is enough
@@ -77,11 +79,11 @@ func TestWatchPeers(t *testing.T) {
 			if err := w.Terminate(); err != nil {
 				t.Fatal(err)
 			}
-			eventually(t, "the watch has ended", func() bool { return watches(a) == 0 })
+			testkit.Eventually(t, "the watch has ended", func() bool { return watches(a) == 0 })
 			if err := a.Disconnect(b.Location()); err != nil {
 				t.Fatal(err)
 			}
-			eventually(t, "b is offline", func() bool { return len(a.Peers()) == len(there)-1 })
+			testkit.Eventually(t, "b is offline", func() bool { return len(a.Peers()) == len(there)-1 })
 			select {
 			case msg := <-got:
 				t.Errorf("after the watch: %v", msg)
@@ -95,7 +97,7 @@ func TestWatchPeers(t *testing.T) {
 func TestWatchPeersInOrder(t *testing.T) {
 	t.Parallel()
 	const rounds = 20
-	ctx := testContext(t)
+	ctx := testkit.Context(t)
 	b, a := testRuntime(t, Config{Name: "b"}), testRuntime(t, Config{Name: "a"})
 	var watchers []<-chan any
 	for i := range 3 {
@@ -118,7 +120,7 @@ func TestWatchPeersInOrder(t *testing.T) {
 			}
 		}
 	}
-	eventually(t, "nobody is online", func() bool { return online(a) == 0 })
+	testkit.Eventually(t, "nobody is online", func() bool { return online(a) == 0 })
 }
 
 // TestWatchEndsWithTheLink cuts off a watcher of another runtime.
@@ -131,12 +133,12 @@ func TestWatchEndsWithTheLink(t *testing.T) {
 		t.Errorf("%+v", s)
 	}
 	upLink(t, a, b).fail(errors.New("pulled"))
-	eventually(t, "the watch has ended", func() bool { return watches(a) == 0 })
+	testkit.Eventually(t, "the watch has ended", func() bool { return watches(a) == 0 })
 	a.WatchPeers(nil)
 	a.WatchPeers(Nobody(a, b))
-	eventually(t, "nobody is watched for", func() bool { return watches(a) == 0 })
+	testkit.Eventually(t, "nobody is watched for", func() bool { return watches(a) == 0 })
 	c := a.Spawn("ended", func(*Coro) (any, error) { return nil, nil })
-	if err := c.Wait(testContext(t)); err != nil {
+	if err := c.Wait(testkit.Context(t)); err != nil {
 		t.Fatal(err)
 	}
 	a.WatchPeers(c)
@@ -148,11 +150,11 @@ func TestWatchEndsWithTheLink(t *testing.T) {
 // TestWatchIsBounded lets a watcher elsewhere not be told for too long.
 func TestWatchIsBounded(t *testing.T) {
 	t.Parallel()
-	log := &logBuffer{}
+	log := &testkit.Log{}
 	b := testRuntime(t, Config{Name: "b"})
-	a := testRuntime(t, Config{Name: "a", Logger: log.logger()})
+	a := testRuntime(t, Config{Name: "a", Logger: log.Logger()})
 	connect(t, a, b.Location())
-	c := b.Spawn("watcher", func(c *Coro) (any, error) { return nil, c.Sleep(patience) })
+	c := b.Spawn("watcher", func(c *Coro) (any, error) { return nil, c.Sleep(testkit.Patience) })
 	if err := c.Register("watcher"); err != nil {
 		t.Fatal(err)
 	}
