@@ -23,8 +23,11 @@ func TestFilterOut(t *testing.T) {
 			"10.0.0.7", "",
 		},
 		"too few servers": {[]wire.NodeFilter{{CPUs: 5}}, "10.0.0.7", "4 servers, filter 1 wants 5"},
-		"too little memory": {[]wire.NodeFilter{{Memory: 1001}}, "10.0.0.7",
-			"1000 bytes of memory available, filter 1 wants 1001"},
+		"too little memory": {
+			[]wire.NodeFilter{{Memory: 1001}},
+			"10.0.0.7",
+			"1000 bytes of memory available, filter 1 wants 1001",
+		},
 		"too little disk":      {[]wire.NodeFilter{{Disk: 501}}, "10.0.0.7", "500 bytes of disk free"},
 		"another platform":     {[]wire.NodeFilter{{Platform: "darwin|windows"}}, "10.0.0.7", "its platform is linux/amd64"},
 		"the first decides":    {[]wire.NodeFilter{{Addr: "10", CPUs: 99}, {CPUs: 1}}, "10.0.0.7", "filter 1 wants 99"},

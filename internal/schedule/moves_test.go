@@ -147,8 +147,10 @@ func (w *world) serverGoes(t *rapid.T) {
 
 func (w *world) submit(t *rapid.T) {
 	n := w.next()
-	c := &worldClient{peer: clientPeer(n), token: wire.Token{byte(n >> 8), byte(n)}, seen: map[string]int{},
-		zombie: zombieFrom(t)}
+	c := &worldClient{
+		peer: clientPeer(n), token: wire.Token{byte(n >> 8), byte(n)}, seen: map[string]int{},
+		zombie: zombieFrom(t),
+	}
 	w.clients[c.peer.ID] = c
 	w.feed(c.peer, &wire.Submit{Call: 1, Token: c.token, Zombie: int64(c.zombie)})
 }

@@ -327,8 +327,10 @@ func TestSchedStateLostServer(t *testing.T) {
 	b.on(serverPeer(1), &wire.Freed{Token: token(1), Job: jobID(1, 1)})
 	b.on(nodePeer(1), &wire.Servers{Token: token(1), Gone: []wire.ServerInfo{serverInfo(1)}, Reason: "killed"})
 	// A server that has lost its client cannot report how its jobs end.
-	b.on(serverPeer(2), &wire.Ready{Token: token(1), Node: nodePeer(1).ID, Info: serverInfo(2),
-		Err: failure(fault.Disconnected)},
+	b.on(serverPeer(2), &wire.Ready{
+		Token: token(1), Node: nodePeer(1).ID, Info: serverInfo(2),
+		Err: failure(fault.Disconnected),
+	},
 		"c1: done 4 disconnected lost 2002", "c1: ServerDisconnected node 1001 server 2002: disconnected")
 }
 
@@ -367,8 +369,10 @@ func TestSchedStateWaitingRunsEnd(t *testing.T) {
 	b.run(5, wire.Where{Host: "h", Port: 2001})
 	b.run(6, wire.Where{Host: "h", Port: 2002})
 	b.on(clientPeer(1), &wire.Unrun{Token: token(1), Job: jobID(1, 1)}, "c1: done 1 no server")
-	b.on(serverPeer(1), &wire.Ready{Token: token(1), Node: nodePeer(1).ID, Info: serverInfo(1),
-		Err: failure(errors.New("no disk"))},
+	b.on(serverPeer(1), &wire.Ready{
+		Token: token(1), Node: nodePeer(1).ID, Info: serverInfo(1),
+		Err: failure(errors.New("no disk")),
+	},
 		"c1: ServerIgnore node 1001 server 2001: no disk", "c1: done 5 not found")
 	b.on(nodePeer(1), &wire.Servers{Token: token(1), Gone: []wire.ServerInfo{serverInfo(2)}, Reason: "killed"},
 		"c1: ServerDisconnected node 1001 server 2002: killed", "c1: done 6 not found")
@@ -553,8 +557,10 @@ func BenchmarkSchedDecision(b *testing.B) {
 				node := nodePeer(n)
 				s.Frame(s.now, node, offer())
 				for i := range each {
-					info := wire.ServerInfo{Peer: wire.Peer{ID: wire.ID{'s', byte(n >> 8), byte(n), byte(i)},
-						Host: "h", Port: 10000 + each*n + i}}
+					info := wire.ServerInfo{Peer: wire.Peer{
+						ID:   wire.ID{'s', byte(n >> 8), byte(n), byte(i)},
+						Host: "h", Port: 10000 + each*n + i,
+					}}
 					s.Frame(s.now, info.Peer, &wire.Ready{Token: token(1), Node: node.ID, Info: info})
 				}
 			}
