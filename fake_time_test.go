@@ -164,8 +164,8 @@ func TestBusyPeer(t *testing.T) {
 	})
 }
 
-// TestRestartPauses kills a node's server whenever it is up, until the pauses are as long as they get; one that has lived for a while
-// is replaced at once.
+// TestRestartPauses kills the servers of a node whenever one is up, until the pauses are as long as
+// they get. A server that has lived for a while is replaced at once.
 func TestRestartPauses(t *testing.T) {
 	inMemory(t, 1, SchedulerConfig{}, NodeConfig{Servers: 1}, func(c *memCluster) {
 		node := c.nodes[0]
@@ -226,8 +226,8 @@ func TestPulseIsAnnouncedAtOnce(t *testing.T) {
 	})
 }
 
-// TestCloseExplains cuts a node off whose computation is to close then: the log tells what Close waits for, until the node is
-// given up.
+// TestCloseExplains cuts off a node while its computation closes. The log says what Close waits
+// for, until the node is given up.
 func TestCloseExplains(t *testing.T) {
 	inMemory(t, 2, SchedulerConfig{}, NodeConfig{}, func(c *memCluster) {
 		log := &testkit.Log{}
@@ -244,8 +244,8 @@ func TestCloseExplains(t *testing.T) {
 	})
 }
 
-// TestNodeHearsNoGhosts has frames come of links whose end the node was told of before, as their reader may be behind what has ended
-// them: who says nothing more is not to keep the node.
+// TestNodeHearsNoGhosts delivers frames of links whose end the node knows already, as their reader
+// may lag behind that end. The node does not wait for such a peer.
 func TestNodeHearsNoGhosts(t *testing.T) {
 	inMemory(t, 1, SchedulerConfig{}, NodeConfig{}, func(c *memCluster) {
 		loop := c.nodes[0].loop

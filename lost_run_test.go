@@ -11,8 +11,8 @@ import (
 	"github.com/discoro/discoro/wire"
 )
 
-// TestRunAfterALostServer runs something at the moment at which the client is told that a server is lost: its own scheduler does not
-// send it there.
+// TestRunAfterALostServer runs a function at the moment at which the client learns that a server is
+// lost. Its own scheduler does not send the run there.
 func TestRunAfterALostServer(t *testing.T) {
 	inMemory(t, 1, SchedulerConfig{}, NodeConfig{Servers: 1}, func(c *memCluster) {
 		p := c.schedule(c.sched.Runtime, 1, ComputationConfig{})
@@ -47,8 +47,9 @@ func TestRunAfterALostServer(t *testing.T) {
 	})
 }
 
-// TestServerLostWhileClosing breaks the link to a server whose computation closes, before word of what it has ended, or of the
-// computation's end, has come to the client: what ran there is terminated, as Close says.
+// TestServerLostWhileClosing breaks the link to a server of a closing computation, before the
+// client learns what the server has ended, or that the computation is over. What ran there was
+// terminated, as Close promises.
 func TestServerLostWhileClosing(t *testing.T) {
 	inMemory(t, 1, SchedulerConfig{}, NodeConfig{Servers: 1}, func(c *memCluster) {
 		for _, own := range []bool{true, false} {

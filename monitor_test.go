@@ -11,7 +11,7 @@ import (
 	"github.com/discoro/discoro/internal/testkit/live"
 )
 
-// TestMonitorWhereOthersGiveUp tells every watcher, once, whoever stopped waiting before.
+// TestMonitorWhereOthersGiveUp notifies every watcher once, whichever waiters gave up before.
 func TestMonitorWhereOthersGiveUp(t *testing.T) {
 	const n = 6
 	rt := live.Runtime(t)
@@ -62,7 +62,7 @@ func TestMonitorWhereOthersGiveUp(t *testing.T) {
 	}
 }
 
-// TestMonitorWithoutWatcher is an error where it is made, not a crash where the coroutine ends.
+// TestMonitorWithoutWatcher returns an error, and does not crash when the coroutine ends.
 func TestMonitorWithoutWatcher(t *testing.T) {
 	rt := live.Runtime(t)
 	c := rt.Spawn("watched", func(c *discoro.Coro) (any, error) { return c.Receive() })
@@ -75,8 +75,9 @@ func TestMonitorWithoutWatcher(t *testing.T) {
 	}
 }
 
-// TestMonitorAcrossBrokenLink brings ErrDisconnected, once, when the runtime of the coroutine is gone, and what became of
-// those that had ended before; so does a Monitor that comes too late.
+// TestMonitorAcrossBrokenLink brings ErrDisconnected, once, when the runtime of the coroutine is
+// lost, and the outcome of coroutines that had ended before. A Monitor that comes too late does the
+// same.
 func TestMonitorAcrossBrokenLink(t *testing.T) {
 	home, here := live.Runtime(t), live.Runtime(t)
 	ended := home.Spawn("ended", func(c *discoro.Coro) (any, error) { _, err := c.Receive(); return 1, err })
@@ -131,7 +132,7 @@ func TestMonitorAcrossBrokenLink(t *testing.T) {
 	live.Send(t, stays, nil)
 }
 
-// TestMonitorOfManyByOne has one watcher told of all, each once.
+// TestMonitorOfManyByOne notifies one watcher of the ends of many coroutines, of each once.
 func TestMonitorOfManyByOne(t *testing.T) {
 	const n = 500
 	rt := live.Runtime(t)
@@ -166,7 +167,8 @@ func TestMonitorOfManyByOne(t *testing.T) {
 	}
 }
 
-// TestMonitorOfNobody monitors a coroutine that never existed, several times: each monitor brings exactly one Exit.
+// TestMonitorOfNobody monitors a coroutine that never existed, several times. Each monitor brings
+// exactly one Exit.
 func TestMonitorOfNobody(t *testing.T) {
 	t.Parallel()
 	const monitors = 3

@@ -6,7 +6,7 @@ import (
 	"time"
 )
 
-// TestNodeWithoutInit is not parallel: it takes back what TestMain's Init noted.
+// TestNodeWithoutInit is not parallel: it undoes what Init has recorded in TestMain.
 func TestNodeWithoutInit(t *testing.T) {
 	initCalled.Store(false)
 	defer initCalled.Store(true)

@@ -10,8 +10,8 @@ import (
 	"github.com/discoro/discoro/internal/call"
 )
 
-// TestRCSOfAQueuedComputation makes a RemoteCoroScheduler of a computation that waits in the scheduler's queue already: its verbs
-// wait for the computation's turn, and end with it.
+// TestRCSOfAQueuedComputation makes a RemoteCoroScheduler for a computation in the queue of its
+// scheduler. The verbs wait until the computation is active, and end with it.
 func TestRCSOfAQueuedComputation(t *testing.T) {
 	inMemory(t, 1, SchedulerConfig{}, NodeConfig{}, func(c *memCluster) {
 		first := c.schedule(c.sched.Runtime, 2, ComputationConfig{})
@@ -89,8 +89,8 @@ func TestRCSOfAQueuedComputation(t *testing.T) {
 	})
 }
 
-// TestRCSServerReplacedWhileSetUp loses a server while ProcAvailable sets it up, and has another start at its location: that one is
-// used when it has been set up itself.
+// TestRCSServerReplacedWhileSetUp loses a server while ProcAvailable sets it up, and starts another
+// one at its location. That one is used when it has been set up itself.
 func TestRCSServerReplacedWhileSetUp(t *testing.T) {
 	inMemory(t, 1, SchedulerConfig{}, NodeConfig{Servers: 1, TCPPorts: []string{"4000"}}, func(c *memCluster) {
 		p, err := NewComputation(c.sched.Runtime)
@@ -128,7 +128,7 @@ func TestRCSServerReplacedWhileSetUp(t *testing.T) {
 	})
 }
 
-// TestRCSPoolDropsOnce drops a server late, when another is at its location.
+// TestRCSPoolDropsOnce drops a server when another one is at its location already.
 func TestRCSPoolDropsOnce(t *testing.T) {
 	t.Parallel()
 	p := &rcsPool{servers: map[Location]*rcsServer{}, setting: map[*rcsServer]error{}}
@@ -151,7 +151,8 @@ func TestRCSPoolDropsOnce(t *testing.T) {
 	}
 }
 
-// TestRCSAgainWhenThereIsAScheduler makes a RemoteCoroScheduler of a computation for which there was no scheduler at first.
+// TestRCSAgainWhenThereIsAScheduler makes a RemoteCoroScheduler for a computation that found no
+// scheduler at first.
 func TestRCSAgainWhenThereIsAScheduler(t *testing.T) {
 	inMemory(t, 1, SchedulerConfig{}, NodeConfig{}, func(c *memCluster) {
 		rt, err := NewRuntime(Config{tuning: tuning{host: c.net.Host("client")}, Logger: discard})

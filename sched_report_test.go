@@ -13,8 +13,8 @@ import (
 
 var reportSize = Register("report.size", func(_ *Coro, b []byte) (int, error) { return len(b), nil })
 
-// TestRunUnderWaySaysSo has a large argument on its way to a server that has been ready for long: neither the log nor the error says that
-// the run waits for one.
+// TestRunUnderWaySaysSo sends a large argument to a server that has been ready for a while. Neither
+// the log nor the error says that the run waits for a server.
 func TestRunUnderWaySaysSo(t *testing.T) {
 	log := &testkit.Log{}
 	inMemory(t, 1, SchedulerConfig{Config: Config{Logger: log.Logger()}}, NodeConfig{}, func(c *memCluster) {

@@ -11,12 +11,14 @@ import (
 	"time"
 )
 
-// unheardLarge gives a result that does not fit into what a link's connection takes while nobody reads.
+// unheardLarge returns a result that does not fit into the buffers of a connection that nobody
+// reads.
 var unheardLarge = Register("unheard.large", func(_ *Coro, n int) ([]byte, error) {
 	return bytes.Repeat([]byte{byte(n)}, n), nil
 })
 
-// frozenRuns are runs that have begun and ended at a server, of which their client has heard nothing.
+// frozenRuns are runs that have started and ended at a server while their client received nothing
+// of that.
 type frozenRuns struct {
 	*memCluster
 
@@ -27,7 +29,7 @@ type frozenRuns struct {
 	verbs  int
 }
 
-// frozenEnd is how one verb ended.
+// frozenEnd is how a verb has ended.
 type frozenEnd struct {
 	verb string
 	err  error
@@ -35,7 +37,7 @@ type frozenEnd struct {
 
 const frozenLarge = 6 << 20
 
-// freeze cuts a client off from its only server, and has runs end there.
+// freeze cuts a client off from its only server, and lets runs end there.
 func (c *memCluster) freeze(cfg ComputationConfig) *frozenRuns {
 	f := &frozenRuns{memCluster: c, client: c.client("c"), ends: make(chan frozenEnd, 10)}
 	f.comp = c.schedule(f.client, 1, cfg)
@@ -66,7 +68,7 @@ func (c *memCluster) freeze(cfg ComputationConfig) *frozenRuns {
 			}
 			return errors.Join(err, errors.New("of RunServers"))
 		},
-		"AsCompleted": func() error { // a whole map would wait for a server to read on
+		"AsCompleted": func() error { // a whole map would wait for a server before it reads on
 			for out := range AsCompleted(c.ctx, s, unheardLarge, slices.Values([]int{frozenLarge})) {
 				return frozenResult(out.Value, out.Err)
 			}
@@ -89,7 +91,7 @@ func (c *memCluster) freeze(cfg ComputationConfig) *frozenRuns {
 	return f
 }
 
-// frozenResult holds a result against what is due.
+// frozenResult compares a result with the expected one.
 func frozenResult(b []byte, err error) error {
 	if err == nil && len(b) != frozenLarge {
 		return fmt.Errorf("a result of %d bytes", len(b))
@@ -101,7 +103,7 @@ func (c *memCluster) jobsAtScheduler() int {
 	return c.sched.loop.counts().Jobs
 }
 
-// next returns how a verb ended, within so long.
+// next returns how a verb has ended. It waits that long for it.
 func (f *frozenRuns) next(within time.Duration) frozenEnd {
 	f.Helper()
 	select {
@@ -113,23 +115,24 @@ func (f *frozenRuns) next(within time.Duration) frozenEnd {
 	}
 }
 
-// unheardDead is after how long without a sign of life links count as dead in these tests.
+// unheardDead is how long a link may be silent in these tests before it counts as dead.
 const unheardDead = missedPulses * 2 * MinPulseInterval
 
-// start does something meanwhile, and tells how it went.
+// start calls do in a goroutine. Its error comes over the channel.
 func (f *frozenRuns) start(do func(f *frozenRuns) error) <-chan error {
 	done := make(chan error, 1)
 	go func() { done <- do(f) }()
 	return done
 }
 
-// unheardCloses are the ways in which a server, or who is between it and the client, goes in order or without a word.
+// unheardCloses are the ways in which a server, or a party between it and the client, ends: in
+// order, or silently.
 var unheardCloses = map[string]struct {
 	node NodeConfig
 	comp ComputationConfig
 	do   func(f *frozenRuns) error
-	heal bool // when the cut ends in time, results come
-	soon bool // it does not wait for the client
+	heal bool // if the cut ends in time, results come
+	soon bool // the end does not wait for the client
 	lost bool // the runs end with a ServerLostError
 }{
 	"the node drains": {
@@ -217,8 +220,9 @@ var unheardCloses = map[string]struct {
 	"nobody does anything": {do: func(*frozenRuns) error { return nil }, heal: true, lost: true},
 }
 
-// TestUnheardRunsEnd has runs begin and end at a server while nothing of that comes to the client, whose scheduler is elsewhere, and then
-// one party after the other go, in order or without a word: each wait ends, with an error that says why.
+// TestUnheardRunsEnd lets runs start and end at a server while the client, whose scheduler is in
+// another runtime, receives nothing of that. Then each party ends, in order or silently. Each wait
+// ends with an error that says why.
 func TestUnheardRunsEnd(t *testing.T) {
 	t.Parallel()
 	for name, tt := range unheardCloses {
@@ -229,7 +233,7 @@ func TestUnheardRunsEnd(t *testing.T) {
 				done := f.start(tt.do)
 				limit := unheardDead + 2*time.Second
 				if tt.soon {
-					limit = 20 * time.Second // the idle wait for 10, and nobody for the silence of the client's link
+					limit = 20 * time.Second // the zombie period is 10 s; nobody waits for the silence of the client's link
 				}
 				for range f.verbs {
 					e := f.next(limit - time.Since(f.began))
@@ -253,8 +257,8 @@ func TestUnheardRunsEnd(t *testing.T) {
 	}
 }
 
-// TestUnheardRunsAreHeard does the same, and lets the client hear again before anybody takes the silence for the end: who has gone in order
-// has waited for that, so no result is lost.
+// TestUnheardRunsAreHeard does the same, but ends the cut before anybody takes the silence for the
+// end of a link. A party that ends in order has waited for that, so no result is lost.
 func TestUnheardRunsAreHeard(t *testing.T) {
 	t.Parallel()
 	for name, tt := range unheardCloses {
@@ -284,7 +288,7 @@ func TestUnheardRunsAreHeard(t *testing.T) {
 	}
 }
 
-// TestUnheardRunsEndInEachOrder has two go, one a second after the other, in each order.
+// TestUnheardRunsEndInEachOrder ends two parties, one a second after the other, in each order.
 func TestUnheardRunsEndInEachOrder(t *testing.T) {
 	t.Parallel()
 	names := []string{
@@ -322,14 +326,15 @@ func TestUnheardRunsEndInEachOrder(t *testing.T) {
 	}
 }
 
-// TestClientThatNeverAnswers has a node drain whose client's link never ends, and over which no answer comes: it does not wait for ever.
+// TestClientThatNeverAnswers drains a node whose link to the client never ends, and never brings an
+// answer. The node does not wait for ever.
 func TestClientThatNeverAnswers(t *testing.T) {
 	inMemory(t, 1, SchedulerConfig{}, NodeConfig{Servers: 1}, func(c *memCluster) {
 		f := c.freeze(ComputationConfig{})
 		for _, rt := range f.nodes[0].loop.hosted.all() {
 			l := rt.net.linkIf(f.client.id)
 			l.mu.Lock()
-			l.peer.Pulse = maxPulse // so that its silence is none
+			l.peer.Pulse = maxPulse // so that its silence does not count
 			l.mu.Unlock()
 		}
 		start := time.Now()
@@ -349,8 +354,9 @@ func TestClientThatNeverAnswers(t *testing.T) {
 	})
 }
 
-// TestNodeDrainsBehindALostScheduler has the scheduler's word not come to the client while a node drains: what the server says is heard, and
-// what only the scheduler could say ends with the link to it.
+// TestNodeDrainsBehindALostScheduler drains a node while nothing from the scheduler reaches the
+// client. What the server sends is received; what only the scheduler could send ends with the link
+// to it.
 func TestNodeDrainsBehindALostScheduler(t *testing.T) {
 	inMemory(t, 1, SchedulerConfig{}, NodeConfig{Servers: 1}, func(c *memCluster) {
 		client := c.client("c")

@@ -22,8 +22,8 @@ var (
 	})
 )
 
-// farClient is a client whose scheduler is in another runtime, as is the node: what a server has to say to it goes through a proxy, and
-// all the rest does not.
+// farClient is a client whose scheduler is in another runtime, as is the node. What a server sends
+// to the client goes through a proxy; nothing else does.
 type farClient struct {
 	*testing.T
 
@@ -33,7 +33,8 @@ type farClient struct {
 	comp  *Computation
 }
 
-// newFarClient starts all that; between starts the proxy at a listener, to the client at a location.
+// newFarClient starts all of that. between starts the proxy on a listener, to the client's
+// location.
 func newFarClient(t *testing.T, cfg NodeConfig, between func(ln net.Listener, client Location)) *farClient {
 	t.Helper()
 	f := &farClient{T: t, ctx: testkit.Context(t)}
@@ -92,14 +93,15 @@ func (l *schedLoop) counts() schedule.Counts {
 	return <-counts
 }
 
-// eventuallyAt waits until the scheduler's state is as cond says.
+// eventuallyAt waits until cond holds for the scheduler's counts.
 func (f *farClient) eventuallyAt(what string, cond func(schedule.Counts) bool) {
 	f.Helper()
 	testkit.Eventually(f.T, what, func() bool { return cond(f.sched.loop.counts()) })
 }
 
-// TestUnheardRuns has runs begin and end at a server while nothing of that comes to the client, whose scheduler is elsewhere, and the link
-// break then: they end as at any lost server.
+// TestUnheardRuns lets runs start and end at a server while the client, whose scheduler is in
+// another runtime, receives nothing of that. Then the link breaks. The runs end as at any lost
+// server.
 func TestUnheardRuns(t *testing.T) {
 	t.Parallel()
 	var p *proxy
@@ -135,8 +137,8 @@ func TestUnheardRuns(t *testing.T) {
 	<-unheardRan
 }
 
-// TestUnheardRunsOfANodeThatDrains has the node drain before the link breaks, over which nothing of the runs has come: they end as at a lost
-// server all the same.
+// TestUnheardRunsOfANodeThatDrains drains the node before the link breaks that nothing of the runs
+// came over. They end as at a lost server, too.
 func TestUnheardRunsOfANodeThatDrains(t *testing.T) {
 	t.Parallel()
 	for _, processes := range []bool{false, true} {
@@ -178,7 +180,8 @@ func TestUnheardRunsOfANodeThatDrains(t *testing.T) {
 	}
 }
 
-// TestDrainOverASlowLink has a node drain while a result is on its way that takes long: the server's process waits for it to be there.
+// TestDrainOverASlowLink drains a node while a large result is on its way. The server's process
+// waits until it has arrived.
 func TestDrainOverASlowLink(t *testing.T) {
 	t.Parallel()
 	f := newFarClient(t, NodeConfig{Processes: true}, func(ln net.Listener, client Location) { slowProxyAt(t, ln, client, 3<<20/2) })
@@ -198,7 +201,8 @@ func TestDrainOverASlowLink(t *testing.T) {
 	}
 }
 
-// TestServerAsksWhatIsHeard has a server ask its client what it knows of, with an answer, and without.
+// TestServerAsksWhatIsHeard makes a server ask its client what it knows of, with an answer and
+// without.
 func TestServerAsksWhatIsHeard(t *testing.T) {
 	t.Parallel()
 	server, client := twoRuntimes(t, Config{Addr: "127.0.0.1"})
@@ -236,8 +240,8 @@ func TestServerAsksWhatIsHeard(t *testing.T) {
 	}
 }
 
-// TestEndWithoutBeginning has a server, or a scheduler, tell of ends of runs that never began: whoever waits for the coroutine hears
-// an error, and gets none that is nil.
+// TestEndWithoutBeginning makes a server, or a scheduler, send the end of runs that never started.
+// Whoever waits for the coroutine gets an error, and never a coroutine that is nil.
 func TestEndWithoutBeginning(t *testing.T) {
 	t.Parallel()
 	rt := testRuntime(t, Config{})

@@ -17,8 +17,8 @@ import (
 
 var closedNap = discoro.Register("closed.nap", func(c *discoro.Coro, d time.Duration) (int, error) { return 1, c.Sleep(d) })
 
-// TestOwnCloseEndsWaits closes a client's runtime while it waits for everything that can be waited for, and then asks for it again: all of
-// it is ErrClosed, whatever else it is.
+// TestOwnCloseEndsWaits closes a client's runtime during each kind of wait, and then waits again.
+// All of that ends with ErrClosed, whatever else the error is.
 func TestOwnCloseEndsWaits(t *testing.T) {
 	t.Parallel()
 	for _, private := range []bool{false, true} {
@@ -146,7 +146,7 @@ func testOwnClose(t *memCluster, private bool) {
 	_ = mute.Terminate()
 }
 
-// TestCloseWhileQueued closes a computation that waits for its turn: who waits in Schedule is told that.
+// TestCloseWhileQueued closes a computation in the queue. Schedule returns that as its error.
 func TestCloseWhileQueued(t *testing.T) {
 	inMemory(t, 1, discoro.SchedulerConfig{}, discoro.NodeConfig{Servers: 1}, func(c *memCluster) {
 		c.schedule(c.sched.Runtime, 1, discoro.ComputationConfig{})

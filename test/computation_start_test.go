@@ -9,7 +9,7 @@ import (
 	"github.com/discoro/discoro/internal/testkit/live"
 )
 
-// onCluster runs a test on a scheduler and a node with one server.
+// onCluster runs a test on a scheduler, and a node with one server.
 func onCluster(t *testing.T, test func(ctx context.Context, sched *discoro.Scheduler) error) {
 	t.Helper()
 	c := newCluster(t, discoro.NodeConfig{Servers: 1})
@@ -18,8 +18,8 @@ func onCluster(t *testing.T, test func(ctx context.Context, sched *discoro.Sched
 	}
 }
 
-// TestScheduledMeansUsable has a status coroutine use the computation as soon as it hears that the turn has come: that is before
-// Schedule has returned, as both are coroutines of one runtime.
+// TestScheduledMeansUsable uses a computation in its status coroutine as soon as that receives
+// ComputationScheduled. That is before Schedule has returned, as both run in one runtime.
 func TestScheduledMeansUsable(t *testing.T) {
 	t.Parallel()
 	onCluster(t, func(ctx context.Context, sched *discoro.Scheduler) error {
@@ -41,8 +41,8 @@ func TestScheduledMeansUsable(t *testing.T) {
 	})
 }
 
-// TestWaitServersInQueue waits for servers of computations whose turn is still to come: what NewRemoteCoroScheduler has queued
-// counts at once.
+// TestWaitServersInQueue waits for the servers of computations in the queue, also right after
+// NewRemoteCoroScheduler has queued them.
 func TestWaitServersInQueue(t *testing.T) {
 	t.Parallel()
 	onCluster(t, func(ctx context.Context, sched *discoro.Scheduler) error {
@@ -76,7 +76,7 @@ func TestWaitServersInQueue(t *testing.T) {
 	})
 }
 
-// TestWaitServersOfQueuedEnds closes a computation in the queue while somebody waits for its servers.
+// TestWaitServersOfQueuedEnds closes a computation in the queue during a wait for its servers.
 func TestWaitServersOfQueuedEnds(t *testing.T) {
 	t.Parallel()
 	onCluster(t, func(ctx context.Context, sched *discoro.Scheduler) error {
@@ -107,8 +107,8 @@ func TestWaitServersOfQueuedEnds(t *testing.T) {
 	})
 }
 
-// TestRunNowhere runs at places that are none, and at every server of a computation that has no turn: nothing starts, and an error
-// tells so.
+// TestRunNowhere runs a function at places that do not exist, and at every server of a computation
+// that is not active. Nothing starts, and an error says why.
 func TestRunNowhere(t *testing.T) {
 	t.Parallel()
 	c := newCluster(t, discoro.NodeConfig{Servers: 1})

@@ -12,7 +12,7 @@ import (
 	"github.com/discoro/discoro"
 )
 
-// TestSchedulerGone closes a scheduler under a client of another runtime, and under its own.
+// TestSchedulerGone closes the scheduler of a client in another runtime, and of one in its own.
 func TestSchedulerGone(t *testing.T) {
 	t.Parallel()
 	for _, own := range []bool{false, true} {
@@ -50,7 +50,7 @@ func TestSchedulerGone(t *testing.T) {
 			if err := comp.Close(c.ctx); err != nil {
 				t.Errorf("close: %v", err)
 			}
-			// The node is free, and comes to the next scheduler at that place.
+			// The node is free, and connects to the next scheduler at that location.
 			next, err := discoro.NewScheduler(discoro.SchedulerConfig{Config: discoro.Config{TCPPort: port}})
 			if err != nil {
 				t.Fatal(err)
@@ -64,7 +64,8 @@ func TestSchedulerGone(t *testing.T) {
 	}
 }
 
-// TestClientGone has a client end without closing its computation: the one that waits behind it gets the servers.
+// TestClientGone ends a client that has not closed its computation. The next one of the queue gets
+// the servers.
 func TestClientGone(t *testing.T) {
 	t.Parallel()
 	c := newCluster(t, discoro.NodeConfig{Servers: 2})
@@ -101,7 +102,8 @@ func TestClientGone(t *testing.T) {
 	}
 }
 
-// TestNodeGoes closes one of two nodes in the middle of a map: what it ran is run again at the other.
+// TestNodeGoes closes one of two nodes in the middle of a map. What it ran is run again at the
+// other one.
 func TestNodeGoes(t *testing.T) {
 	t.Parallel()
 	for _, processes := range []bool{false, true} {
@@ -142,7 +144,7 @@ func TestNodeGoes(t *testing.T) {
 	}
 }
 
-// TestSharedNode has two schedulers want one node.
+// TestSharedNode lets two schedulers ask for the same node.
 func TestSharedNode(t *testing.T) {
 	t.Parallel()
 	c := newCluster(t, discoro.NodeConfig{Servers: 1})

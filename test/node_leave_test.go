@@ -40,7 +40,8 @@ func (c *cluster) addNode(cfg discoro.NodeConfig) *discoro.Node {
 	return node
 }
 
-// TestNodeDrain drains a node under a job: new jobs are refused, the job ends in peace, and the computation goes on elsewhere.
+// TestNodeDrain drains a node that runs a job. New jobs are refused, the job ends normally, and the
+// computation goes on elsewhere.
 func TestNodeDrain(t *testing.T) {
 	t.Parallel()
 	c := newCluster(t, discoro.NodeConfig{Servers: 1})
@@ -88,7 +89,7 @@ func TestNodeDrain(t *testing.T) {
 	}
 }
 
-// TestNodeServe serves two computations and leaves.
+// TestNodeServe lets a node serve two computations, after which it closes.
 func TestNodeServe(t *testing.T) {
 	t.Parallel()
 	c := newCluster(t, discoro.NodeConfig{Servers: 1, Serve: 2})
@@ -102,7 +103,8 @@ func TestNodeServe(t *testing.T) {
 	}
 }
 
-// TestNodeTCPPorts gives servers ports, one of which is taken for a while, and has one of them replaced.
+// TestNodeTCPPorts gives servers ports, one of which is in use for a while, and has one of the
+// servers replaced.
 func TestNodeTCPPorts(t *testing.T) {
 	t.Parallel()
 	for name, processes := range map[string]bool{"processes": true, "in this process": false} {
@@ -159,7 +161,7 @@ func portOf(ln net.Listener) int {
 	return addr.Port
 }
 
-// TestNodeHours lives through a day of a node: it serves, takes nothing new, is closed, and opens again.
+// TestNodeHours follows a node for a day: it serves, takes nothing new, is closed, and opens again.
 func TestNodeHours(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, nodeHours)

@@ -15,7 +15,7 @@ import (
 	"github.com/discoro/discoro/internal/testkit"
 )
 
-// nodeDir returns the computation's folder after writing a file there.
+// nodeDir writes a file into the computation's folder, and returns the folder.
 var nodeDir = discoro.Register("node.dir", func(c *discoro.Coro, _ discoro.None) (string, error) {
 	return c.Dir(), os.WriteFile(filepath.Join(c.Dir(), "file"), []byte("x"), 0o600)
 })
@@ -41,8 +41,8 @@ func TestNodeConfigs(t *testing.T) {
 	}
 }
 
-// TestNodeFolders checks that what a computation writes is gone with it, and the node's folder with the node; what else
-// is in DestPath stays.
+// TestNodeFolders checks that the files of a computation are removed when it ends, and the folder
+// of a node when that closes. Everything else in DestPath stays.
 func TestNodeFolders(t *testing.T) {
 	t.Parallel()
 	for name, processes := range map[string]bool{"processes": true, "in this process": false} {
@@ -104,7 +104,7 @@ func TestNodeCloseComputation(t *testing.T) {
 	}
 }
 
-// TestNodeGuestServer adds a server to a node that the node did not start.
+// TestNodeGuestServer adds a server that the node has not started.
 func TestNodeGuestServer(t *testing.T) {
 	t.Parallel()
 	c := newCluster(t, discoro.NodeConfig{Servers: 1})
@@ -134,7 +134,7 @@ func TestNodeGuestServer(t *testing.T) {
 	}
 }
 
-// TestNodeReplacesKilledServers kills servers that serve nobody.
+// TestNodeReplacesKilledServers kills servers that serve no computation.
 func TestNodeReplacesKilledServers(t *testing.T) {
 	t.Parallel()
 	c := newCluster(t, discoro.NodeConfig{Servers: 1, Processes: true})

@@ -16,8 +16,8 @@ import (
 	"github.com/discoro/discoro/internal/testkit/live"
 )
 
-// promiseNote writes down, in a file of its own, that a run with that number began, sleeps, until the test goes on if it is to wait for that,
-// and gives the number back.
+// promiseNote writes a file when the run with that number starts, sleeps, waits for the test if it
+// shall, and returns the number.
 var promiseNote = discoro.Register("promise.note", func(c *discoro.Coro, run promiseRun) (int, error) {
 	f, err := os.OpenFile(filepath.Join(run.Dir, fmt.Sprint(run.N)), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
 	if err != nil {
@@ -45,17 +45,17 @@ type promiseRun struct {
 	Waits bool
 }
 
-// promiseGoOn is the file for which those wait that are to.
+// promiseGoOn is the file that such runs wait for.
 const promiseGoOn = "go on"
 
-// endLog collects what a status coroutine and watchers are told of ends.
+// endLog collects the ends that a status coroutine and watchers receive.
 type endLog struct {
 	mu   sync.Mutex // guards following; leaf
 	ends map[*discoro.Coro][]error
 	over chan struct{} // closed when the computation is
 }
 
-// watcher spawns a coroutine that notes each Exit.
+// watcher spawns a coroutine that records each Exit.
 func (l *endLog) watcher(rt *discoro.Runtime) *discoro.Coro {
 	l.ends, l.over = map[*discoro.Coro][]error{}, make(chan struct{})
 	return rt.Spawn("ends", func(c *discoro.Coro) (any, error) {
@@ -101,7 +101,8 @@ func TestPromise06RunsEndOnce(t *testing.T) {
 	t.Run("kill in the middle", killInTheMiddle)
 }
 
-// runsEndOnce walks every end of a run: Wait, Result, the monitor and the status coroutine are told the same, each once.
+// runsEndOnce goes through every end of a run. Wait, Result, the monitor and the status coroutine
+// receive the same outcome, each of them once.
 func runsEndOnce(t *testing.T) {
 	t.Parallel()
 	c := newCluster(t, discoro.NodeConfig{Servers: 1, Processes: true})
@@ -164,7 +165,8 @@ func runsEndOnce(t *testing.T) {
 	}
 }
 
-// killInTheMiddle kills one of two server processes in the middle of 200 runs: they have 200 ends, and none ran twice.
+// killInTheMiddle kills one of two server processes in the middle of 200 runs. They have 200 ends,
+// and none of them ran twice.
 func killInTheMiddle(t *testing.T) {
 	t.Parallel()
 	const runs = 200
@@ -180,11 +182,11 @@ func killInTheMiddle(t *testing.T) {
 	pid := clusterRunAt(c, comp, servers[0], faultPid.With(discoro.None{}))
 	type end struct {
 		n   int
-		co  *discoro.Coro // nil: it never started
+		co  *discoro.Coro // nil: it has not started
 		err error
 	}
 	ends := make(chan end, runs)
-	var waiting atomic.Int32 // at the server that is to be killed
+	var waiting atomic.Int32 // at the server that will be killed
 	for n := range runs {
 		go func() {
 			co, err := comp.Run(c.ctx, promiseNote.With(promiseRun{dir, n, 20 + n%7*20, n >= runs/2}))

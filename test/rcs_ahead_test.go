@@ -16,7 +16,7 @@ import (
 )
 
 var (
-	// aheadAlone gives back its argument, unless its server runs another of it.
+	// aheadAlone returns its argument, and fails when its server runs another item meanwhile.
 	aheadAlone = discoro.Register("ahead.alone", func(c *discoro.Coro, n int) (int, error) {
 		if busy, _ := rcsBusy.Get(c); busy > 0 {
 			return 0, errors.New("not alone")
@@ -26,10 +26,10 @@ var (
 		return n, c.Yield()
 	})
 
-	// aheadOthers is what the items of one test have in common.
+	// aheadOthers is what the items of a test share.
 	aheadOthers sync.Map // of *aheadTest, by name
 
-	// aheadLast gives back its item, the long one only when all the others have ended.
+	// aheadLast returns its item. The long item returns only when all others have ended.
 	aheadLast = discoro.Register("ahead.last", func(c *discoro.Coro, it aheadItem) (int, error) {
 		v, _ := aheadOthers.Load(it.Test)
 		test, _ := v.(*aheadTest)
@@ -50,7 +50,7 @@ var (
 		})
 	})
 
-	// aheadKill kills its server when the item is one of those, the first time, and else gives it back.
+	// aheadKill returns its item. Some items kill their server the first time.
 	aheadKill = discoro.Register("ahead.kill", func(_ *discoro.Coro, it aheadVictim) (int, error) {
 		if slices.Contains(it.Kills, it.Item) {
 			err := os.Mkdir(filepath.Join(it.Dir, fmt.Sprint(it.Item)), 0o700)
@@ -68,8 +68,8 @@ var (
 type aheadTest struct {
 	long  int           // the item that ends last
 	began chan struct{} // closed when it runs
-	left  atomic.Int64  // how many others there are yet
-	ended chan struct{} // closed when there are none
+	left  atomic.Int64  // how many others have not ended yet
+	ended chan struct{} // closed when all have
 }
 
 func newAheadTest(long, others int) *aheadTest {
@@ -89,7 +89,8 @@ type aheadVictim struct {
 	Item  int
 }
 
-// TestRCSSendsAhead has short items wait at servers, a bounded number of them, where they run one at a time; without Retries none.
+// TestRCSSendsAhead lets short items wait at servers, a bounded number of them, where they run one
+// at a time. Without Retries none waits there.
 func TestRCSSendsAhead(t *testing.T) {
 	t.Parallel()
 	c := newCluster(t, discoro.NodeConfig{Servers: 2})
@@ -125,7 +126,8 @@ func TestRCSSendsAhead(t *testing.T) {
 	}
 }
 
-// TestRCSTakesBack has an item last until all the others have ended: those that wait behind it must run elsewhere.
+// TestRCSTakesBack lets an item run until all others have ended. Those that wait behind it must run
+// elsewhere.
 func TestRCSTakesBack(t *testing.T) {
 	t.Parallel()
 	c := newCluster(t, discoro.NodeConfig{Servers: 2})
@@ -147,7 +149,8 @@ func TestRCSTakesBack(t *testing.T) {
 	}
 }
 
-// TestRCSLeavesAhead leaves a loop while items wait behind one that runs: they are taken back, and do not keep the server.
+// TestRCSLeavesAhead leaves a loop while items wait behind one that runs. They are taken back, and
+// do not hold the server.
 func TestRCSLeavesAhead(t *testing.T) {
 	t.Parallel()
 	c := newCluster(t, discoro.NodeConfig{Servers: 1})
@@ -163,7 +166,7 @@ func TestRCSLeavesAhead(t *testing.T) {
 		}
 	}
 	ctx, cancel := context.WithCancel(c.ctx)
-	before := make(chan int64, 1) // how many had run when the long one began: those before it, if none was taken back on a slow machine
+	before := make(chan int64, 1) // how many had run when the long one started; on a slow machine more than those before it
 	go func() {
 		<-test.began
 		before <- items - test.left.Load()
@@ -182,14 +185,14 @@ func TestRCSLeavesAhead(t *testing.T) {
 	if !slices.Contains(failed, items/2) || len(failed) > 16 {
 		t.Errorf("items that did not end: %v, want %d among the 16 that may be under way", failed, items/2)
 	}
-	c.finish(s) // waits for all of them, and would for ever if they waited for their turn
+	c.finish(s) // which waits for all of them: for ever, if they waited behind the long one
 	if ran, want := items-test.left.Load(), <-before; ran != want {
 		t.Errorf("%d items have run, want only the %d before the one that was terminated", ran, want)
 	}
 }
 
-// TestRCSLosesAhead has items kill their servers while others wait there: each runs to its end, and only those that killed a
-// server, or may have, count an attempt more.
+// TestRCSLosesAhead lets items kill their servers while others wait there. Each item ends, and only
+// those that have killed a server, or may have, count one more attempt.
 func TestRCSLosesAhead(t *testing.T) {
 	t.Parallel()
 	c := newCluster(t, discoro.NodeConfig{Servers: 2, Processes: true})

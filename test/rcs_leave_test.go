@@ -15,7 +15,7 @@ import (
 	"github.com/discoro/discoro"
 )
 
-// TestRCSNodeLeaves drains a node in the middle of a map: no item fails, and none runs twice.
+// TestRCSNodeLeaves drains a node in the middle of a map. No item fails, and none runs twice.
 func TestRCSNodeLeaves(t *testing.T) {
 	inMemory(t, 2, discoro.SchedulerConfig{}, discoro.NodeConfig{}, func(c *memCluster) {
 		p, err := discoro.NewComputation(c.sched.Runtime)
@@ -58,7 +58,8 @@ func TestRCSNodeLeaves(t *testing.T) {
 	})
 }
 
-// TestRCSSubmitAt runs several at one place, however many run there, and ends one with its context.
+// TestRCSSubmitAt runs several tasks at one place at the same time, and ends one of them with its
+// context.
 func TestRCSSubmitAt(t *testing.T) {
 	inMemory(t, 1, discoro.SchedulerConfig{}, discoro.NodeConfig{}, func(c *memCluster) {
 		p := c.schedule(c.sched.Runtime, 2, discoro.ComputationConfig{})
@@ -96,7 +97,7 @@ func TestRCSSubmitAt(t *testing.T) {
 				t.Errorf("at %v: %v", where, err)
 			}
 		}
-		if err := s.Finish(c.ctx, true); err != nil { // waits for the naps, but for the one that was terminated
+		if err := s.Finish(c.ctx, true); err != nil { // waits for the naps, except for the one that was terminated
 			t.Error(err)
 		}
 		if took := time.Since(start); took < time.Minute || took > 2*time.Minute {
@@ -110,7 +111,8 @@ func TestRCSSubmitAt(t *testing.T) {
 	})
 }
 
-// TestRCSContextOfSlowArguments ends the context while a free server is there whenever an argument is: nothing is ever waited for.
+// TestRCSContextOfSlowArguments ends the context of a map that never waits, as a server is free
+// whenever an argument comes.
 func TestRCSContextOfSlowArguments(t *testing.T) {
 	inMemory(t, 1, discoro.SchedulerConfig{}, discoro.NodeConfig{}, func(c *memCluster) {
 		s, err := discoro.NewRemoteCoroScheduler(c.schedule(c.sched.Runtime, 2, discoro.ComputationConfig{}))
@@ -141,7 +143,8 @@ func TestRCSContextOfSlowArguments(t *testing.T) {
 	})
 }
 
-// TestRCSRelayedLate relays statuses from before the RemoteCoroScheduler was there: each server is set up once.
+// TestRCSRelayedLate relays statuses that are older than the RemoteCoroScheduler. Each server is
+// set up once.
 func TestRCSRelayedLate(t *testing.T) {
 	inMemory(t, 1, discoro.SchedulerConfig{}, discoro.NodeConfig{}, func(c *memCluster) {
 		told := c.statuses(c.sched.Runtime)
@@ -180,7 +183,8 @@ func TestRCSRelayedLate(t *testing.T) {
 	})
 }
 
-// TestRCSNotRelayed ends a computation whose status coroutine relays nothing: who waits for a server does not wait on.
+// TestRCSNotRelayed ends a computation whose status coroutine relays nothing. A wait for a server
+// ends, too.
 func TestRCSNotRelayed(t *testing.T) {
 	inMemory(t, 1, discoro.SchedulerConfig{}, discoro.NodeConfig{}, func(c *memCluster) {
 		p := c.schedule(c.sched.Runtime, 2, discoro.ComputationConfig{Status: c.statuses(c.sched.Runtime).coro})
@@ -208,8 +212,8 @@ func TestRCSNotRelayed(t *testing.T) {
 	})
 }
 
-// TestRCSReport shows what is said of servers that are ready and yet not free: they could not be set up, they still are, they are at
-// work, or nobody has told of them.
+// TestRCSReport shows what the report says of servers that are ready but not free: their setup has
+// failed, they are being set up, they are at work, or no status was relayed.
 func TestRCSReport(t *testing.T) {
 	inMemory(t, 1, discoro.SchedulerConfig{}, discoro.NodeConfig{}, func(c *memCluster) {
 		says := func(s *discoro.RemoteCoroScheduler, want ...string) {
@@ -298,7 +302,8 @@ var (
 	})
 )
 
-// TestRCSFunctionLosesServer has a function fail because it has lost a server that it used itself: it is not run again, as its own is there.
+// TestRCSFunctionLosesServer runs a function that fails because it has lost a server that it used
+// itself. It is not run again, as its own server is there.
 func TestRCSFunctionLosesServer(t *testing.T) {
 	inMemory(t, 1, discoro.SchedulerConfig{}, discoro.NodeConfig{}, func(c *memCluster) {
 		p := c.schedule(c.sched.Runtime, 2, discoro.ComputationConfig{})
@@ -324,7 +329,8 @@ func TestRCSFunctionLosesServer(t *testing.T) {
 	})
 }
 
-// TestRCSFinishEnds has the context of a Finish end while a hook is about to end well: the error is the context's.
+// TestRCSFinishEnds ends the context of a Finish just before a hook ends without an error. The
+// error is that of the context.
 func TestRCSFinishEnds(t *testing.T) {
 	inMemory(t, 1, discoro.SchedulerConfig{}, discoro.NodeConfig{}, func(c *memCluster) {
 		p := c.schedule(c.sched.Runtime, 2, discoro.ComputationConfig{})

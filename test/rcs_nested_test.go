@@ -8,7 +8,8 @@ import (
 	"github.com/discoro/discoro"
 )
 
-// TestRCSTaskInLoop has the loop's body run tasks, and another map, where all that the cluster has is one server.
+// TestRCSTaskInLoop runs tasks, and another map, in the body of a loop, on a cluster with one
+// server.
 func TestRCSTaskInLoop(t *testing.T) {
 	t.Parallel()
 	c := newCluster(t, discoro.NodeConfig{Servers: 1})
@@ -34,7 +35,8 @@ func TestRCSTaskInLoop(t *testing.T) {
 	}
 }
 
-// TestRCSTaskInArgs has one map's results be the arguments of the next, where all that the cluster has is one server.
+// TestRCSTaskInArgs passes the results of one map to the next as arguments, on a cluster with one
+// server.
 func TestRCSTaskInArgs(t *testing.T) {
 	t.Parallel()
 	c := newCluster(t, discoro.NodeConfig{Servers: 1})
@@ -64,7 +66,8 @@ func TestRCSTaskInArgs(t *testing.T) {
 	}
 }
 
-// TestRCSBlockedArgs has a task run while the next argument of a map is waited for: that keeps no server.
+// TestRCSBlockedArgs runs a task while a map waits for its next argument. The map holds no server
+// meanwhile.
 func TestRCSBlockedArgs(t *testing.T) {
 	t.Parallel()
 	c := newCluster(t, discoro.NodeConfig{Servers: 1})
@@ -86,7 +89,8 @@ func TestRCSBlockedArgs(t *testing.T) {
 	c.finish(s)
 }
 
-// TestRCSPanicInMap has the arguments, and the body, of a loop panic: no server stays behind with it.
+// TestRCSPanicInMap lets the arguments, and the body, of a loop panic. The map holds no server
+// after that.
 func TestRCSPanicInMap(t *testing.T) {
 	t.Parallel()
 	c := newCluster(t, discoro.NodeConfig{Servers: 2})

@@ -18,7 +18,8 @@ import (
 	"github.com/discoro/discoro/internal/testkit"
 )
 
-// stressRun does what its item says, and fails when it is not alone at its server, or its item runs at another server, too.
+// stressRun does what its item says. It fails when another item runs at its server, or when its
+// item runs at another server, too.
 var stressRun = discoro.Register("stress.run", func(c *discoro.Coro, it stressItem) (int, error) {
 	if busy, _ := rcsBusy.Get(c); busy > 0 {
 		return 0, errors.New("not alone at its server")
@@ -57,8 +58,9 @@ type stressItem struct {
 	Fails     bool
 }
 
-// TestRCSStress has maps and tasks at the same servers, whose items last for nothing or a while, fail, and kill servers; loops are left
-// early, and end with their context. Each item ends once, and as it should; no server is lost to the others.
+// TestRCSStress runs maps and tasks at the same servers. Their items take no time or a while, fail,
+// and kill servers; loops are left early, and end with their context. Each item ends once, as it
+// should, and no server is lost to the others.
 func TestRCSStress(t *testing.T) {
 	t.Parallel()
 	c := newCluster(t, discoro.NodeConfig{Servers: 3, Processes: true})

@@ -21,7 +21,8 @@ import (
 // "node PORT SCHEDULER SERVERS" or "client SCHEDULER". It ends with its standard input.
 const roleEnv = "DISCORO_TEST_ROLE"
 
-// serveRole is what such a process does: it says where it is, or that it has come so far, in a line.
+// serveRole is the main function of such a process. It prints a line with its location, or when it
+// has come so far.
 func serveRole(role string) error {
 	words := strings.Fields(role)
 	cfg := discoro.Config{Name: words[0], Logger: slog.New(slog.DiscardHandler)}
@@ -58,7 +59,7 @@ func serveRole(role string) error {
 	return err
 }
 
-// serveClient runs items for ever, and says so when some have ended.
+// serveClient runs items for ever, and prints a line when some have ended.
 func serveClient(cfg discoro.Config, scheduler string) error {
 	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Minute)
 	defer cancel()
@@ -101,7 +102,8 @@ type roleProcess struct {
 	once  sync.Once
 }
 
-// startRole starts a process and returns when it has said its line. It ends with the test, or before.
+// startRole starts a process, and returns when it has printed its line. The process ends with the
+// test, or before.
 func startRole(t *testing.T, role string, args ...any) *roleProcess {
 	t.Helper()
 	exe, err := os.Executable()
@@ -130,7 +132,7 @@ func startRole(t *testing.T, role string, args ...any) *roleProcess {
 	return p
 }
 
-// kill ends the process at once, by SIGKILL, and waits for that.
+// kill ends the process with SIGKILL, and waits until it has exited.
 func (p *roleProcess) kill() {
 	p.once.Do(func() {
 		_ = p.cmd.Process.Kill()
@@ -139,8 +141,8 @@ func (p *roleProcess) kill() {
 	})
 }
 
-// end lets the process end in order, unless it was killed: what a node leaves that is killed while its servers start anew, nobody
-// removes.
+// end lets the process end in order, unless it was killed. Nobody removes the files of a node that
+// is killed while its servers start.
 func (p *roleProcess) end() {
 	p.once.Do(func() {
 		_ = p.stdin.Close()
@@ -150,7 +152,7 @@ func (p *roleProcess) end() {
 	})
 }
 
-// location is where the process is.
+// location returns where the process can be reached.
 func (p *roleProcess) location(t *testing.T) discoro.Location {
 	t.Helper()
 	loc, err := discoro.ParseLocation(p.said)

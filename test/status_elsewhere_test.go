@@ -6,8 +6,8 @@ import (
 	"github.com/discoro/discoro"
 )
 
-// TestStatusElsewhere has the status coroutine at another runtime than the client, where mailboxes hold one message: it is told
-// all the same, and in order.
+// TestStatusElsewhere has a status coroutine in another runtime than the client, where mailboxes
+// hold one message. It receives everything, and in order.
 func TestStatusElsewhere(t *testing.T) {
 	t.Parallel()
 	c := newCluster(t, discoro.NodeConfig{Servers: 1})

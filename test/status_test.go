@@ -10,7 +10,8 @@ import (
 	"github.com/discoro/discoro/internal/testkit"
 )
 
-// statusLog is a status coroutine that keeps what it gets, until ComputationClosed; that is its result.
+// statusLog is a status coroutine that keeps what it receives, until ComputationClosed, and returns
+// that.
 func statusLog(rt *discoro.Runtime) *discoro.Coro {
 	return rt.Spawn("status-log", func(c *discoro.Coro) (any, error) {
 		var log []any
@@ -30,7 +31,7 @@ func statusLog(rt *discoro.Runtime) *discoro.Coro {
 	})
 }
 
-// kinds gives the kinds of what was told, without repeats in a row; an Exit is "Exit".
+// statusKinds returns the kinds of messages, without repeats in a row; an Exit is "Exit".
 func statusKinds(log []any) []string {
 	var kinds []string
 	for _, msg := range log {
@@ -44,7 +45,7 @@ func statusKinds(log []any) []string {
 	return slices.Compact(kinds)
 }
 
-// checkStatusOrder holds a log against the order that is promised.
+// checkStatusOrder checks that messages came in the order that Status promises.
 func checkStatusOrder(t *testing.T, log []any) {
 	t.Helper()
 	seen := map[any]discoro.StatusKind{}

@@ -11,7 +11,8 @@ import (
 	"github.com/discoro/discoro/internal/stopwatch"
 )
 
-// TestCorosSayWhatTheyWaitFor has coroutines wait in the methods of roles and channels: the listing names each.
+// TestCorosSayWhatTheyWaitFor lets coroutines wait in the methods of roles and channels. The
+// listing names each wait.
 func TestCorosSayWhatTheyWaitFor(t *testing.T) {
 	t.Parallel()
 	c := newCluster(t, discoro.NodeConfig{Servers: 1})
@@ -33,7 +34,7 @@ func TestCorosSayWhatTheyWaitFor(t *testing.T) {
 		"Schedule":    func(ctx context.Context) error { return waits.Schedule(ctx) },
 		"WaitServers": func(ctx context.Context) error { return comp.WaitServers(ctx, 100) },
 		"Deliver":     func(ctx context.Context) error { _, err := ch.Deliver(ctx, 1, 100); return err },
-		"Drain":       c.node.Drain, // last of all it changes the node
+		"Drain":       c.node.Drain, // comes last, as it changes the node
 	} {
 		w := rt.Spawn(state, func(co *discoro.Coro) (any, error) { return nil, wait(co) })
 		c.poll(state, func() bool {
@@ -74,7 +75,8 @@ var closesNode = discoro.Register("review.closesNode", func(c *discoro.Coro, _ d
 
 var nodeToClose *discoro.Node
 
-// TestNodeClosedByItsServers has a coroutine of a node's server, in the same process, close the node: refused at once.
+// TestNodeClosedByItsServers closes a node in a coroutine of its server in the same process, which
+// is refused at once.
 func TestNodeClosedByItsServers(t *testing.T) {
 	t.Parallel()
 	c := newCluster(t, discoro.NodeConfig{Servers: 1})
@@ -95,7 +97,8 @@ func TestNodeClosedByItsServers(t *testing.T) {
 	}
 }
 
-// TestWaitNamesTheCoroutine has a context end waits for coroutines, here and elsewhere: the error says for which.
+// TestWaitNamesTheCoroutine ends the context of waits for coroutines of this and of another
+// runtime. The error names the coroutine.
 func TestWaitNamesTheCoroutine(t *testing.T) {
 	t.Parallel()
 	c := newCluster(t, discoro.NodeConfig{Servers: 1})
