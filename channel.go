@@ -10,36 +10,40 @@ import (
 	"github.com/discoro/discoro/wire"
 )
 
-// Channel is one-to-many: what is sent to it goes into the mailbox of every coroutine that is subscribed at that time. In
-// asyncoro: Channel. The runtime that made it owns it, and all messages go through that.
+// Channel delivers each message to many coroutines: what is sent to it goes into the mailbox of
+// every coroutine that is subscribed at that time. In asyncoro: Channel. The runtime that made it
+// owns it, and all its messages go through that runtime.
 //
-// A Channel is a handle. It can be passed in any message, argument or result and arrives as a live handle; within a runtime there
-// is one handle a channel, so handles can be compared and be map keys. All verbs but Register and Unregister work from any
-// runtime, and on coroutines of any runtime. Handles are safe for concurrent use.
+// A Channel is a handle. It can be passed in any message, argument or result, and arrives as a live
+// handle. A runtime has one handle for each channel, so handles can be compared and be map keys.
+// All methods except Register and Unregister work from any runtime, and on coroutines of any
+// runtime. Handles are safe for concurrent use.
 //
-// Each subscriber gets the messages of one sender in the order sent. Without a break: a subscriber whose link has no room for a
-// message within Config.MsgTimeout of the owner is unsubscribed, with a warning in both runtimes' logs and [ErrTimeout] for the
-// sender, and does not hold up the others meanwhile. A coroutine that has ended, or whose link to the owner breaks, is
-// unsubscribed; it is not subscribed again by a new link.
+// Each subscriber gets the messages of one sender in the order sent, without a gap. When a
+// subscriber's link has no room for a message within Config.MsgTimeout of the owner, the subscriber
+// is unsubscribed, with a warning in both runtimes' logs and [ErrTimeout] for the sender; it does
+// not delay the others meanwhile. A coroutine that has ended, or whose link to the owner breaks, is
+// unsubscribed as well. A new link does not subscribe it again.
 //
-// A message is shared, not copied, between subscribers of the owner's runtime when it is sent there, as with [Coro.Send]; it is
-// encoded once for all the others.
+// A message that is sent in the owner's runtime is shared, not copied, between the subscribers
+// there, as with [Coro.Send]. For all other subscribers it is encoded once.
 //
-// A peer may have 65536 coroutines subscribed to a channel; beyond that, and where too much that it sent waits for subscribers, it
-// gets ErrRejected.
+// A peer may have 65536 coroutines subscribed to a channel. Beyond that it gets ErrRejected, and
+// also while too much of what it sent waits for subscribers.
 type Channel struct {
 	rt   *Runtime // immutable: the runtime that this handle belongs to
 	home wire.ID  // immutable: the owner
 	loc  Location // immutable: the owner's location
 	seq  uint64   // immutable: the channel's number there, for people
-	key  uint64   // immutable: what frames name it by
+	key  uint64   // immutable: its name in frames
 	name string   // immutable
 	hub  *hub     // immutable: the channel itself, when rt owns it
-	flow flow     // of what is sent from here to the owner
+	flow flow     // what is on its way from here to the owner
 }
 
-// NewChannel returns a channel that this runtime owns, until Close of either. The name is for people and need not be unique; see
-// [Channel.Register]. ErrRejected: the name is empty, or longer than 256 bytes; ErrClosed: the runtime is closed.
+// NewChannel returns a channel that this runtime owns, until Close of either. The name is for
+// people and need not be unique; see [Channel.Register]. NewChannel does not block. ErrRejected:
+// the name is empty, or longer than 256 bytes. ErrClosed: the runtime is closed.
 func (rt *Runtime) NewChannel(name string) (*Channel, error) {
 	if name == "" || len(name) > maxName {
 		return nil, fmt.Errorf("discoro: new channel: a name has 1 to %d bytes, not %d: %w", maxName, len(name), ErrRejected)
@@ -48,7 +52,7 @@ func (rt *Runtime) NewChannel(name string) (*Channel, error) {
 	closing := rt.closing
 	rt.mu.Unlock()
 	ch := &Channel{rt: rt, home: rt.id, loc: rt.loc, name: name}
-	if closing || !rt.channels.own(ch) {
+	if closing || !rt.channels.add(ch) {
 		return nil, fmt.Errorf("discoro: new channel %s: %w", name, errRuntimeClosed)
 	}
 	return ch, nil
@@ -60,25 +64,33 @@ func (ch *Channel) Name() string { return ch.name }
 // Location returns where the channel's owner is.
 func (ch *Channel) Location() Location { return ch.loc }
 
-// String gives "name/number@host:port".
+// String returns "name/number@host:port".
 func (ch *Channel) String() string {
 	return ch.name + "/" + strconv.FormatUint(ch.seq, 10) + "@" + ch.loc.String()
 }
 
-// Subscribe makes c receive what is sent to the channel from now on. It blocks until the owner has c, or ctx ends, and then c may
-// or may not be subscribed. ErrExists: it is subscribed already; ErrClosed: the channel is closed, which is ErrNotFound as well
-// when another runtime owns it; ErrNotFound alone: c has ended; ErrRejected: too many are subscribed; ErrDisconnected: a link between the three
-// runtimes broke, or could not be made.
+// Subscribe makes c receive what is sent to the channel from now on. It blocks until the owner has
+// subscribed c, or until ctx ends. In the latter case c may or may not be subscribed.
+//
+//   - ErrExists: c is subscribed already.
+//   - ErrClosed: the channel is closed. When another runtime owns it, the error is ErrNotFound as
+//     well.
+//   - ErrNotFound alone: c has ended.
+//   - ErrRejected: too many coroutines are subscribed, or c is nil.
+//   - ErrDisconnected: a link between the runtimes of the caller, of c and of the channel broke, or
+//     could not be made.
 func (ch *Channel) Subscribe(ctx context.Context, c *Coro) error {
 	return ch.enroll(ctx, c, "subscribe", false)
 }
 
-// Unsubscribe takes Subscribe back. It blocks until the owner has done so, or ctx ends. What was sent before may still
-// arrive. ErrNotFound: c is not subscribed, or has ended; others as Subscribe.
+// Unsubscribe undoes Subscribe. It blocks until the owner has unsubscribed c, or until ctx ends.
+// Messages that were sent before may still arrive. ErrNotFound: c is not subscribed, or has ended.
+// The other errors are those of Subscribe.
 func (ch *Channel) Unsubscribe(ctx context.Context, c *Coro) error {
 	return ch.enroll(ctx, c, "unsubscribe", true)
 }
 
+// enroll subscribes c, or unsubscribes it when off is set.
 func (ch *Channel) enroll(ctx context.Context, c *Coro, verb string, off bool) error {
 	fail := func(err error) error { return fault.Because(err, "%s %v, channel %v", verb, c, ch) }
 	if c == nil || c.rt == nil {
@@ -115,13 +127,21 @@ func (ch *Channel) enroll(ctx context.Context, c *Coro, verb string, off bool) e
 	return nil
 }
 
-// Send sends msg to all the subscribers there are; to none is no error. At the owner it returns when msg is in every mailbox of
-// that runtime, and queued for all the others. Elsewhere it returns when msg is queued for the owner. It waits only for room in
-// links' queues, at most Config.MsgTimeout, without the turn in a coroutine. A message that cannot travel to where there are
-// subscribers is an error (ErrTypeNotRegistered, ErrTooLarge), and nobody gets it. ErrClosed: the channel is closed. ErrTimeout: at
-// the owner, subscribers were dropped for whom there was no room, and the others have msg; elsewhere, msg was not sent.
-// ErrDisconnected: likewise, as links broke while msg waited. Elsewhere an
-// error may be that of an earlier message, and says so; msg was not sent then.
+// Send sends msg to all subscribers. To have none is no error. In the owner's runtime Send returns
+// when msg is in every mailbox of that runtime, and queued for all the others. In another runtime
+// it returns when msg is queued for the owner. It blocks only while there is no room in links'
+// queues, or on the way to the owner, and for at most Config.MsgTimeout. A coroutine gives up the
+// turn meanwhile.
+//
+//   - ErrTypeNotRegistered, ErrTooLarge: msg cannot travel to where there are subscribers. Nobody
+//     gets it.
+//   - ErrClosed: the channel is closed.
+//   - ErrTimeout: in the owner's runtime, subscribers without room were unsubscribed, and the
+//     others have msg. In another runtime, msg was not sent.
+//   - ErrDisconnected: the same, because links broke while msg waited.
+//
+// In another runtime than the owner's an error may be that of an earlier message, and its text says
+// so. msg was not sent then.
 func (ch *Channel) Send(msg any) error {
 	if ch.hub == nil {
 		return ch.sendAway(msg)
@@ -129,7 +149,7 @@ func (ch *Channel) Send(msg any) error {
 	k := call.New(waitSend, nil)
 	p := ch.publication(msg, func(_ int, err error) { k.Finish(call.Outcome{Err: err}) })
 	ch.hub.publish(p)
-	out, err := ch.rt.wait(context.Background(), k) // each subscriber has Config.MsgTimeout at most
+	out, err := ch.rt.wait(context.Background(), k) // each subscriber has at most Config.MsgTimeout
 	if err == nil {
 		err = out.Err
 	}
@@ -139,11 +159,17 @@ func (ch *Channel) Send(msg any) error {
 	return nil
 }
 
-// Deliver waits until there are n subscribers, sends msg to all of them, and waits until it is in their mailboxes. n <= 0: to those
-// there are. It returns how many mailboxes it reached, which may be fewer than n when some end meanwhile. When ctx ends the
-// error wraps its and says what is missing, and the count is of what had been reached by then; both are known at the owner only. ErrClosed: the channel is closed, or was
-// closed meanwhile; ErrDisconnected: the link to the owner broke, and msg may have reached any; ErrTimeout as with Send; ErrRejected: too
-// much from this runtime waits there already.
+// Deliver waits until there are n subscribers, sends msg to all of them, and returns when it is in
+// their mailboxes. When n is 0 or less it does not wait for subscribers. It blocks until then, or
+// until ctx ends.
+//
+// Deliver returns how many mailboxes msg reached. That may be fewer than n, when subscribers end
+// meanwhile. When ctx ends, the error wraps ctx's and says what is missing, and the count is of the
+// mailboxes reached until then; both are known only in the owner's runtime.
+//
+// ErrClosed: the channel is closed, or was closed meanwhile. ErrDisconnected: the link to the owner
+// broke, and msg may have reached any subscriber. ErrTimeout: as with Send. ErrRejected: too much
+// from this runtime waits for subscribers already.
 func (ch *Channel) Deliver(ctx context.Context, msg any, n int) (int, error) {
 	reached, err := ch.deliver(ctx, msg, max(n, 0))
 	if err != nil {
@@ -152,6 +178,7 @@ func (ch *Channel) Deliver(ctx context.Context, msg any, n int) (int, error) {
 	return reached, nil
 }
 
+// deliver is Deliver without the text that errors begin with.
 func (ch *Channel) deliver(ctx context.Context, msg any, n int) (int, error) {
 	if ch.hub == nil {
 		return ch.deliverAway(ctx, msg, n)
@@ -169,14 +196,15 @@ func (ch *Channel) deliver(ctx context.Context, msg any, n int) (int, error) {
 	return reached, out.Err
 }
 
-// publication makes a message of this runtime ready for its channel.
+// publication returns a message of this runtime for its channel.
 func (ch *Channel) publication(msg any, done func(int, error)) *publication {
 	return &publication{hub: ch.hub, msg: msg, done: done}
 }
 
-// Close ends the channel: nobody is subscribed any more, a Deliver that waits for subscribers fails with ErrClosed, and so does
-// whatever is used afterwards. At another runtime than the owner it waits for that, at most Config.MsgTimeout: ErrTimeout,
-// ErrDisconnected. A second Close does nothing.
+// Close ends the channel: it has no subscribers any more, a Deliver that waits for subscribers
+// fails with ErrClosed, and so does whatever is done with the channel afterwards. In another
+// runtime than the owner's Close blocks until the owner has closed the channel, for at most
+// Config.MsgTimeout; the error may be ErrTimeout or ErrDisconnected. A second Close does nothing.
 func (ch *Channel) Close() error {
 	if ch.hub != nil {
 		ch.rt.channels.close(ch.hub)
@@ -188,9 +216,10 @@ func (ch *Channel) Close() error {
 	return nil
 }
 
-// Register makes LocateChannel find the channel under name, until it is closed or Unregister. Channels have names of their own,
-// beside those of coroutines. ErrExists: the name is another channel's in this runtime. Only a channel that this runtime owns
-// can be registered: else ErrNotFound.
+// Register makes [Runtime.LocateChannel] find the channel under name, until the channel is closed
+// or Unregister. Channels have names apart from those of coroutines. ErrExists: another channel of
+// this runtime has the name. ErrNotFound: another runtime owns the channel. ErrRejected: the name
+// is empty, or longer than 256 bytes. ErrClosed: the channel is closed.
 func (ch *Channel) Register(name string) error {
 	var err error
 	switch {
@@ -207,16 +236,17 @@ func (ch *Channel) Register(name string) error {
 	return nil
 }
 
-// Unregister takes back Register. ErrNotFound: name is not the channel's.
+// Unregister undoes Register. ErrNotFound: the channel does not have the name.
 func (ch *Channel) Unregister(name string) error {
 	if ch.hub == nil || !ch.rt.channels.unregister(ch, name) {
-		return fmt.Errorf("discoro: unregister %q: it is not channel %v: %w", name, ch, ErrNotFound)
+		return fmt.Errorf("discoro: unregister %q: that is no name of channel %v: %w", name, ch, ErrNotFound)
 	}
 	return nil
 }
 
-// LocateChannel finds a channel by the name that it was registered with: at the given locations, or, without any, here and then
-// at all the peers, and then on the local network. It blocks as [Runtime.Locate] does. ErrNotFound: none has it.
+// LocateChannel finds a channel by a name that it was registered with. It asks at the given
+// locations or, without any, here, then all peers, and then the local network. It blocks as
+// [Runtime.Locate] does. ErrNotFound: none has the name.
 func (rt *Runtime) LocateChannel(ctx context.Context, name string, at ...Location) (*Channel, error) {
 	if len(at) == 0 {
 		if ch := rt.channels.named(name); ch != nil {

@@ -125,7 +125,7 @@ func TestChannelManySlowSubscribers(t *testing.T) {
 	wantError(t, "Subscribe", channelAt(b, own).Subscribe(testkit.Context(t), c), nil)
 	l := upLink(t, a, b)
 	for i := range uint64(500) { // of coroutines that there are not, which makes no difference here
-		if err := own.hub.add(nil, l, 1<<32+i); err != nil {
+		if err := own.hub.subscribe(nil, l, 1<<32+i); err != nil {
 			t.Fatal(err)
 		}
 	}

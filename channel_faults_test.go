@@ -156,7 +156,7 @@ func TestChannelHostile(t *testing.T) {
 	// No more subscriptions than maxSubscribed. Most are made without the frames, which take long under -race.
 	const few = 100
 	for i := range uint64(maxSubscribed - few) {
-		if err := own.hub.add(nil, l, 1<<33+i); err != nil {
+		if err := own.hub.subscribe(nil, l, 1<<33+i); err != nil {
 			t.Fatal(err)
 		}
 	}

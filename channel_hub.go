@@ -11,18 +11,19 @@ import (
 	"github.com/discoro/discoro/wire"
 )
 
-// Bounds of what a peer can make a channel hold, beside what it publishes (see [flow]).
+// Bounds of what a peer can make a channel hold, besides what it publishes (see [flow]).
 const (
-	// maxSubscribed is how many coroutines of one peer may be subscribed to a channel, and how many of this runtime to
-	// channels of one peer.
+	// maxSubscribed is how many coroutines of one peer may be subscribed to a channel, and how many
+	// coroutines of this runtime to the channels of one peer.
 	maxSubscribed = 1 << 16
-	// publishCost is what a message counts beside its bytes.
+	// publishCost is what each message counts in addition to its bytes.
 	publishCost = 64
-	// maxErrs is how many different errors of subscribers a sender is told.
+	// maxErrs is how many different errors of subscribers a sender gets.
 	maxErrs = 4
 )
 
-// hub is a channel of this runtime: who is subscribed, and what waits for more. Nothing in it blocks.
+// hub is a channel of this runtime: its subscribers, and the messages that wait for more
+// subscribers. Nothing in it blocks, because a link's reader may be the caller.
 type hub struct {
 	rt *Runtime // immutable
 	ch *Channel // immutable: the handle
@@ -31,25 +32,25 @@ type hub struct {
 	closed bool
 	subs   map[subKey]*subscriber
 	order  []*subscriber  // the same, in any order
-	waits  []*publication // for more subscribers
+	waits  []*publication // they wait for more subscribers
 	peers  map[*link]*hubPeer
 }
 
 // subKey names a subscriber.
 type subKey struct {
-	link *link  // to its runtime; nil: it is of this one
-	num  uint64 // its key there; of one of this runtime its number
+	link *link  // to its runtime; nil: it runs in this one
+	num  uint64 // its key there; its number when it runs in this runtime
 }
 
-// hubPeer is what a peer has of a channel.
+// hubPeer is what a channel holds for a peer.
 type hubPeer struct {
-	subs     int
+	subs     int // coroutines that are subscribed
 	sends    int // bytes that it has sent, and that wait
-	delivers int // likewise, to be delivered
+	delivers int // bytes that it has sent by Deliver, and that wait
 }
 
-// add subscribes a coroutine: local, or one behind a link.
-func (h *hub) add(local *localCoro, l *link, num uint64) error {
+// subscribe subscribes a coroutine of this runtime, or one behind a link.
+func (h *hub) subscribe(local *localCoro, l *link, num uint64) error {
 	s := &subscriber{hub: h, local: local, key: subKey{l, num}}
 	h.mu.Lock()
 	switch {
@@ -58,7 +59,7 @@ func (h *hub) add(local *localCoro, l *link, num uint64) error {
 		return h.errClosed()
 	case h.subs[s.key] != nil:
 		h.mu.Unlock()
-		return fmt.Errorf("it is subscribed already: %w", ErrExists)
+		return fmt.Errorf("the coroutine is subscribed already: %w", ErrExists)
 	case l != nil && h.peerLocked(l).subs >= maxSubscribed:
 		h.mu.Unlock()
 		return fmt.Errorf("%d coroutines of this peer are subscribed already, no more may be: %w", maxSubscribed, ErrRejected)
@@ -74,7 +75,7 @@ func (h *hub) add(local *localCoro, l *link, num uint64) error {
 		if s.watch(); s.isGone() {
 			return errEnded(&local.Coro)
 		}
-	} else if err := l.cause(); err != nil { // its end may have been seen to before this one was there
+	} else if err := l.cause(); err != nil { // lose may have run before the subscriber was there
 		s.drop(err)
 		return err
 	}
@@ -82,18 +83,18 @@ func (h *hub) add(local *localCoro, l *link, num uint64) error {
 	return nil
 }
 
-// take removes a subscriber; it returns nil when it is not subscribed.
-func (h *hub) take(key subKey) *subscriber {
+// remove removes a subscriber. It returns nil when there is no such subscriber.
+func (h *hub) remove(key subKey) *subscriber {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	s := h.subs[key]
 	if s != nil {
-		h.takeLocked(s)
+		h.removeLocked(s)
 	}
 	return s
 }
 
-func (h *hub) takeLocked(s *subscriber) {
+func (h *hub) removeLocked(s *subscriber) {
 	delete(h.subs, s.key)
 	last := len(h.order) - 1
 	h.order[s.at] = h.order[last]
@@ -106,9 +107,9 @@ func (h *hub) takeLocked(s *subscriber) {
 	}
 }
 
-// remove takes back add. ErrNotFound: it is not subscribed.
-func (h *hub) remove(key subKey) error {
-	s := h.take(key)
+// unsubscribe undoes subscribe. ErrNotFound: the coroutine is not subscribed.
+func (h *hub) unsubscribe(key subKey) error {
+	s := h.remove(key)
 	if s == nil {
 		h.mu.Lock()
 		closed := h.closed
@@ -116,13 +117,13 @@ func (h *hub) remove(key subKey) error {
 		if closed {
 			return h.errClosed()
 		}
-		return fmt.Errorf("it is not subscribed: %w", ErrNotFound)
+		return fmt.Errorf("the coroutine is not subscribed: %w", ErrNotFound)
 	}
 	s.end(nil)
 	return nil
 }
 
-// lose drops what a link's end ends.
+// lose unsubscribes the coroutines behind a link that has ended.
 func (h *hub) lose(l *link, err error) {
 	h.mu.Lock()
 	var lost []*subscriber
@@ -139,7 +140,7 @@ func (h *hub) lose(l *link, err error) {
 	}
 }
 
-// close ends the channel; it reports false when it was closed before.
+// close ends the channel. It reports false when the channel was closed before.
 func (h *hub) close() bool {
 	h.mu.Lock()
 	if h.closed {
@@ -154,7 +155,7 @@ func (h *hub) close() bool {
 		p.refuse(h.errClosed())
 	}
 	for _, s := range subs {
-		if h.take(s.key) != nil {
+		if h.remove(s.key) != nil {
 			s.close()
 		}
 	}
@@ -165,7 +166,7 @@ func (h *hub) errClosed() error {
 	return fault.New("the channel is closed", ErrClosed)
 }
 
-// count returns how many are subscribed.
+// count returns how many coroutines are subscribed.
 func (h *hub) count() int {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -176,22 +177,22 @@ func (h *hub) count() int {
 type publication struct {
 	hub     *hub                   // immutable
 	msg     any                    // immutable: what goes into mailboxes of this runtime
-	body    []byte                 // owned by who hands it out: what goes to others; shared, nobody writes to it
-	bodyErr error                  // owned by who hands it out: why there is no body
-	deliver bool                   // immutable: done only when others have said that it is in their mailboxes
-	atLeast int                    // immutable: it waits for so many subscribers
-	from    *link                  // immutable: whence it came; nil: from this runtime
+	body    []byte                 // owned by whoever calls handOut: msg encoded; never written to
+	bodyErr error                  // owned by whoever calls handOut: why there is no body
+	deliver bool                   // immutable: it is done when it is in the mailboxes, elsewhere too
+	atLeast int                    // immutable: it waits for that many subscribers
+	from    *link                  // immutable: the link that it came over; nil: from this runtime
 	done    func(n int, err error) // immutable: called once; never blocks
 
 	mu   sync.Mutex // guards following; leaf
-	left int        // subscribers that have not got it; one more while it is being handed out
-	n    int        // mailboxes it is in, or on a link to
+	left int        // subscribers without a result; one more while it is being handed out
+	n    int        // mailboxes that it is in, or on a link to
 	errs []error
-	more int  // errors beside these
-	over bool // done was called, or nobody waits for it any longer
+	more int  // errors besides these
+	over bool // done was called, or nobody waits for that any longer
 }
 
-// publish hands p to the subscribers, or has it wait for more.
+// publish hands p out to the subscribers, or makes it wait for more of them.
 func (h *hub) publish(p *publication) {
 	h.mu.Lock()
 	var err error
@@ -214,7 +215,7 @@ func (h *hub) publish(p *publication) {
 	switch {
 	case err != nil:
 		p.done(0, err)
-	case encode: // whoever subscribes hands it out, and must not run users' code for that
+	case encode: // a subscribe hands it out later, and must not run users' code
 		p.encode()
 		h.publish(p)
 	case !waits:
@@ -222,7 +223,7 @@ func (h *hub) publish(p *publication) {
 	}
 }
 
-// wakeWaits hands out what waits for no more subscribers than there are.
+// wakeWaits hands out the messages that now have enough subscribers.
 func (h *hub) wakeWaits() {
 	h.mu.Lock()
 	var ready []*publication
@@ -243,7 +244,8 @@ func (h *hub) wakeWaits() {
 	}
 }
 
-// admitLocked books what p takes of what its peer may have waiting.
+// admitLocked counts p against the bytes that its peer may have waiting. It reports false when
+// there is no room.
 func (h *hub) admitLocked(p *publication) bool {
 	if p.from == nil {
 		return true
@@ -260,7 +262,7 @@ func (h *hub) admitLocked(p *publication) bool {
 	return true
 }
 
-// release gives back what admitLocked booked.
+// release undoes admitLocked.
 func (h *hub) release(p *publication) {
 	if p.from == nil {
 		return
@@ -285,7 +287,7 @@ func (h *hub) peerLocked(l *link) *hubPeer {
 	return peer
 }
 
-// tidyLocked forgets a peer that has nothing of the channel.
+// tidyLocked forgets a peer for which the channel holds nothing.
 func (h *hub) tidyLocked(l *link) {
 	if *h.peers[l] == (hubPeer{}) {
 		delete(h.peers, l)
@@ -294,7 +296,7 @@ func (h *hub) tidyLocked(l *link) {
 
 func (p *publication) size() int { return len(p.body) + publishCost }
 
-// handOut gives p to each of subs.
+// handOut sends p to each of subs.
 func (p *publication) handOut(subs []*subscriber) {
 	if slices.ContainsFunc(subs, func(s *subscriber) bool { return s.local == nil }) {
 		if p.encode(); p.bodyErr != nil {
@@ -322,7 +324,7 @@ func (p *publication) encode() {
 	}
 }
 
-// result books what became of p at one subscriber.
+// result records what became of p at one subscriber. The last result ends p.
 func (p *publication) result(reached bool, err error) {
 	p.mu.Lock()
 	p.left--
@@ -351,7 +353,7 @@ func (p *publication) result(reached bool, err error) {
 	}
 }
 
-// refuse ends p, which nobody gets.
+// refuse ends p with err. Nobody gets it.
 func (p *publication) refuse(err error) {
 	if p.end() {
 		p.hub.release(p)
@@ -359,8 +361,8 @@ func (p *publication) refuse(err error) {
 	}
 }
 
-// cancel lets go of p, for which nobody waits any longer. What is on its way arrives. It returns how many mailboxes p is in, and what
-// is missing.
+// cancel ends p when nobody waits for it any longer. What is on its way arrives. cancel returns how
+// many mailboxes p is in, and what is missing.
 func (p *publication) cancel() (reached int, missing string) {
 	h := p.hub
 	h.mu.Lock()
@@ -379,7 +381,7 @@ func (p *publication) cancel() (reached int, missing string) {
 	return p.n, fmt.Sprintf("%d of %d subscribers have it", p.n, p.n+p.left)
 }
 
-// end reports whether p was not over yet, which it is now.
+// end ends p. It reports false when p had ended before.
 func (p *publication) end() bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -388,13 +390,15 @@ func (p *publication) end() bool {
 	return first
 }
 
-// logDropped says that a subscriber was too slow: one line a channel and peer, and 10 s.
+// logDropped logs that a subscriber was too slow, in one line for each channel and peer in 10 s.
 func (h *hub) logDropped(s *subscriber, err error) {
-	h.rt.warnings.Warn(h.rt.log, h.ch.String()+" "+s.key.link.location().String(), "a channel's subscriber was dropped: its link has no room", slog.String("channel", h.ch.String()),
-		slog.String("coro", h.rt.nameOf(s.key.link, s.key.num)), slog.String("peer", s.key.link.location().String()), slog.Any("err", err))
+	peer := s.key.link.location().String()
+	h.rt.warnings.Warn(h.rt.log, h.ch.String()+" "+peer, "a channel's subscriber was dropped: its link has no room",
+		slog.String("channel", h.ch.String()), slog.String("coro", h.rt.nameOf(s.key.link, s.key.num)),
+		slog.String("peer", peer), slog.Any("err", err))
 }
 
-// noticeOf is the frame that tells a subscriber's runtime that it is dropped.
+// noticeOf returns the frame that tells a subscriber's runtime that it is unsubscribed.
 func (h *hub) noticeOf(s *subscriber, err error) wire.Frame {
 	return &wire.Dropped{Channel: h.ch.key, Coro: s.key.num, Err: encodeError(err)}
 }

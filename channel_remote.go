@@ -12,25 +12,26 @@ import (
 	"github.com/discoro/discoro/wire"
 )
 
-// flow is what a runtime has sent to a channel of another, and has not heard to have left that. So a sender that outruns the
-// channel's subscribers waits, though their links are not its own.
+// flow counts what this runtime has sent to a channel of another runtime and what may still wait
+// there. So a sender that is faster than the channel's subscribers waits, although their links are
+// not its own.
 type flow struct {
 	mu     sync.Mutex   // guards following; leaf
 	out    int          // bytes under way
-	since  int          // bytes since the last message that is to be answered
+	since  int          // bytes since the last message that the owner is to answer
 	asked  int          // answers under way
-	waits  []*call.Call // senders that wait for one
-	failed error        // what became of an earlier message, until a sender has heard it
+	waits  []*call.Call // senders that wait for an answer
+	failed error        // the error of an earlier message, for the next sender
 }
 
 const (
 	flowWindow = 1 << 20   // bytes under way
-	flowStep   = 256 << 10 // bytes between two messages that are to be answered
+	flowStep   = 256 << 10 // bytes between two messages that the owner is to answer
 )
 
-// enter books a message. wait: there is no room; it is finished when there may be. ask: an answer is wanted, for so many
-// bytes.
-func (f *flow) enter(size int) (wait *call.Call, ask int, err error) {
+// admit counts a message. When there is no room, wait is finished when there may be. Otherwise ask
+// is the number of bytes for which the owner is to answer, 0 for no answer.
+func (f *flow) admit(size int) (wait *call.Call, ask int, err error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if err, f.failed = f.failed, nil; err != nil {
@@ -50,8 +51,8 @@ func (f *flow) enter(size int) (wait *call.Call, ask int, err error) {
 	return nil, ask, nil
 }
 
-// heard books an answer.
-func (f *flow) heard(bytes int, err error) {
+// answered counts an answer of the owner.
+func (f *flow) answered(bytes int, err error) {
 	f.mu.Lock()
 	f.asked--
 	f.out -= bytes
@@ -66,7 +67,7 @@ func (f *flow) heard(bytes int, err error) {
 	}
 }
 
-// fail has the next sender hear err.
+// fail makes err the error of the next sender.
 func (f *flow) fail(err error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -83,24 +84,26 @@ func (ch *Channel) sendAway(msg any) error {
 	defer cancel()
 	if err := ch.publishAway(ctx, body); err != nil {
 		if errors.Is(err, context.DeadlineExceeded) {
-			err = fmt.Errorf("not sent, the channel's subscribers have left no room for %v: %w", ch.rt.cfg.MsgTimeout, ErrTimeout)
+			err = fmt.Errorf("not sent, the channel's subscribers have left no room for %v: %w",
+				ch.rt.cfg.MsgTimeout, ErrTimeout)
 		}
 		return fault.Because(err, "send to channel %v", ch)
 	}
 	return nil
 }
 
+// publishAway queues an encoded message for the owner when there is room.
 func (ch *Channel) publishAway(ctx context.Context, body []byte) error {
 	l := ch.owner()
 	if err := l.waitRoom(ctx, &wire.Publish{Body: body, Channel: ch.key}); err != nil {
 		return err
 	}
-	wait, ask, err := ch.flow.enter(len(body) + publishCost)
+	wait, ask, err := ch.flow.admit(len(body) + publishCost)
 	for wait != nil {
 		if _, err := ch.rt.wait(ctx, wait); err != nil {
 			return err
 		}
-		wait, ask, err = ch.flow.enter(len(body) + publishCost)
+		wait, ask, err = ch.flow.admit(len(body) + publishCost)
 	}
 	switch {
 	case err != nil:
@@ -108,11 +111,11 @@ func (ch *Channel) publishAway(ctx context.Context, body []byte) error {
 	case ask == 0:
 		return l.post(&wire.Publish{Channel: ch.key, Body: body})
 	}
-	_, err = l.ask(call.Func(func(out call.Outcome) { ch.flow.heard(ask, out.Err) }), func(call uint64) wire.Frame {
+	_, err = l.ask(call.Func(func(out call.Outcome) { ch.flow.answered(ask, out.Err) }), func(call uint64) wire.Frame {
 		return &wire.Publish{Call: call, Channel: ch.key, Body: body}
 	})
 	if err != nil {
-		ch.flow.heard(ask, nil) // the link is down
+		ch.flow.answered(ask, nil) // the link is down
 	}
 	return err
 }
@@ -120,6 +123,7 @@ func (ch *Channel) publishAway(ctx context.Context, body []byte) error {
 // owner returns the link to the runtime that owns the channel.
 func (ch *Channel) owner() *link { return ch.rt.linkTo(ch.home, ch.loc) }
 
+// deliverAway is deliver to a channel of another runtime.
 func (ch *Channel) deliverAway(ctx context.Context, msg any, n int) (int, error) {
 	body, err := ch.rt.encodeMessage(msg)
 	if err != nil {
@@ -139,6 +143,7 @@ func (ch *Channel) deliverAway(ctx context.Context, msg any, n int) (int, error)
 	return resultAs[int](ch.rt, out, ch.name)
 }
 
+// closeAway is Close of a channel of another runtime.
 func (ch *Channel) closeAway() error {
 	ctx, cancel := context.WithTimeoutCause(context.Background(), ch.rt.cfg.MsgTimeout, ErrTimeout)
 	defer cancel()
@@ -154,14 +159,15 @@ func (ch *Channel) closeAway() error {
 	return err
 }
 
-// enrollLocal subscribes a coroutine of this runtime, or with off unsubscribes it. It does not block; done is called once.
+// enrollLocal subscribes a coroutine of this runtime, or unsubscribes it when off is set. It does
+// not block; done is called once.
 func (ch *Channel) enrollLocal(c *localCoro, off bool, done func(error)) {
 	switch {
 	case ch.hub != nil && off:
-		done(ch.hub.remove(subKey{nil, c.Coro.seq}))
+		done(ch.hub.unsubscribe(subKey{nil, c.Coro.seq}))
 		return
 	case ch.hub != nil:
-		done(ch.hub.add(c, nil, c.Coro.seq))
+		done(ch.hub.subscribe(c, nil, c.Coro.seq))
 		return
 	}
 	me := ch.rt.exported(c)
@@ -169,7 +175,7 @@ func (ch *Channel) enrollLocal(c *localCoro, off bool, done func(error)) {
 	case off:
 		l := ch.owner()
 		ch.rt.channels.leave(l, memberKey{ch.key, me}, nil)
-		ch.tellOwner(l, done, func(call uint64) wire.Frame {
+		ch.askOwner(l, done, func(call uint64) wire.Frame {
 			return &wire.Unsubscribe{Call: call, Channel: ch.key, Coro: me}
 		})
 	default:
@@ -180,7 +186,7 @@ func (ch *Channel) enrollLocal(c *localCoro, off bool, done func(error)) {
 		}
 		c.joining.Add(1) // a message may come before the answer
 		c.away.Store(true)
-		ch.tellOwner(l, func(err error) {
+		ch.askOwner(l, func(err error) {
 			if err == nil {
 				ch.rt.channels.join(l, c, memberKey{ch.key, me})
 			}
@@ -190,7 +196,8 @@ func (ch *Channel) enrollLocal(c *localCoro, off bool, done func(error)) {
 	}
 }
 
-// bring reports whether the coroutine of this runtime with that key is subscribed to a channel elsewhere.
+// bring reports whether the coroutine of this runtime with that key is subscribed to a channel of
+// another runtime.
 func (t *channelTable) bring(key uint64) bool {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -204,34 +211,37 @@ func (t *channelTable) bring(key uint64) bool {
 	return false
 }
 
-// tellOwner asks the channel's owner; the answer is done's.
-func (ch *Channel) tellOwner(l *link, done func(error), build func(call uint64) wire.Frame) {
+// askOwner asks the channel's owner. done gets the answer.
+func (ch *Channel) askOwner(l *link, done func(error), build func(call uint64) wire.Frame) {
 	if _, err := l.ask(call.Func(func(out call.Outcome) { done(out.Err) }), build); err != nil {
 		done(err)
 	}
 }
 
+// serveSubscribe subscribes a coroutine of the peer.
 func (rt *Runtime) serveSubscribe(l *link, f *wire.Subscribe) {
 	h, err := rt.channels.find(f.Channel)
 	switch {
 	case err == nil && l.isSelf():
 		err = fmt.Errorf("not by a frame: %w", ErrRejected)
 	case err == nil:
-		err = h.add(nil, l, f.Coro)
+		err = h.subscribe(nil, l, f.Coro)
 	}
 	l.reply(f.Call, call.Outcome{Err: err})
 }
 
+// serveUnsubscribe unsubscribes a coroutine of the peer.
 func (rt *Runtime) serveUnsubscribe(l *link, f *wire.Unsubscribe) {
 	h, err := rt.channels.find(f.Channel)
 	if err == nil {
-		err = h.remove(subKey{l, f.Coro})
+		err = h.unsubscribe(subKey{l, f.Coro})
 	}
 	if f.Call != 0 {
 		l.reply(f.Call, call.Outcome{Err: err})
 	}
 }
 
+// serveCloseChannel closes a channel of this runtime for a peer.
 func (rt *Runtime) serveCloseChannel(l *link, f *wire.CloseChannel) {
 	h, err := rt.channels.find(f.Channel)
 	if err == nil {
@@ -240,6 +250,7 @@ func (rt *Runtime) serveCloseChannel(l *link, f *wire.CloseChannel) {
 	l.reply(f.Call, call.Outcome{Err: err})
 }
 
+// serveLocateChannel answers with the channel that has a name.
 func (rt *Runtime) serveLocateChannel(l *link, f *wire.LocateChannel) {
 	out := call.Outcome{Err: fmt.Errorf("no channel of that name at %v: %w", rt.loc, ErrNotFound)}
 	if ch := rt.channels.named(f.Name); ch != nil {
@@ -248,6 +259,7 @@ func (rt *Runtime) serveLocateChannel(l *link, f *wire.LocateChannel) {
 	l.reply(f.Call, out)
 }
 
+// servePublish hands out what a peer sends to a channel of this runtime.
 func (rt *Runtime) servePublish(l *link, f *wire.Publish) {
 	answer := func(_ int, err error) {
 		switch {
@@ -265,11 +277,12 @@ func (rt *Runtime) servePublish(l *link, f *wire.Publish) {
 	h.publish(&publication{hub: h, msg: encodedMessage(f.Body), body: f.Body, from: l, done: answer})
 }
 
+// servePublishDeliver hands out what a peer delivers to a channel of this runtime.
 func (rt *Runtime) servePublishDeliver(l *link, f *wire.PublishDeliver) error {
 	h, err := rt.channels.find(f.Channel)
 	if err != nil {
 		l.reply(f.Call, call.Outcome{Err: err})
-		return nil //nolint:nilerr // the answer has it; the peer has done nothing wrong
+		return nil //nolint:nilerr // the answer has the error; the peer has done nothing wrong
 	}
 	p := &publication{hub: h, msg: encodedMessage(f.Body), body: f.Body, deliver: true, atLeast: f.N, from: l}
 	p.done = func(n int, err error) {
@@ -281,13 +294,15 @@ func (rt *Runtime) servePublishDeliver(l *link, f *wire.PublishDeliver) error {
 		return l.refuseCall(f.Call, err)
 	}
 	h.publish(p)
-	if l.cause() != nil { // its end may have come before h had p
+	if l.cause() != nil { // the link may have ended before h had p
 		p.cancel()
 	}
 	return nil
 }
 
-// serveEnroll subscribes a coroutine of this runtime, for a peer, to a channel anywhere.
+// serveEnroll subscribes a coroutine of this runtime, for a peer, to a channel of any runtime. Only
+// the subscriber's own runtime subscribes at the owner, so nobody can subscribe or unsubscribe the
+// coroutines of others there, and the owner dials nobody for it.
 func (rt *Runtime) serveEnroll(l *link, f *wire.Enroll) {
 	answer := func(err error) { l.reply(f.Call, call.Outcome{Err: err}) }
 	c := rt.coroutine(f.Coro)
@@ -300,7 +315,8 @@ func (rt *Runtime) serveEnroll(l *link, f *wire.Enroll) {
 		done, ok := rt.channels.dial()
 		if !ok {
 			rt.log.Debug("too many subscriptions wait for links", slog.String("peer", l.location().String()))
-			answer(fmt.Errorf("%d subscriptions wait for links to their channels at %v, try again later: %w", maxDialling, rt.loc, ErrRejected))
+			answer(fmt.Errorf("%d subscriptions wait for links to their channels at %v, try again later: %w",
+				maxDialling, rt.loc, ErrRejected))
 			return
 		}
 		after := answer
@@ -320,7 +336,9 @@ func (rt *Runtime) locateChannelAt(ctx context.Context, name string, loc Locatio
 	}
 	ctx, cancel := context.WithTimeoutCause(ctx, rt.cfg.MsgTimeout, ErrTimeout)
 	defer cancel()
-	out, err := l.request(ctx, waitLocate, func(call uint64) wire.Frame { return &wire.LocateChannel{Call: call, Name: name} })
+	out, err := l.request(ctx, waitLocate, func(call uint64) wire.Frame {
+		return &wire.LocateChannel{Call: call, Name: name}
+	})
 	if err != nil {
 		return nil, err
 	}

@@ -12,29 +12,29 @@ import (
 	"github.com/discoro/discoro/wire"
 )
 
-// subscriber is one coroutine that is subscribed to a channel of this runtime. What cannot go onto its link at once waits
-// here, in order; the others' messages do not wait for it.
+// subscriber is one coroutine that is subscribed to a channel of this runtime. What cannot go onto
+// its link at once waits here, in order. The messages of other subscribers do not wait for it.
 type subscriber struct {
 	hub   *hub       // immutable
-	local *localCoro // immutable: nil when it is of another runtime
+	local *localCoro // immutable: nil when it runs in another runtime
 	key   subKey     // immutable
-	at    int        // where it is in hub.order; guarded by hub.mu
+	at    int        // guarded by hub.mu: its index in hub.order
 
 	mu      sync.Mutex // guards following; leaf
-	waiting []queued   // the first is being sent
+	waiting []queued   // the messages that wait
 	busy    bool       // somebody sends what waits
-	gone    bool       // nothing is sent any more
-	goneFor error      // what the senders of what waits are told
-	stop    func()     // ends the watch of a local one
+	gone    bool       // the subscription has ended
+	goneFor error      // the error for the senders of what waits
+	stop    func()     // undoes watch; nil: not watched
 }
 
-// queued is a message that waits for its turn on the subscriber's link.
+// queued is a message that waits for room on the subscriber's link.
 type queued struct {
 	p     *publication
 	since time.Time
 }
 
-// watch drops a local subscriber when it has ended.
+// watch ends the subscription of a coroutine of this runtime when the coroutine has ended.
 func (s *subscriber) watch() {
 	stop := s.local.onEnd(func() { s.drop(nil) })
 	s.mu.Lock()
@@ -52,7 +52,7 @@ func (s *subscriber) isGone() bool {
 	return s.gone
 }
 
-// send gives the subscriber p, now or when there is room on its link. It never blocks.
+// send gives p to the subscriber, now or when there is room on its link. It never blocks.
 func (s *subscriber) send(p *publication) {
 	if s.local != nil {
 		err := s.local.put(p.msg)
@@ -65,7 +65,7 @@ func (s *subscriber) send(p *publication) {
 	s.mu.Lock()
 	if s.gone {
 		s.mu.Unlock()
-		p.result(false, nil) // it was dropped just now
+		p.result(false, nil) // it was unsubscribed just now
 		return
 	}
 	s.waiting = append(s.waiting, queued{p, time.Now()})
@@ -81,12 +81,12 @@ func (s *subscriber) send(p *publication) {
 	}
 }
 
-// flush sends what waits; turn is what was waited for, if that was. When there is no room it returns a call that is finished
-// when there is, and the message that waits for it.
+// flush sends what waits. turn is the room that it waited for, nil the first time. When there is no
+// room, flush returns a call that is finished when there is, and the message that waits for it.
 func (s *subscriber) flush(turn *call.Call) (full *call.Call, first queued) {
 	defer func() {
 		if turn != nil {
-			s.key.link.dropRoom(turn) // unless it was used
+			s.key.link.dropRoom(turn) // does nothing when it was used
 		}
 	}()
 	for {
@@ -112,7 +112,8 @@ func (s *subscriber) flush(turn *call.Call) (full *call.Call, first queued) {
 	}
 }
 
-// putBack makes q the first that waits again. When the subscription is over it tells q's sender, and reports false.
+// putBack makes q the first message that waits. When the subscription has ended it gives q's sender
+// the result and reports false.
 func (s *subscriber) putBack(q queued) bool {
 	s.mu.Lock()
 	gone, err := s.gone, s.goneFor
@@ -126,8 +127,8 @@ func (s *subscriber) putBack(q queued) bool {
 	return !gone
 }
 
-// flushAll waits for room and sends what waits, until nothing does. A message that has waited for Config.MsgTimeout costs
-// the subscription: it would be a gap.
+// flushAll waits for room and sends what waits, until nothing does. A message that has waited for
+// Config.MsgTimeout ends the subscription, because leaving it out would be a gap.
 func (s *subscriber) flushAll(full *call.Call, first queued) {
 	rt, l := s.hub.rt, s.key.link
 	for full != nil {
@@ -152,7 +153,7 @@ func (s *subscriber) flushAll(full *call.Call, first queued) {
 	}
 }
 
-// try puts p onto the link. With full there was no room.
+// try puts p onto the link. When there is no room, full is not nil.
 func (s *subscriber) try(p *publication, turn *call.Call) (full *call.Call, err error) {
 	l := s.key.link
 	if !p.deliver {
@@ -170,15 +171,15 @@ func (s *subscriber) try(p *publication, turn *call.Call) (full *call.Call, err 
 	}
 	full, err = l.offerFrame(&wire.Deliver{Call: id, To: s.key.num, Body: p.body}, turn)
 	if (full != nil || err != nil) && l.takeCall(id) == nil {
-		return nil, nil // the link has ended, and the answer was that
+		return nil, nil // the link has ended, and answer has got its error
 	}
 	return full, err
 }
 
-// drop ends the subscription, unless it has ended. Senders of what waits are told err; nil: that it is gone is no
-// mistake.
+// drop ends the subscription, unless it has ended. The senders of what waits get err. A nil err
+// means that the coroutine has ended, which is no error.
 func (s *subscriber) drop(err error) {
-	if s.hub.take(s.key) == nil {
+	if s.hub.remove(s.key) == nil {
 		return
 	}
 	s.end(err)
@@ -195,7 +196,7 @@ func (s *subscriber) close() {
 	}
 }
 
-// end lets go of what waits, and of the watch.
+// end gives the senders of what waits their results, and undoes watch.
 func (s *subscriber) end(err error) {
 	s.mu.Lock()
 	s.gone, s.goneFor = true, err

@@ -6,45 +6,44 @@ import (
 	"log/slog"
 	"maps"
 	"math/rand/v2"
-	"runtime"
 	"slices"
 	"sync"
-	"weak"
 
 	"github.com/discoro/discoro/internal/fault"
 	"github.com/discoro/discoro/wire"
 )
 
-// channelTable is what a runtime knows of channels: its own, the handles of all, and where its coroutines are subscribed
-// elsewhere.
+// channelTable is what a runtime knows of channels: its own channels, the handles of all channels,
+// and which of its coroutines are subscribed in other runtimes.
 type channelTable struct {
 	mu       sync.Mutex // guards following; leaf
 	closed   bool
 	last     uint64          // the last channel's number
-	keys     rand.Source     // of keys; made with the first channel
+	keys     rand.Source     // of the channels' keys; made with the first channel
 	hubs     map[uint64]*hub // by the channel's key
 	names    map[string]*Channel
-	handles  map[handleKey]weak.Pointer[Channel]
+	handles  handleTable[Channel]
 	members  map[*link]map[memberKey]*member
 	dialling int // subscriptions asked for by peers that wait for a link
 }
 
-// memberKey names a coroutine of this runtime in a channel of a peer, by their keys.
+// memberKey names a coroutine of this runtime that is subscribed to a channel of a peer, by the
+// keys of both.
 type memberKey struct{ channel, coro uint64 }
 
-// member is a coroutine of this runtime that is subscribed elsewhere.
+// member is a coroutine of this runtime that is subscribed to a channel of another one.
 type member struct {
 	mu   sync.Mutex // guards following; leaf
 	gone bool
-	stop func() // ends the watch for the coroutine's end
+	stop func() // ends the watch of the coroutine; nil: not watched yet
 }
 
-// maxDialling is how many subscriptions to channels of runtimes that there is no link to peers may have waiting: each makes this
-// runtime dial where the peer says.
+// maxDialling is how many subscriptions peers may have waiting for links, to channels of runtimes
+// that this one has no link to. Each makes this runtime dial where the peer says.
 const maxDialling = 64
 
-// own enters a new channel of this runtime; it reports false when the runtime is closed.
-func (t *channelTable) own(ch *Channel) bool {
+// add enters a new channel of this runtime. It reports false when the runtime is closed.
+func (t *channelTable) add(ch *Channel) bool {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if t.closed {
@@ -58,29 +57,11 @@ func (t *channelTable) own(ch *Channel) bool {
 		t.keys = newKeys()
 	}
 	ch.key = drawKey(t.keys, func(key uint64) bool {
-		_, taken := t.handles[handleKey{ch.home, key}]
-		return taken || t.hubs[key] != nil
+		return t.handles.takenLocked(handleKey{ch.home, key}) || t.hubs[key] != nil
 	})
 	t.hubs[ch.key] = ch.hub
-	t.keepLocked(handleKey{ch.home, ch.key}, ch)
+	t.handles.keepLocked(&t.mu, handleKey{ch.home, ch.key}, ch)
 	return true
-}
-
-// keepLocked makes ch the handle for key as long as somebody holds it.
-func (t *channelTable) keepLocked(key handleKey, ch *Channel) {
-	if t.handles == nil {
-		t.handles = map[handleKey]weak.Pointer[Channel]{}
-	}
-	t.handles[key] = weak.Make(ch)
-	runtime.AddCleanup(ch, t.dropHandle, key)
-}
-
-func (t *channelTable) dropHandle(key handleKey) {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	if t.handles[key].Value() == nil {
-		delete(t.handles, key)
-	}
 }
 
 // handle returns the runtime's one handle of a channel.
@@ -88,19 +69,21 @@ func (t *channelTable) handle(rt *Runtime, hv wire.HandleValue) *Channel {
 	key := handleKey{hv.ID, hv.Key}
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if ch := t.handles[key].Value(); ch != nil {
+	if ch := t.handles.getLocked(key); ch != nil {
 		return ch
 	}
-	ch := &Channel{rt: rt, home: hv.ID, loc: Location{Addr: hv.Host, Port: hv.Port}, seq: hv.Seq, key: hv.Key, name: hv.Name}
-	t.keepLocked(key, ch)
+	ch := &Channel{
+		rt: rt, home: hv.ID, loc: Location{Addr: hv.Host, Port: hv.Port}, seq: hv.Seq, key: hv.Key, name: hv.Name,
+	}
+	t.handles.keepLocked(&t.mu, key, ch)
 	return ch
 }
 
-// known returns the handle of a channel if there is one.
+// known returns the handle of a channel, nil when nobody holds one.
 func (t *channelTable) known(key handleKey) *Channel {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	return t.handles[key].Value()
+	return t.handles.getLocked(key)
 }
 
 // nameOf returns what logs call a channel that a frame names.
@@ -111,8 +94,9 @@ func (t *channelTable) nameOf(key handleKey) string {
 	return "unknown"
 }
 
-// find returns an open channel of this runtime. For a key that leads nowhere the error is ErrClosed and ErrNotFound in one: who was
-// given a handle has one of a channel that is closed, and the others need not be told apart.
+// find returns an open channel of this runtime. For an unknown key the error is ErrClosed and
+// ErrNotFound in one: a peer that was given a handle has that of a closed channel, and nothing is
+// kept of closed channels.
 func (t *channelTable) find(key uint64) (*hub, error) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -122,7 +106,7 @@ func (t *channelTable) find(key uint64) (*hub, error) {
 	return nil, fault.New("the channel is closed, or there never was one", ErrClosed, ErrNotFound)
 }
 
-// close closes a channel and lets go of it.
+// close closes a channel and forgets it.
 func (t *channelTable) close(h *hub) {
 	t.mu.Lock()
 	delete(t.hubs, h.ch.key)
@@ -142,13 +126,14 @@ func (t *channelTable) closeAll() {
 	}
 }
 
+// register is Channel.Register.
 func (t *channelTable) register(ch *Channel, name string) error {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	other := t.names[name]
 	switch {
 	case t.hubs[ch.key] == nil:
-		return fmt.Errorf("it is closed: %w", ErrClosed)
+		return fmt.Errorf("the channel is closed: %w", ErrClosed)
 	case other != nil && other != ch:
 		return fmt.Errorf("the name is that of %v: %w", other, ErrExists)
 	case t.names == nil:
@@ -158,6 +143,7 @@ func (t *channelTable) register(ch *Channel, name string) error {
 	return nil
 }
 
+// unregister is Channel.Unregister. It reports false when the name is not ch's.
 func (t *channelTable) unregister(ch *Channel, name string) bool {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -168,13 +154,14 @@ func (t *channelTable) unregister(ch *Channel, name string) bool {
 	return found
 }
 
+// named returns the channel that is registered under name, nil when there is none.
 func (t *channelTable) named(name string) *Channel {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	return t.names[name]
 }
 
-// linkDown drops what was on a link.
+// linkDown ends all subscriptions over a link that has ended.
 func (t *channelTable) linkDown(l *link, err error) {
 	t.mu.Lock()
 	hubs := slices.Collect(maps.Values(t.hubs))
@@ -189,7 +176,7 @@ func (t *channelTable) linkDown(l *link, err error) {
 	}
 }
 
-// join enters a coroutine that is subscribed to a channel behind l, until it ends.
+// join enters a coroutine that is subscribed to a channel behind l, until the coroutine ends.
 func (t *channelTable) join(l *link, c *localCoro, key memberKey) {
 	m := &member{}
 	t.mu.Lock()
@@ -213,12 +200,13 @@ func (t *channelTable) join(l *link, c *localCoro, key memberKey) {
 	if gone {
 		stop()
 	}
-	if l.cause() != nil { // its end may have been seen to before this one was there
+	if l.cause() != nil { // linkDown may have run before the member was there
 		t.leave(l, key, m)
 	}
 }
 
-// leave takes back join; it reports false when that was done before. A nil m is whoever is there.
+// leave undoes join. It reports false when that was done before. A nil m stands for whichever
+// member is there.
 func (t *channelTable) leave(l *link, key memberKey, m *member) bool {
 	t.mu.Lock()
 	there := t.members[l][key]
@@ -243,7 +231,8 @@ func (t *channelTable) mayJoin(l *link) bool {
 	return len(t.members[l]) < maxSubscribed
 }
 
-// dial books a subscription that waits for a link; it reports false when too many do. done ends that.
+// dial counts a subscription that waits for a link. It reports false when too many do. done ends
+// the count.
 func (t *channelTable) dial() (done func(), ok bool) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -258,6 +247,7 @@ func (t *channelTable) dial() (done func(), ok bool) {
 	}, true
 }
 
+// end ends the watch of the coroutine.
 func (m *member) end() {
 	m.mu.Lock()
 	m.gone = true
@@ -268,12 +258,12 @@ func (m *member) end() {
 	}
 }
 
-// handleValue is what travels of a channel's handle.
+// handleValue returns what travels of a channel's handle.
 func (ch *Channel) handleValue() wire.HandleValue {
 	return wire.HandleValue{ID: ch.home, Host: ch.loc.Addr, Port: ch.loc.Port, Key: ch.key, Seq: ch.seq, Name: ch.name}
 }
 
-// liveChannel is the runtime's handle for what came over a link.
+// liveChannel returns the runtime's one handle of the channel that hv names.
 func (rt *Runtime) liveChannel(hv wire.HandleValue) *Channel {
 	return rt.channels.handle(rt, hv)
 }
@@ -292,7 +282,8 @@ func decodeChannel(hv wire.HandleValue, ctx any) (any, error) {
 	return rt.liveChannel(hv), nil
 }
 
-// putDropped hears that a subscription is over, or that a channel is closed that was published to.
+// putDropped ends a subscription that the channel's owner has ended. With Coro 0 it notes the error
+// of a message that was published to the channel.
 func (rt *Runtime) putDropped(l *link, f *wire.Dropped) {
 	err := values.Error(f.Err)
 	if f.Coro == 0 {

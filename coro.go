@@ -16,20 +16,23 @@ import (
 	"github.com/discoro/discoro/wire"
 )
 
-// Coro is a handle of a coroutine, here or at another runtime. In asyncoro: Coro. It can be passed in any
-// message, argument or result and arrives as a live handle; within a runtime there is one handle a coroutine, so
-// handles can be compared and be map keys.
+// Coro is a handle of a coroutine, which runs in this runtime or in another one. It is asyncoro's
+// Coro (and Task). A handle can be passed in any message, argument or result, and arrives as a live
+// handle. A runtime has one handle for each coroutine, so handles can be compared and be map keys.
 //
-// A Coro is a [context.Context]: that of the coroutine, done when the coroutine is terminated or has ended. Inside the
-// coroutine, pass it wherever a context is wanted; what discoro then waits for, it waits for without the turn. As a
-// context, the handle of a coroutine elsewhere is never done.
+// A Coro is also the [context.Context] of the coroutine, which is done when the coroutine is
+// terminated or has ended. Inside the coroutine, pass it wherever a context is wanted: every wait
+// in this package then gives up the turn. As a context, the handle of a coroutine in another
+// runtime is never done.
 //
-// Handles are safe for concurrent use. Receive, ReceiveTimeout, Sleep, Yield, Blocking, Spawn and Dir belong inside: only
-// the coroutine's own goroutine may call them; elsewhere they panic. A goroutine that the coroutine started may use its
-// context, and then waits like any other goroutine: it can never give up the turn of the coroutine.
+// Handles are safe for concurrent use. Receive, ReceiveTimeout, Sleep, Yield, Blocking, Spawn and
+// Dir belong inside the coroutine: they panic unless the coroutine's own goroutine calls them. A
+// goroutine that the coroutine started may use its context, but waits like any other goroutine: it
+// never gives up the coroutine's turn.
 //
-// A function that locks its goroutine to its thread ([runtime.LockOSThread]) must unlock it before it yields or returns, or
-// lock it inside Blocking: Go ends the whole program when a locked coroutine is to be exchanged for another.
+// A function that locks its goroutine to its thread ([runtime.LockOSThread]) must unlock it before
+// it yields or returns, or lock it inside Blocking. Go ends the program when a locked coroutine is
+// to be exchanged for another one.
 type Coro struct {
 	rt    *Runtime   // immutable: the runtime that this handle belongs to
 	home  wire.ID    // immutable: the runtime that the coroutine runs in
@@ -40,7 +43,7 @@ type Coro struct {
 	local *localCoro // immutable: the coroutine itself, when it runs in rt
 	job   *job       // immutable: set when the coroutine runs a job of this client
 
-	link atomic.Pointer[link] // of rt, the one that was used last
+	link atomic.Pointer[link] // the link of rt that was used last
 }
 
 // Name returns the name that the coroutine was spawned with, or that of the function it runs.
@@ -49,21 +52,32 @@ func (c *Coro) Name() string { return c.name }
 // Location returns where the coroutine runs.
 func (c *Coro) Location() Location { return c.loc }
 
-// Runtime returns the runtime that this handle belongs to: inside a coroutine, the one that it runs in.
+// Runtime returns the runtime that this handle belongs to. Inside a coroutine that is the runtime
+// in which the coroutine runs.
 func (c *Coro) Runtime() *Runtime { return c.rt }
 
-// String gives "name/number@host:port".
+// String returns "name/number@host:port".
 func (c *Coro) String() string {
 	return c.name + "/" + strconv.FormatUint(c.seq, 10) + "@" + c.loc.String()
 }
 
-// Send puts msg into the coroutine's mailbox and does not wait for it to get there. Messages from one sender arrive in
-// the order sent. A message to a coroutine of the same runtime is shared, not copied. One to another runtime is encoded
-// here: one that cannot travel is an error here (ErrTypeNotRegistered, ErrTooLarge). Send waits only while the link's
-// queue is full, or the mailbox of a coroutine of the same runtime (Config.MaxMailbox), at most Config.MsgTimeout; then the
-// error is ErrTimeout and the message was not sent. ErrRejected: a coroutine sends to itself and its mailbox is full.
-// ErrNotFound: a coroutine of the same runtime has ended; to one elsewhere that has, a message is lost without a word, as is what
-// is on a link that breaks. Where that matters use Deliver, Ask or Monitor. ErrDisconnected: the link broke while Send waited.
+// Send puts msg into the coroutine's mailbox. It does not wait until msg is there. The messages of
+// one sender arrive in the order sent. A message to a coroutine of the same runtime is shared, not
+// copied. A message to another runtime is encoded before Send returns.
+//
+// Send blocks only while there is no room in the link's queue, or in the mailbox of a coroutine of
+// the same runtime (see Config.MaxMailbox), and for at most Config.MsgTimeout.
+//
+// The errors are:
+//
+//   - ErrTypeNotRegistered, ErrTooLarge: msg cannot travel.
+//   - ErrTimeout: there was no room for Config.MsgTimeout. msg was not sent.
+//   - ErrRejected: a coroutine sent to itself, and its mailbox is full.
+//   - ErrNotFound: the coroutine, of the same runtime, has ended.
+//   - ErrDisconnected: the link broke while Send waited.
+//
+// A message is lost silently when the coroutine, of another runtime, has ended, or when the link
+// breaks after Send. Where that matters, use Deliver, [Ask] or Monitor.
 func (c *Coro) Send(msg any) error {
 	var err error
 	switch {
@@ -80,9 +94,15 @@ func (c *Coro) Send(msg any) error {
 	return err
 }
 
-// Deliver is Send that returns when msg is in the mailbox, waiting for room in a full one. It blocks until then or until ctx
-// ends. ErrNotFound: the coroutine has ended; ErrRejected: its mailbox is full, and too much waits for room there, or it is
-// the sender itself; ErrDisconnected: the link broke, and msg may or may not have arrived.
+// Deliver is Send, but returns when msg is in the mailbox. It blocks until then, which includes
+// waiting for room in a full mailbox, or until ctx ends.
+//
+// The errors are those of encoding, as with Send, and:
+//
+//   - ErrNotFound: the coroutine has ended.
+//   - ErrRejected: the mailbox is full, and too much waits for room in it; or a coroutine whose
+//     mailbox is full sent to itself.
+//   - ErrDisconnected: the link broke. msg may or may not have arrived.
 func (c *Coro) Deliver(ctx context.Context, msg any) error {
 	if c.local != nil {
 		err := c.local.sendUntil(ctx, msg, waitDeliver)
@@ -108,10 +128,13 @@ func (c *Coro) Deliver(ctx context.Context, msg any) error {
 	return nil
 }
 
-// Monitor makes watcher receive exactly one [Exit] when the coroutine has ended, however it ends; at once when it has
-// already, with ErrNotFound if nothing is known of it any more. When the link to it breaks, the Exit's Err is
-// ErrDisconnected. Monitor itself waits only for room in the link's queue, at most until ctx ends; then watcher
-// receives nothing and the error is ctx's. The watcher may be a coroutine of any runtime.
+// Monitor makes watcher receive exactly one [Exit] when the coroutine has ended, however it ends.
+// It is asyncoro's monitor. When the coroutine has ended before, watcher receives the Exit at once;
+// its Err is ErrNotFound when nothing more is known of the end. When the link to the coroutine
+// breaks, Err is ErrDisconnected. watcher may be a coroutine of any runtime.
+//
+// Monitor blocks only while there is no room in the link's queue, until ctx ends. Then watcher
+// receives nothing, and the error wraps ctx's. ErrRejected: watcher is nil.
 func (c *Coro) Monitor(ctx context.Context, watcher *Coro) error {
 	switch {
 	case watcher == nil:
@@ -139,10 +162,14 @@ func (c *Coro) Monitor(ctx context.Context, watcher *Coro) error {
 	return nil
 }
 
-// Terminate ends the coroutine: from now on each of its yield points returns ErrTerminated at once, and so does whatever
-// else of discoro it waits for, with whichever context. It does not wait; see Wait. A function that has neither yielded nor
-// returned after the grace period of five seconds is abandoned. Terminating a coroutine that has ended does nothing.
-// ErrDisconnected: it runs elsewhere and the link broke; a link that breaks later is no error here.
+// Terminate ends the coroutine. From now on each of its yield points returns ErrTerminated at once,
+// and so does every other wait in this package, with whichever context. Terminate does not block;
+// use Wait to wait for the end. A function that has neither yielded nor returned after a grace
+// period of 5 s is abandoned: the coroutine counts as ended, and its goroutine is left alone.
+// Terminating a coroutine that has ended does nothing.
+//
+// ErrDisconnected: the coroutine runs in another runtime, and the link is broken. A link that
+// breaks later is no error here.
 func (c *Coro) Terminate() error {
 	if c.local != nil {
 		c.local.terminate()
@@ -154,9 +181,12 @@ func (c *Coro) Terminate() error {
 	return nil
 }
 
-// Wait blocks until the coroutine has ended, or ctx ends, and returns the coroutine's error. It does not end the
-// coroutine when ctx ends. The errors are those of [Exit], and ctx's. ErrNotFound: it had ended before, and its end is no longer
-// known. ErrDisconnected: the link to it broke; it may still run.
+// Wait blocks until the coroutine has ended, or until ctx ends, and returns the coroutine's error.
+// The end of ctx does not end the coroutine.
+//
+// The errors are those of [Exit], and ctx's. ErrNotFound: the coroutine ended before, and its end
+// is no longer known. ErrDisconnected: the link to it broke; the coroutine may still run.
+// ErrRejected: the coroutine waits for itself.
 func (c *Coro) Wait(ctx context.Context) error {
 	out, err := c.outcome(ctx)
 	if err != nil {
@@ -165,8 +195,8 @@ func (c *Coro) Wait(ctx context.Context) error {
 	return out.Err
 }
 
-// Result blocks until the coroutine has ended, or ctx ends, and returns the coroutine's result, or its error; see [Coro.Wait] for
-// the errors. ErrType: the result is not an R.
+// Result blocks until the coroutine has ended, or until ctx ends, and returns the coroutine's
+// result. The errors are those of [Coro.Wait], and ErrType: the result is not an R.
 func Result[R any](ctx context.Context, c *Coro) (R, error) {
 	out, err := c.outcome(ctx)
 	if err != nil {
@@ -184,7 +214,9 @@ func (c *Coro) outcome(ctx context.Context) (out call.Outcome, err error) {
 	case c.job != nil:
 		out, err = c.rt.waitFuture(ctx, &c.job.done, waitEnd, c)
 	default:
-		out, err = c.rt.linkOf(c).requestOf(ctx, waitEnd, c, func(call uint64) wire.Frame { return &wire.Wait{Call: call, Of: c.key} })
+		out, err = c.rt.linkOf(c).requestOf(ctx, waitEnd, c, func(call uint64) wire.Frame {
+			return &wire.Wait{Call: call, Of: c.key}
+		})
 		if errors.Is(out.Err, ErrDisconnected) && !errors.As(out.Err, new(*RemoteError)) { // the link's error, not its own
 			err = out.Err
 		}
@@ -195,27 +227,32 @@ func (c *Coro) outcome(ctx context.Context) (out call.Outcome, err error) {
 	return out, nil
 }
 
-// Register makes Locate find the coroutine under name, until it ends or Unregister. It may have several names. ErrExists: the
-// name is another coroutine's in this runtime. ErrNotFound: it has ended, or runs at another runtime. ErrRejected: the name is
-// empty, or longer than 256 bytes.
+// Register makes [Runtime.Locate] find the coroutine under name, until the coroutine ends or
+// Unregister. A coroutine may have several names. Register does not block.
+//
+// ErrExists: another coroutine of this runtime has the name. ErrNotFound: the coroutine has ended,
+// or runs in another runtime. ErrRejected: the name is empty, or longer than 256 bytes.
 func (c *Coro) Register(name string) error {
 	if c.local == nil {
-		return fmt.Errorf("discoro: register %v as %q: it runs at another runtime: %w", c, name, ErrNotFound)
+		return fmt.Errorf("discoro: register %v as %q: the coroutine runs at another runtime: %w", c, name, ErrNotFound)
 	}
 	return c.rt.registerName(c.local, name)
 }
 
-// Unregister takes back Register. ErrNotFound: name is not the coroutine's.
+// Unregister undoes Register. ErrNotFound: the coroutine does not have the name.
 func (c *Coro) Unregister(name string) error {
 	if c.local == nil {
-		return fmt.Errorf("discoro: unregister %q of %v: it runs at another runtime: %w", name, c, ErrNotFound)
+		return fmt.Errorf("discoro: unregister %q of %v: the coroutine runs at another runtime: %w", name, c, ErrNotFound)
 	}
 	return c.rt.unregisterName(c.local, name)
 }
 
-// Receive waits for the next message and removes it from the mailbox. It gives up the turn while it waits.
-// ErrTerminated: the coroutine was terminated. An error of another kind tells of a message that could not be decoded,
-// because this program has not registered its type, and which is lost.
+// Receive removes the next message from the mailbox and returns it. It gives up the turn and blocks
+// while there is none. It belongs inside the coroutine.
+//
+// ErrTerminated: the coroutine was terminated. Any other error stands for a message that this
+// program could not decode, for example because it has not registered the message's type. That
+// message is lost; Receive may be called again.
 func (c *Coro) Receive() (any, error) {
 	l := c.inside("Receive")
 	v, err := l.receive(-1)
@@ -225,7 +262,8 @@ func (c *Coro) Receive() (any, error) {
 	return c.rt.open(v)
 }
 
-// ReceiveTimeout is Receive that waits at most d, and then returns ErrTimeout. It does not wait when d is not positive.
+// ReceiveTimeout is Receive, but waits for at most d and then returns ErrTimeout. It does not wait
+// when d is not positive.
 func (c *Coro) ReceiveTimeout(d time.Duration) (any, error) {
 	l := c.inside("ReceiveTimeout")
 	v, err := l.receive(max(d, 0))
@@ -235,8 +273,8 @@ func (c *Coro) ReceiveTimeout(d time.Duration) (any, error) {
 	return c.rt.open(v)
 }
 
-// ReceiveAs is Receive of a message that must be a T. When the next one is of another type the error is ErrType and the
-// message stays the next one.
+// ReceiveAs is Receive of a message that must be a T. When the next message has another type, the
+// error is ErrType, and that message stays the next one.
 func ReceiveAs[T any](c *Coro) (T, error) {
 	var zero T
 	l := c.inside("ReceiveAs")
@@ -251,20 +289,27 @@ func ReceiveAs[T any](c *Coro) (T, error) {
 	t, ok := msg.(T)
 	if !ok {
 		l.box.untake(msg)
-		return zero, fmt.Errorf("discoro: receive: the next message is of type %T, not %v: %w", msg, reflect.TypeFor[T](), ErrType)
+		return zero, fmt.Errorf("discoro: receive: the next message is of type %T, not %v: %w",
+			msg, reflect.TypeFor[T](), ErrType)
 	}
 	return t, nil
 }
 
-// Sleep gives up the turn for at least d. ErrTerminated: the coroutine was terminated, and did not sleep for so long.
+// Sleep gives up the turn for at least d. ErrTerminated: the coroutine was terminated, and may have
+// slept for less.
 func (c *Coro) Sleep(d time.Duration) error { return c.inside("Sleep").sleep(d) }
 
-// Yield lets the other coroutines that can run have the turn first. ErrTerminated: the coroutine was terminated.
+// Yield gives the turn to the other coroutines that can run, and returns when it is this
+// coroutine's turn again. ErrTerminated: the coroutine was terminated.
 func (c *Coro) Yield() error { return c.inside("Yield").yieldOnce() }
 
-// Blocking runs f without the turn: f may block, on files and the network as well, and other coroutines run meanwhile.
-// f must not touch what coroutines share. Blocking returns f's error once the coroutine has the turn again, and
-// ErrTerminated if the coroutine was terminated and f returned none; when it was before, f is not run.
+// Blocking runs f without the turn. f may block, on files and the network for example, while other
+// coroutines run. f must not touch what coroutines share, because it runs at the same time as they
+// do.
+//
+// Blocking returns f's error once the coroutine has the turn again. It returns ErrTerminated when
+// the coroutine was terminated and f returned nil. When the coroutine was terminated before, f does
+// not run.
 func (c *Coro) Blocking(f func() error) error {
 	l := c.inside("Blocking")
 	if err := l.termErr(); err != nil {
@@ -278,24 +323,26 @@ func (c *Coro) Blocking(f func() error) error {
 	return l.termErr()
 }
 
-// Spawn starts a coroutine in the same runtime; see [Runtime.Spawn]. It has the same Dir and belongs to the same
-// computation: it ends with that.
+// Spawn starts a coroutine in the same runtime; see [Runtime.Spawn]. The new coroutine has the same
+// Dir and belongs to the same computation: it ends when that closes.
 func (c *Coro) Spawn(name string, body func(c *Coro) (any, error)) *Coro {
 	l := c.inside("Spawn")
 	return l.rt.spawn(name, body, func(child *localCoro) { child.serves = l.serves })
 }
 
-// Dir returns the server's folder for the files of the computation that the coroutine belongs to. Elsewhere than at a
-// server it is the runtime's DestPath. It may be called inside Blocking, where files are read and written.
+// Dir returns the folder that the server has for the files of the coroutine's computation. Of a
+// coroutine that does not run for a computation it is the runtime's DestPath. Dir may be called
+// inside Blocking, where files are read and written.
 func (c *Coro) Dir() string {
-	l := c.own("Dir")
+	l := c.caller("Dir")
 	if l.serves == nil {
 		return l.rt.DestPath()
 	}
 	return l.serves.dir
 }
 
-// Logger returns the runtime's logger with the attributes coro, func, server and computation.
+// Logger returns the runtime's logger with the attribute coro and, for a coroutine that runs for a
+// computation, the attributes func, server and computation.
 func (c *Coro) Logger() *slog.Logger {
 	if c.local != nil {
 		return c.local.logger()
@@ -303,34 +350,41 @@ func (c *Coro) Logger() *slog.Logger {
 	return c.rt.log.With(slog.String("coro", c.String()))
 }
 
-// inside returns the coroutine when its own goroutine calls, with the turn; otherwise it panics: that is a mistake in
-// the program, and going on would let two coroutines run at once.
+// inside returns the coroutine when its own goroutine calls, with the turn. Otherwise it panics:
+// that is a mistake in the program, and going on would let two coroutines run at once.
 func (c *Coro) inside(method string) *localCoro {
-	l := c.own(method)
+	l := c.caller(method)
 	if l.blocking {
-		panic("discoro: " + method + " called on " + c.String() + " inside Blocking, where it has given up the turn") //nolint:forbidigo // misuse
+		c.misused(method, " inside Blocking, where it has given up the turn")
 	}
 	return l
 }
 
-// own returns the coroutine when its own goroutine calls, with or without the turn; otherwise it panics.
-func (c *Coro) own(method string) *localCoro {
+// caller returns the coroutine when its own goroutine calls, with or without the turn. Otherwise it
+// panics.
+func (c *Coro) caller(method string) *localCoro {
 	if c.local == nil {
-		panic("discoro: " + method + " called on " + c.String() + ", which runs at another runtime: it belongs inside the coroutine") //nolint:forbidigo // misuse
+		c.misused(method, ", which runs at another runtime: it belongs inside the coroutine")
 	}
 	if c.local.g.Load() != turn.GoroutineID() {
-		panic("discoro: " + method + " called on " + c.String() + " from outside: only the coroutine's own goroutine may") //nolint:forbidigo // misuse
+		c.misused(method, " from outside: only the coroutine's own goroutine may")
 	}
 	return c.local
+}
+
+// misused panics, because method was called where it does not belong.
+func (c *Coro) misused(method, where string) {
+	panic("discoro: " + method + " called on " + c.String() + where) //nolint:forbidigo // misuse
 }
 
 // coroKey is the key under which a coroutine's context holds the coroutine.
 type coroKey struct{}
 
-// Deadline of the context: a coroutine has none.
+// Deadline implements [context.Context]. A coroutine has no deadline.
 func (c *Coro) Deadline() (time.Time, bool) { return time.Time{}, false }
 
-// Done is closed when the coroutine is terminated or has ended; nil for a coroutine that runs elsewhere.
+// Done implements [context.Context]. The channel is closed when the coroutine is terminated or has
+// ended. It is nil for a coroutine that runs in another runtime.
 func (c *Coro) Done() <-chan struct{} {
 	if c.local == nil {
 		return nil
@@ -338,7 +392,7 @@ func (c *Coro) Done() <-chan struct{} {
 	return c.local.context().Done()
 }
 
-// Err is ErrTerminated once Done is closed.
+// Err implements [context.Context]. It returns ErrTerminated once Done is closed, and nil before.
 func (c *Coro) Err() error {
 	if c.local == nil || !c.local.over() {
 		return nil
@@ -346,8 +400,8 @@ func (c *Coro) Err() error {
 	return ErrTerminated
 }
 
-// Value of the context: there are none but discoro's own, and what package context needs to cancel the contexts that
-// are derived from this one.
+// Value implements [context.Context]. A coroutine's context holds only what this package and
+// package context put there, the latter to cancel contexts that are derived from it.
 func (c *Coro) Value(key any) any {
 	if c.local == nil {
 		return nil
@@ -358,13 +412,15 @@ func (c *Coro) Value(key any) any {
 	return c.local.context().Value(key)
 }
 
-// Var is a server's global variable: one value a server for the current computation, gone when that closes. Declare it
-// at package level; its zero value is ready. Coroutines of one server share its value without locks, under the turn.
+// Var is a server's global variable: a value that the coroutines of one computation share at one
+// server. It is gone when the computation closes. Declare a Var at package level; its zero value is
+// ready for use. Coroutines need no lock for what it holds, because one of them at a time has the
+// turn.
 type Var[T any] struct {
-	_ [1]byte // so that each has an address of its own
+	_ [1]byte // so that every Var has its own address
 }
 
-// Set sets the value for the server that c runs in.
+// Set sets the value at the server in which c runs. It belongs inside c.
 func (v *Var[T]) Set(c *Coro, value T) {
 	rt := c.inside("Var.Set").rt
 	rt.mu.Lock()
@@ -375,7 +431,7 @@ func (v *Var[T]) Set(c *Coro, value T) {
 	rt.vars[v] = held[T]{value}
 }
 
-// Get returns the value of the server that c runs in, and whether it was set.
+// Get returns the value at the server in which c runs, and whether it was set. It belongs inside c.
 func (v *Var[T]) Get(c *Coro) (T, bool) {
 	rt := c.inside("Var.Get").rt
 	rt.mu.Lock()

@@ -16,43 +16,43 @@ import (
 	"github.com/discoro/discoro/internal/turn"
 )
 
-// localCoro is a coroutine that runs in this runtime: its goroutine, its mailbox, and who wants to know its end. The
-// handle that users see is embedded in it.
+// localCoro is a coroutine that runs in this runtime. The handle that users see is embedded in it.
 type localCoro struct {
 	Coro           // immutable
 	task turn.Task // what the turn knows of it; runs Run
 
 	fn       func(c *Coro) (any, error) // owned by the coroutine; nil once it runs
-	pc       uintptr                    // immutable: of fn; 0 for the coroutine that runs a job itself
-	serves   *serverJob                 // immutable: the job that it, or who spawned it, runs; nil: none
-	public   uint64                     // guarded by the runtime's mu: what others name it by; 0: none knows it
+	pc       uintptr                    // immutable: where fn's code is; 0: isJob
+	serves   *serverJob                 // immutable: the job that it or its spawner runs; nil: none
+	public   uint64                     // guarded by Runtime.mu: its key; 0: no other runtime knows it
 	g        atomic.Uintptr             // its goroutine while it runs
 	yield    func(struct{}) bool        // owned by the coroutine: gives the turn to the runner
+	box      mailbox                    // the messages; its fields say who may use them
 	blocking bool                       // owned by the coroutine: inside Blocking
-	gone     bool                       // guarded by the runtime's mu: not in its tables any more
-	term     atomic.Bool                // was terminated; written under mu
-	sent     uint32                     // owned by the coroutine: messages that do not count in out yet
-	away     atomic.Bool                // has been subscribed to channels of other runtimes
-	joining  atomic.Int32               // subscriptions to those under way
+	gone     bool                       // guarded by Runtime.mu: no longer in the runtime's tables
+	term     atomic.Bool                // it was terminated; written under mu, read by anybody
+	sent     uint32                     // owned by the coroutine: sent messages that out does not count yet
+	away     atomic.Bool                // it was once subscribed to a channel of another runtime
+	joining  atomic.Int32               // its subscriptions to such channels that are under way
 
 	mu      sync.Mutex // guards following; leaf
 	waiting waitKind
-	ending  bool   // its end has begun; also that of an abandoned one, whose function still runs
-	ended   bool   // the end can be seen: out does not change any more
-	waitNo  uint64 // of the current wait: a wake-up for an earlier one does nothing
-	box     mailbox
-	room    *mailRoom  // who waits for room in box; made when somebody does
-	since   int64      // by the turn's clock: when it began what it does now
-	call    *call.Call // what it waits for, inCall
-	out     uint64     // messages that it has sent, as far as it has said
-	how     call.Outcome
-	watches []*watch    // who is told of the end
-	life    *life       // made when somebody asks for it
-	grace   *time.Timer // runs once terminated; abandons
-	names   []string    // registered under
+	ending  bool         // its end has begun; of an abandoned one too, whose function still runs
+	ended   bool         // its end can be seen: how no longer changes
+	waitNo  uint64       // the number of the current wait: a wake-up for an earlier one does nothing
+	room    *mailRoom    // what waits for room in box; nil: nothing has
+	since   int64        // when it began what it does now, by the turn's clock
+	call    *call.Call   // what it waits for when waiting is inCall
+	out     uint64       // messages that it has sent, as far as they are counted
+	how     call.Outcome // how it ended
+	watches []*watch     // to be notified of its end
+	life    *life        // the coroutine as a context; nil: nobody has asked for it
+	grace   *time.Timer  // calls abandon; nil: it was not terminated
+	names   []string     // the names that it is registered under
 }
 
-// life is a coroutine as a context: cancelled when it is terminated or has ended.
+// life is a coroutine as a context, which is cancelled when the coroutine is terminated or has
+// ended.
 type life struct {
 	ctx    context.Context //nolint:containedctx // the coroutine's own
 	cancel context.CancelCauseFunc
@@ -64,19 +64,19 @@ type waitKind uint8
 const (
 	inNothing  waitKind = iota // it runs
 	inBlocking                 // it runs without the turn
-	inTurn                     // it can run
+	inTurn                     // it can run, and waits for its turn
 	inReceive
 	inSleep
-	inCall
+	inCall // it waits for localCoro.call
 )
 
-// watch is somebody who is told when a coroutine ends.
+// watch is a request to be notified when a coroutine ends.
 type watch struct {
 	to call.Answerer
-	at int // where it is in watches; guarded by the coroutine's mu
+	at int // guarded by localCoro.mu: its index in watches
 }
 
-// newLocal makes a coroutine that has not been started.
+// newLocal returns a coroutine that has not been started.
 func (rt *Runtime) newLocal(name string, fn func(c *Coro) (any, error), seq uint64) *localCoro {
 	l := &localCoro{fn: fn, pc: codeOf(fn), waiting: inTurn, since: rt.turn.Now()}
 	l.Coro = Coro{rt: rt, home: rt.id, loc: rt.loc, seq: seq, name: name, local: l}
@@ -84,11 +84,11 @@ func (rt *Runtime) newLocal(name string, fn func(c *Coro) (any, error), seq uint
 	return l
 }
 
-// isJob reports whether the coroutine runs a job of a computation itself. One that a job spawned
-// serves the same job, and runs a function of its own.
+// isJob reports whether the coroutine itself runs a job of a computation. A coroutine that a job
+// spawned serves the same job, but runs a function of its own.
 func (l *localCoro) isJob() bool { return l.serves != nil && l.pc == 0 }
 
-// Run runs the function. The turn calls it, in the coroutine's own goroutine.
+// Run runs the coroutine's function. The turn calls it, in the coroutine's own goroutine.
 func (l *localCoro) Run(yield func(struct{}) bool) {
 	l.yield = yield
 	l.g.Store(turn.GoroutineID())
@@ -110,22 +110,22 @@ func (l *localCoro) Run(yield func(struct{}) bool) {
 		return
 	}
 	val, err := runMarked(fn, &l.Coro, l.mark())
-	// An error's methods are the user's: here a panic of theirs is a panic of the function.
+	// errors.Is may call methods of the user. Here, a panic of theirs is a panic of the function.
 	if errors.Is(err, context.Canceled) && l.term.Load() {
 		val, err = nil, ErrTerminated
 	}
 	out = call.Outcome{Value: val, Err: err}
 }
 
-// panicked makes an error of a panic, and logs it.
+// panicked logs a panic and returns the error for it.
 func (l *localCoro) panicked(value any) error {
 	err := &PanicError{Value: value, Stack: trimStack(debug.Stack())}
 	l.logger().Warn("coroutine panicked", slog.Any("panic", value), slog.String("stack", err.Stack))
 	return err
 }
 
-// finish ends the coroutine: nothing more is put into its mailbox, and everybody who waits is told. Only the first
-// end counts.
+// finish ends the coroutine: nothing more is put into its mailbox, and everybody who waits for the
+// end is notified. Only the first call counts.
 func (l *localCoro) finish(out call.Outcome) {
 	l.mu.Lock()
 	first := !l.ending
@@ -136,15 +136,16 @@ func (l *localCoro) finish(out call.Outcome) {
 	}
 }
 
-// end is what follows once ending is set, in the order in which others may see it: the names are free before anybody
-// hears of the end, and everybody is told before Close takes the coroutine for gone.
+// end does what follows once ending is set, in the order in which others may see it: the names are
+// free before anybody is notified, and everybody is notified before Close counts the coroutine as
+// ended.
 func (l *localCoro) end(out call.Outcome) {
 	l.rt.freeNames(l)
 	l.mu.Lock()
 	l.ended, l.how = true, out
 	life, watches, names := l.life, l.watches, l.names
 	l.watches, l.names, l.box.first, l.box.last = nil, nil, nil, nil
-	waiting := l.room.takeAll()
+	waiting := l.room.drain()
 	if l.grace != nil {
 		l.grace.Stop()
 	}
@@ -171,7 +172,7 @@ func (l *localCoro) logger() *slog.Logger {
 	return log
 }
 
-// put puts v into the mailbox, full or not, and makes the coroutine run if it waits for that.
+// put puts v into the mailbox, even a full one, and makes the coroutine run if it waits in Receive.
 func (l *localCoro) put(v any) error {
 	l.mu.Lock()
 	if l.ending {
@@ -194,35 +195,39 @@ func errEnded(c *Coro) error {
 	return fault.New("discoro: coroutine "+c.String()+" has ended", ErrNotFound)
 }
 
-// parkLocked books that the coroutine waits; the caller unlocks and then calls yieldTurn.
+// parkLocked records that the coroutine waits, and returns the number of the wait. The caller
+// unlocks and then calls yieldTurn.
 func (l *localCoro) parkLocked(kind waitKind) uint64 {
 	l.waiting = kind
 	l.waitNo++
-	l.tellLocked()
+	l.countLocked()
 	return l.waitNo
 }
 
-// tellLocked books when the coroutine began what it does now, and counts what it received and sent before.
-func (l *localCoro) tellLocked() {
+// countLocked records when the coroutine began what it does now, and counts the messages that it
+// has received and sent until then. The coroutine itself calls it.
+func (l *localCoro) countLocked() {
 	l.since = l.rt.turn.Now()
-	l.box.tellLocked()
+	l.box.countLocked()
 	l.out += uint64(l.sent)
 	l.sent = 0
 }
 
-// readyLocked books that the coroutine can run; the caller unlocks and then puts it into the turn's queue.
+// readyLocked records that the coroutine can run. The caller unlocks and then puts it into the
+// turn's queue.
 func (l *localCoro) readyLocked() {
 	l.waiting = inTurn
 	l.since = l.rt.turn.Now()
 }
 
-// yieldTurn gives the turn to the runner, and returns when somebody has woken the coroutine and its turn came.
+// yieldTurn gives the turn to the runner. It returns when somebody has woken the coroutine and its
+// turn has come.
 func (l *localCoro) yieldTurn() {
 	l.yield(struct{}{})
 	l.running()
 }
 
-// running books that the coroutine waits no more.
+// running records that the coroutine no longer waits.
 func (l *localCoro) running() {
 	l.mu.Lock()
 	l.waiting = inNothing
@@ -244,7 +249,7 @@ func (l *localCoro) Wake(waitNo uint64) {
 	}
 }
 
-// receive takes the next message; it waits for it for ever when timeout is negative.
+// receive returns the next message. It waits without a bound when timeout is negative.
 func (l *localCoro) receive(timeout time.Duration) (any, error) {
 	var timer *time.Timer
 	for {
@@ -298,7 +303,7 @@ func (l *localCoro) yieldOnce() error {
 		return err
 	}
 	l.mu.Lock()
-	l.tellLocked()
+	l.countLocked()
 	l.waiting = inTurn
 	l.mu.Unlock()
 	l.rt.turn.Put(&l.task)
@@ -338,13 +343,13 @@ func (l *localCoro) context() context.Context {
 func (l *localCoro) leave() {
 	l.mu.Lock()
 	l.waiting = inBlocking
-	l.tellLocked()
+	l.countLocked()
 	l.mu.Unlock()
 	l.blocking = true
 	l.rt.turn.Release(&l.task)
 }
 
-// reenter takes the turn again after Blocking.
+// reenter takes the turn back after Blocking.
 func (l *localCoro) reenter() {
 	l.mu.Lock()
 	abandoned := l.ending
@@ -360,8 +365,8 @@ func (l *localCoro) reenter() {
 	l.running()
 }
 
-// terminate makes every yield point return ErrTerminated from now on. A function that has not ended after the grace
-// period is abandoned.
+// terminate makes every yield point return ErrTerminated from now on. When the function has not
+// ended after the grace period, it is abandoned.
 func (l *localCoro) terminate() {
 	l.mu.Lock()
 	if l.ending || l.term.Load() {
@@ -391,7 +396,7 @@ func (l *localCoro) abandon() {
 		l.mu.Unlock()
 		return
 	}
-	if l.waiting > inBlocking { // it waits for the turn, and has had no chance to see that it was terminated
+	if l.waiting > inBlocking { // it waits for the turn, so it could not see yet that it was terminated
 		l.grace.Reset(l.rt.grace)
 		l.mu.Unlock()
 		return
@@ -402,13 +407,14 @@ func (l *localCoro) abandon() {
 	l.logger().Warn("coroutine abandoned: it was terminated and neither yields nor returns",
 		slog.Duration("grace", l.rt.grace), slog.String("stack", stackOf(l)))
 	l.end(call.Outcome{Err: fault.New(
-		fmt.Sprintf("discoro: %v neither yielded nor returned within %v and was abandoned: %v", &l.Coro, l.rt.grace, ErrTerminated),
+		fmt.Sprintf("discoro: %v neither yielded nor returned within %v and was abandoned: %v",
+			&l.Coro, l.rt.grace, ErrTerminated),
 		ErrTerminated,
 	)})
-	l.rt.stuck(l) // last: what it leads to may end the process
+	l.rt.stuck(l) // last, because it may lead to the end of the process
 }
 
-// wait waits for the coroutine's end.
+// wait waits for the coroutine's end, or until ctx ends.
 func (l *localCoro) wait(ctx context.Context) (call.Outcome, error) {
 	if l.g.Load() == turn.GoroutineID() {
 		return call.Outcome{}, fmt.Errorf("discoro: coroutine %v waits for itself: %w", &l.Coro, ErrRejected)
@@ -439,7 +445,7 @@ func (l *localCoro) outcomeNow() call.Outcome {
 	return l.how
 }
 
-// onEnd has f called when the coroutine has ended, at once if it has. stop takes that back.
+// onEnd calls call when the coroutine has ended, at once if it has. stop undoes that.
 func (l *localCoro) onEnd(f func()) (stop func()) {
 	w := &watch{to: call.Func(func(call.Outcome) { f() })}
 	if l.watch(w) {
@@ -448,7 +454,8 @@ func (l *localCoro) onEnd(f func()) (stop func()) {
 	return func() { l.unwatch(w) }
 }
 
-// watch has w told when the coroutine has ended. It reports true when it has ended already: then w is told nothing.
+// watch has w notified when the coroutine has ended. When it has ended already, watch returns true,
+// and w is not notified.
 func (l *localCoro) watch(w *watch) (ended bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -459,12 +466,12 @@ func (l *localCoro) watch(w *watch) (ended bool) {
 	return l.ended
 }
 
-// unwatch takes back watch.
+// unwatch undoes watch.
 func (l *localCoro) unwatch(w *watch) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if w.at >= len(l.watches) || l.watches[w.at] != w {
-		return // it was taken back before, or the coroutine has ended
+		return // unwatch was called before, or the coroutine has ended
 	}
 	last := len(l.watches) - 1
 	l.watches[w.at] = l.watches[last]
@@ -473,7 +480,7 @@ func (l *localCoro) unwatch(w *watch) {
 	l.watches = l.watches[:last]
 }
 
-// isCaller reports whether the calling goroutine is the coroutine's own and has the turn.
+// isCaller reports whether the calling goroutine is the coroutine's own, and has the turn.
 func (l *localCoro) isCaller() bool {
 	return l.g.Load() == turn.GoroutineID() && !l.blocking
 }

@@ -15,21 +15,23 @@ import (
 	"github.com/discoro/discoro/wire"
 )
 
-// mailbox holds the messages that a coroutine has not received, in a list of segments. Senders fill the last one, under
-// the coroutine's lock; the coroutine takes the first one for its own and empties that without: one lock for many
-// messages. An empty mailbox keeps two segments at most.
+// mailbox holds the messages that a coroutine has not received, in a list of segments. Senders fill
+// the last segment under the coroutine's lock. The coroutine takes the first one for itself and
+// empties it without the lock, so it locks once for many messages. An empty mailbox keeps at most
+// two segments.
 type mailbox struct {
-	first *segment // guarded by the coroutine's mu
-	last  *segment // guarded by the coroutine's mu
-	out   *segment // owned by the coroutine
-	taken uint8    // owned by the coroutine: so many of out's items
-	told  uint8    // guarded by the coroutine's mu: so many of these count in got
-	high  uint32   // guarded by the coroutine's mu: the most that it held
-	in    uint64   // guarded by the coroutine's mu: messages put in
-	got   uint64   // guarded by the coroutine's mu: messages taken out, as far as the coroutine has said
+	first   *segment // guarded by localCoro.mu
+	last    *segment // guarded by localCoro.mu
+	out     *segment // owned by the coroutine: what it took for itself
+	taken   uint8    // owned by the coroutine: how many of out's items it has received
+	counted uint8    // guarded by localCoro.mu: how many of these got counts
+	high    uint32   // guarded by localCoro.mu: the largest number of messages so far
+	in      uint64   // guarded by localCoro.mu: messages put in
+	got     uint64   // guarded by localCoro.mu: messages received, as far as they are counted
 }
 
-// segment is a part of a mailbox. It grows to full size, so that what gets few messages stays small.
+// segment is a part of a mailbox. It grows to its full size, so a mailbox of few messages stays
+// small.
 type segment struct {
 	items []any
 	next  *segment
@@ -38,9 +40,10 @@ type segment struct {
 // segmentItems is the full size of a segment.
 const segmentItems = 128
 
-// segments hold empty ones of full size.
+// segments holds empty segments of full size.
 var segments = sync.Pool{New: func() any { return &segment{items: make([]any, 0, segmentItems)} }}
 
+// putLocked appends a message.
 func (m *mailbox) putLocked(v any) {
 	s := m.last
 	switch {
@@ -56,16 +59,17 @@ func (m *mailbox) putLocked(v any) {
 	m.high = max(m.high, uint32(m.lengthLocked()))
 }
 
-// lengthLocked returns how many messages there are. While the coroutine runs it may have taken a segment more.
+// lengthLocked returns how many messages there are. A coroutine that runs may have received up to a
+// segment of them.
 func (m *mailbox) lengthLocked() int { return int(m.in - m.got) }
 
-// tellLocked counts what the coroutine has taken; the coroutine calls it.
-func (m *mailbox) tellLocked() {
-	m.got += uint64(m.taken) - uint64(m.told) // less than 0 when one was put back
-	m.told = m.taken
+// countLocked counts what the coroutine has received. The coroutine itself calls it.
+func (m *mailbox) countLocked() {
+	m.got += uint64(m.taken) - uint64(m.counted) // a negative number after untake
+	m.counted = m.taken
 }
 
-// take removes the first message that the coroutine has to itself.
+// take removes and returns the first message that the coroutine took for itself.
 func (m *mailbox) take() (v any, ok bool) {
 	if m.out == nil || int(m.taken) == len(m.out.items) {
 		return nil, false
@@ -76,16 +80,16 @@ func (m *mailbox) take() (v any, ok bool) {
 	return v, true
 }
 
-// untake puts back what take removed last.
+// untake puts back what take returned last.
 func (m *mailbox) untake(v any) {
 	m.taken--
 	m.out.items[m.taken] = v
 }
 
-// refillLocked gives the coroutine, which has taken all that it had, what senders have put first. It reports whether
-// there is something.
+// refillLocked takes the first segment for the coroutine, which has emptied the one before. It
+// reports whether there is a message.
 func (m *mailbox) refillLocked() bool {
-	m.tellLocked()
+	m.countLocked()
 	if m.first == nil || len(m.first.items) == 0 {
 		return false
 	}
@@ -93,7 +97,7 @@ func (m *mailbox) refillLocked() bool {
 	if spare != nil {
 		spare.items = spare.items[:0]
 	}
-	m.out, m.taken, m.told = m.first, 0, 0
+	m.out, m.taken, m.counted = m.first, 0, 0
 	m.first, m.out.next = m.out.next, nil
 	switch {
 	case m.first == nil:
@@ -104,29 +108,32 @@ func (m *mailbox) refillLocked() bool {
 	return true
 }
 
+// putMessage puts a message from another runtime into its mailbox. One that finds no room is
+// refused.
 func (rt *Runtime) putMessage(l *link, f *wire.Message) {
 	c := rt.coroutine(f.To)
 	if c != nil && rt.cfg.MaxMailbox > 0 && c.refuse() {
 		return
 	}
-	if c == nil || c.put(l.ownMessage(f.Body)) != nil {
+	if c == nil || c.put(l.soleMessage(f.Body)) != nil {
 		rt.stray(l, f, f.To)
 	}
 }
 
-// encodedMessage is a message from another runtime, until Receive decodes it.
+// encodedMessage is a message from another runtime until Receive decodes it. Others may refer to
+// its bytes.
 type encodedMessage []byte
 
-// ownMessage is an encodedMessage that nobody else has: what is decoded may refer to it.
-type ownMessage struct{ body []byte }
+// soleMessage is an encodedMessage that nobody else refers to, so the decoded message may do so.
+type soleMessage struct{ body []byte }
 
-// ownMessages are made so many at a time.
-const ownMessages = 32
+// soleMessages is how many of them are made at a time.
+const soleMessages = 32
 
-// ownMessage makes a message for a mailbox. The link's reader calls it.
-func (l *link) ownMessage(body []byte) *ownMessage {
+// soleMessage makes a message for a mailbox. Only the link's reader calls it.
+func (l *link) soleMessage(body []byte) *soleMessage {
 	if len(l.messages) == 0 {
-		l.messages = make([]ownMessage, ownMessages)
+		l.messages = make([]soleMessage, soleMessages)
 	}
 	m := &l.messages[0]
 	l.messages = l.messages[1:]
@@ -134,20 +141,22 @@ func (l *link) ownMessage(body []byte) *ownMessage {
 	return m
 }
 
+// putDeliver puts a message that another runtime delivers into its mailbox, and replies when it is
+// there.
 func (rt *Runtime) putDeliver(l *link, f *wire.Deliver) error {
 	c := rt.coroutine(f.To)
 	switch {
 	case c == nil:
 		l.reply(f.Call, rt.noCoro(l, f, f.To))
 	case rt.cfg.MaxMailbox == 0:
-		l.reply(f.Call, call.Outcome{Err: c.put(l.ownMessage(f.Body))})
+		l.reply(f.Call, call.Outcome{Err: c.put(l.soleMessage(f.Body))})
 	default:
 		return rt.putWhenRoom(l, c, f)
 	}
 	return nil
 }
 
-// putWhenRoom puts what is to be delivered into a bounded mailbox, now or when there is room, and then replies.
+// putWhenRoom puts a message into a bounded mailbox, now or when there is room, and then replies.
 func (rt *Runtime) putWhenRoom(l *link, c *localCoro, f *wire.Deliver) error {
 	var s stopper
 	if err := l.serve(f.Call, s.stop); err != nil {
@@ -160,7 +169,7 @@ func (rt *Runtime) putWhenRoom(l *link, c *localCoro, f *wire.Deliver) error {
 		}
 	})
 	if waits, err := c.putOrWait(w); waits {
-		s.set(func() { c.takeBack(w) })
+		s.set(func() { c.withdraw(w) })
 	} else {
 		w.to.Finish(call.Outcome{Err: err})
 	}
@@ -170,15 +179,15 @@ func (rt *Runtime) putWhenRoom(l *link, c *localCoro, f *wire.Deliver) error {
 // open turns what lay in a mailbox into the message.
 func (rt *Runtime) open(v any) (any, error) {
 	switch v := v.(type) {
-	case *ownMessage:
+	case *soleMessage:
 		body := v.body
-		v.body = nil // its neighbours may stay for long
-		return rt.decodeOwn(body)
+		v.body = nil // v is kept in memory as long as the others that were made with it
+		return rt.decodeSole(body)
 	case encodedMessage:
 		return rt.decodeMessage(v)
 	case *Request:
 		if v.remote && v.body != nil {
-			msg, err := rt.decodeOwn(v.body)
+			msg, err := rt.decodeSole(v.body)
 			if err != nil {
 				v.fail(err)
 				return nil, err
@@ -190,28 +199,29 @@ func (rt *Runtime) open(v any) (any, error) {
 	return v, nil
 }
 
-// mailRoom is what waits for room in a mailbox that Config.MaxMailbox bounds, and what was refused. It is guarded by the
-// coroutine's mu. Whenever something waits, the mailbox is full: the coroutine moves what waits into the mailbox as it makes
-// room, in the order in which it came.
+// mailRoom is what waits for room in a mailbox that Config.MaxMailbox bounds, and what was refused.
+// All of it is guarded by localCoro.mu. While anything waits, the mailbox is full: the coroutine
+// moves what waits into the mailbox whenever it makes room, in the order of arrival.
 type mailRoom struct {
 	waits   []*roomWait
-	bytes   int    // of messages from elsewhere that wait
-	refused uint64 // messages of other runtimes
+	bytes   int    // of the waiting messages that came over a link
+	refused uint64 // how many messages of other runtimes were refused
 }
 
 // roomWait is a message that waits for room.
 type roomWait struct {
 	msg  any           // immutable
 	size int           // immutable: its bytes when it came over a link, else 0
-	to   call.Answerer // immutable: told, without an error, when it is in the mailbox
-	in   bool          // guarded by the coroutine's mu: it is
+	to   call.Answerer // immutable: finished without an error when msg is in the mailbox
+	in   bool          // guarded by localCoro.mu: msg is in the mailbox
 }
 
-// maxWaitBytes is how many bytes of messages from elsewhere wait for room in one mailbox, besides the first.
+// maxWaitBytes bounds the bytes of the messages from other runtimes that wait for room in one
+// mailbox. One message may exceed it when no other waits.
 const maxWaitBytes = 4 << 20
 
-// takeAll removes and returns what waits.
-func (r *mailRoom) takeAll() []*roomWait {
+// drain removes and returns all that waits.
+func (r *mailRoom) drain() []*roomWait {
 	if r == nil {
 		return nil
 	}
@@ -230,13 +240,14 @@ func (l *localCoro) roomLocked() *mailRoom {
 	return l.room
 }
 
-// errFull is the error of what finds no room.
+// errFull returns the error for a message that finds no room.
 func (l *localCoro) errFull(why error) error {
-	return fault.Because(why, "not sent to %v: its mailbox is full (Config.MaxMailbox is %d)", &l.Coro, l.rt.cfg.MaxMailbox)
+	return fault.Because(why, "not sent to %v: its mailbox is full (Config.MaxMailbox is %d)",
+		&l.Coro, l.rt.cfg.MaxMailbox)
 }
 
-// putOrWait puts w's message into the mailbox. When that is full, w waits until there is room or the coroutine ends, and
-// is then told.
+// putOrWait puts w's message into the mailbox. When that is full, w waits until there is room or
+// the coroutine ends, and w.to is finished then.
 func (l *localCoro) putOrWait(w *roomWait) (waits bool, err error) {
 	if l.rt.cfg.MaxMailbox == 0 {
 		return false, l.put(w.msg)
@@ -259,8 +270,8 @@ func (l *localCoro) putOrWait(w *roomWait) (waits bool, err error) {
 	return true, nil
 }
 
-// takeBack ends w's wait; it reports false when w is told, or about to be.
-func (l *localCoro) takeBack(w *roomWait) bool {
+// withdraw ends w's wait. It reports false when w.to is finished, or about to be.
+func (l *localCoro) withdraw(w *roomWait) bool {
 	if l.rt.cfg.MaxMailbox == 0 {
 		return false
 	}
@@ -278,11 +289,12 @@ func (l *localCoro) takeBack(w *roomWait) bool {
 	return true
 }
 
-// admit counts what the coroutine has received, and moves into the mailbox what there is room for.
+// admit counts what the coroutine has received, and moves what waits into the mailbox as far as
+// there is room.
 func (l *localCoro) admit() {
 	var in []*roomWait
 	l.mu.Lock()
-	l.box.tellLocked()
+	l.box.countLocked()
 	if room := l.room; room != nil {
 		for len(room.waits) > 0 && !l.fullLocked() {
 			w := room.waits[0]
@@ -300,7 +312,10 @@ func (l *localCoro) admit() {
 	}
 }
 
-// refuse counts and logs a message of another runtime when there is no room for it. Nobody waits for such a message.
+// refuse counts and logs a message of another runtime for which there is no room, and reports
+// whether it did. Nobody waits for such a message. A message that may come from a channel is never
+// refused: it cannot be told from others, so a coroutine that is subscribed to a channel of another
+// runtime takes all messages.
 func (l *localCoro) refuse() bool {
 	l.mu.Lock()
 	full := !l.ending && l.fullLocked()
@@ -325,7 +340,7 @@ func (l *localCoro) refuse() bool {
 	return full
 }
 
-// send puts msg into the bounded mailbox, waiting for room at most Config.MsgTimeout.
+// send puts msg into the bounded mailbox. It waits for room for at most Config.MsgTimeout.
 func (l *localCoro) send(msg any) error {
 	w, k := l.newWait(msg, waitSend)
 	waits, err := l.tryPut(w)
@@ -337,7 +352,7 @@ func (l *localCoro) send(msg any) error {
 	return l.awaitRoom(ctx, w, k)
 }
 
-// sendUntil puts msg into the mailbox, waiting for room until ctx ends when it is bounded.
+// sendUntil puts msg into the mailbox. It waits for room in a bounded one until ctx ends.
 func (l *localCoro) sendUntil(ctx context.Context, msg any, why string) error {
 	if l.rt.cfg.MaxMailbox == 0 {
 		return l.put(msg)
@@ -350,29 +365,30 @@ func (l *localCoro) sendUntil(ctx context.Context, msg any, why string) error {
 	return l.awaitRoom(ctx, w, k)
 }
 
-// newWait returns a wait for room, and the call that it answers.
+// newWait returns a wait for room, and the call that it finishes.
 func (l *localCoro) newWait(msg any, why string) (*roomWait, *call.Call) {
 	k := call.New(why, &l.Coro)
 	return &roomWait{msg: msg, to: k}, k
 }
 
-// tryPut is putOrWait for a sender of the same runtime, which must not be the coroutine itself: it would wait for ever.
+// tryPut is putOrWait for a sender of the same runtime. It must not be the coroutine itself, which
+// would wait for ever.
 func (l *localCoro) tryPut(w *roomWait) (waits bool, err error) {
 	waits, err = l.putOrWait(w)
-	if waits && l.g.Load() == turn.GoroutineID() && l.takeBack(w) {
-		return false, l.errFull(fmt.Errorf("it sends to itself, and cannot receive meanwhile: %w", ErrRejected))
+	if waits && l.g.Load() == turn.GoroutineID() && l.withdraw(w) {
+		return false, l.errFull(fmt.Errorf("the coroutine sends to itself, and cannot receive meanwhile: %w", ErrRejected))
 	}
 	return waits, err
 }
 
-// awaitRoom waits until w is told, or ctx ends; then it is not sent.
+// awaitRoom waits until w.to is finished, or until ctx ends. In the latter case msg is not sent.
 func (l *localCoro) awaitRoom(ctx context.Context, w *roomWait, k *call.Call) error {
 	start := time.Now()
 	out, err := l.rt.wait(ctx, k)
 	if err == nil {
 		return out.Err
 	}
-	if !l.takeBack(w) { // in this moment it was put in, or the coroutine ended
+	if !l.withdraw(w) { // it was put in just now, or the coroutine ended
 		l.mu.Lock()
 		defer l.mu.Unlock()
 		if w.in {

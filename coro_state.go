@@ -14,38 +14,47 @@ import (
 	"time"
 )
 
-// CoroState is what a coroutine does at one moment; see [Runtime.Coros].
+// CoroState is what a coroutine does at one moment. [Runtime.Coros] returns one for each coroutine.
 type CoroState struct {
-	// Coro is its handle: to be sent to, monitored, terminated, or given to [Runtime.Stack].
+	// Coro is the coroutine's handle. It can be sent to, monitored, terminated, or given to
+	// [Runtime.Stack].
 	Coro *Coro
-	// Name is the name that it was spawned with.
+	// Name is the name that the coroutine was spawned with.
 	Name string
-	// Func is the function that it runs: the registered name of one that runs for a computation, else the name that
-	// Go has for the function that was spawned.
+	// Func is the function that it runs: the registered name of a function that runs for a
+	// computation, and otherwise the name that Go has for the function that was spawned.
 	Func string
-	// State is what it does: "running", which is one at most; "ready", waiting for its turn; "Receive", "Sleep" or "Blocking",
-	// in the method of that name; "Send", waiting for room in the queue of a link, or in the mailbox of On; "Deliver",
-	// "Ask" or "Wait", waiting for On; "Run", "Schedule", "WaitServers", "Close", "Finish", "Drain", "Locate", "Discover", "Connect",
-	// "Disconnect", "Subscribe" or "Unsubscribe", waiting in the method of that name; "Results", in MapResults or AsCompleted;
-	// "Report", for the scheduler's word on why there are no servers.
+	// State is what it does:
+	//
+	//   - "running": one coroutine at most.
+	//   - "ready": it waits for its turn.
+	//   - "Receive", "Sleep", "Blocking": it is in the method of that name.
+	//   - "Send": it waits for room in the queue of a link, or in the mailbox of On.
+	//   - "Deliver", "Ask", "Wait": it waits for On.
+	//   - "Run", "Schedule", "WaitServers", "Close", "Finish", "Drain", "Locate", "Discover",
+	//     "Connect", "Disconnect", "Subscribe", "Unsubscribe": it waits in the method of that name.
+	//   - "Results": it is in MapResults or AsCompleted.
+	//   - "Report": it waits for the scheduler to say why there are no servers.
 	State string
-	// On is the coroutine that it waits for, where it waits for one.
+	// On is the coroutine that it waits for, if it waits for one.
 	On *Coro
-	// Since is when that began, to about 10 ms.
+	// Since is when it began to do that, exact to about 10 ms.
 	Since time.Time
-	// Terminated tells that it was terminated, and has not ended yet.
+	// Terminated reports that it was terminated, and has not ended yet.
 	Terminated bool
-	// Mailbox is how many messages it can receive, HighWater the most that it could at any time. One that runs may have
-	// received up to 128 more since it last gave up the turn, which are still counted unless Config.MaxMailbox is set.
+	// Mailbox is how many messages it can receive, and HighWater the largest number so far. A
+	// coroutine that runs may have received up to 128 messages since it last gave up the turn,
+	// which Mailbox still counts, unless Config.MaxMailbox is set.
 	Mailbox, HighWater int
-	// Refused is how many messages of other runtimes had no room in the mailbox; see Config.MaxMailbox.
+	// Refused is how many messages of other runtimes found no room in the mailbox; see
+	// Config.MaxMailbox.
 	Refused uint64
-	// In is how many messages were put into its mailbox; Out how many it has sent by Send, Deliver and Ask, up to the
-	// last time that it gave up the turn, without those that it sent inside Blocking.
+	// In is how many messages were put into its mailbox. Out is how many it has sent by Send,
+	// Deliver and Ask until it last gave up the turn, without those that it sent inside Blocking.
 	In, Out uint64
 }
 
-// States and what is waited for in them, as CoroState.State has them.
+// What a coroutine waits for, as CoroState.State names it.
 const (
 	waitSend     = "Send"
 	waitDeliver  = "Deliver"
@@ -71,9 +80,10 @@ const (
 	waitUnsubscribe = "Unsubscribe"
 )
 
-// Coros returns what the coroutines of the runtime do, in the order in which they were spawned. It stops nothing: the
-// states of different coroutines are of slightly different moments, and one may have ended by now. It costs about a
-// microsecond a coroutine; meanwhile, for a small part of that, no other can be spawned.
+// Coros returns what the coroutines of the runtime do, in the order in which they were spawned. It
+// stops nothing: the states of different coroutines are of slightly different moments, and a
+// coroutine may have ended meanwhile. It takes about a microsecond for each coroutine. For a small
+// part of that time no other coroutine can be spawned.
 func (rt *Runtime) Coros() []CoroState {
 	all := rt.allCoros()
 	slices.SortFunc(all, func(a, b *localCoro) int { return cmp.Compare(a.Coro.seq, b.Coro.seq) })
@@ -84,18 +94,19 @@ func (rt *Runtime) Coros() []CoroState {
 	return states
 }
 
-// Mailbox returns how many messages the coroutine can receive, and the most that it could at any time; CoroState has
-// more. For a coroutine of another runtime both are 0: ask there.
+// Mailbox returns how many messages the coroutine can receive, and the largest number so far.
+// [CoroState] says more. Both are 0 for a coroutine of another runtime: ask there. Mailbox does not
+// block.
 func (c *Coro) Mailbox() (length, highWater int) {
 	l := c.local
 	if l == nil {
 		return 0, 0
 	}
-	own := l.isCaller()
+	itself := l.isCaller()
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if own {
-		l.box.tellLocked()
+	if itself {
+		l.box.countLocked()
 	}
 	return l.mailboxLocked()
 }
@@ -131,7 +142,8 @@ func (l *localCoro) state() CoroState {
 }
 
 var stateNames = [...]string{
-	inNothing: "running", inBlocking: "Blocking", inTurn: "ready", inReceive: "Receive", inSleep: "Sleep", inCall: "waiting",
+	inNothing: "running", inBlocking: "Blocking", inTurn: "ready",
+	inReceive: "Receive", inSleep: "Sleep", inCall: "waiting",
 }
 
 // codeOf returns where the code of a function is.
@@ -148,20 +160,21 @@ func (l *localCoro) function() string {
 // withTurn returns the coroutine that has the turn, nil when there is none.
 func (rt *Runtime) withTurn() *localCoro {
 	if t := rt.turn.Current(); t != nil {
-		return t.Owner.(*localCoro) //nolint:forcetypeassert // every task is one's
+		return t.Owner.(*localCoro) //nolint:forcetypeassert // a runtime puts nothing else into its turn
 	}
 	return nil
 }
 
-// countSent counts a message that was sent, when a coroutine with the turn has sent it.
+// countSent counts a sent message when the calling coroutine has the turn.
 func (rt *Runtime) countSent() {
 	if c := rt.withTurn(); c != nil && c.isCaller() {
 		c.sent++
 	}
 }
 
-// profiles holds the labels that the goroutines of coroutines carry in profiles: "coro", the coroutine's name, "func",
-// as in CoroState, and "runtime", the runtime's name. Coroutines with the same labels share them.
+// profiles holds the labels that coroutines' goroutines carry in profiles: "coro" is the
+// coroutine's name, "func" is its CoroState.Func, "runtime" is the runtime's name. Coroutines with
+// equal labels share them.
 type profiles struct {
 	mu sync.Mutex // guards following; leaf
 	of map[labelKey]context.Context
@@ -170,10 +183,10 @@ type profiles struct {
 type labelKey struct {
 	name string
 	pc   uintptr
-	fn   string // of a job
+	fn   string // the registered name, of a coroutine that runs a job
 }
 
-// maxLabels is how many labels are kept; of what comes then, only the function is told.
+// maxLabels is how many labels are kept. Further coroutines all carry the name "(others)".
 const maxLabels = 1024
 
 // labels returns l's labels, in a context.
@@ -189,49 +202,57 @@ func (p *profiles) labels(l *localCoro) context.Context {
 	}
 	ctx := p.of[key]
 	if ctx == nil && len(p.of) >= maxLabels {
-		key.name = "(others)" // there are as many of these as functions
+		key.name = "(others)" // one for each function
 		ctx = p.of[key]
 	}
 	if ctx == nil {
-		ctx = pprof.WithLabels(context.Background(), pprof.Labels("coro", key.name, "func", l.function(), "runtime", l.rt.cfg.Name))
+		labels := pprof.Labels("coro", key.name, "func", l.function(), "runtime", l.rt.cfg.Name)
+		ctx = pprof.WithLabels(context.Background(), labels)
 		p.of[key] = ctx
 	}
 	return ctx
 }
 
-// Stack returns the stack of c, which must run in this runtime, as Go prints it: where it waits, or what it does. That is
-// costly: every goroutine of the process stands still while all their stacks are written, about a microsecond each, and
-// the text is searched then. ErrRejected: c runs elsewhere; ErrNotFound: it has ended, has not started to run, or there are
-// too many goroutines in the process: their stacks have more than 64 MiB.
+// Stack returns the stack of c as Go prints it: where c waits, or what it does. c must run in this
+// runtime.
+//
+// Stack is costly. Every goroutine of the process stands still while all their stacks are written,
+// about a microsecond for each goroutine. The text is searched afterwards.
+//
+// ErrRejected: c is nil, or runs in another runtime. ErrNotFound: c has ended, has not started to
+// run, or the process has too many goroutines: more than 64 MiB of stacks.
 func (rt *Runtime) Stack(c *Coro) (string, error) {
 	switch {
 	case c == nil || c.local == nil || c.rt != rt:
-		return "", fmt.Errorf("discoro: stack of %v: it does not run at %v: ask there: %w", c, rt.loc, ErrRejected)
+		return "", fmt.Errorf("discoro: stack of %v: the coroutine does not run at %v: ask its own runtime: %w",
+			c, rt.loc, ErrRejected)
 	case c.local.over() && c.local.g.Load() == 0:
 		return "", errEnded(c)
 	}
 	if stack := stackOf(c.local); stack != "" {
 		return stack, nil
 	}
-	return "", fmt.Errorf("discoro: stack of %v: it has ended or not started to run, or the process has more than %d MiB of stacks: %w", c, maxStacks>>20, ErrNotFound)
+	return "", fmt.Errorf("discoro: stack of %v: the coroutine has ended or not started to run, or the process "+
+		"has more than %d MiB of stacks: %w", c, maxStacks>>20, ErrNotFound)
 }
 
 // maxStacks bounds the stacks of all goroutines, in bytes.
 const maxStacks = 64 << 20
 
-// coroMark tells a coroutine's stack from others: its number, and part of its runtime's identity. As an array it is passed in
-// memory, not in registers, where it would be overwritten; so traces show it.
+// coroMark tells a coroutine's stack from others: it is the coroutine's number and a part of its
+// runtime's identity. Go passes an array of two in memory. In registers it would be overwritten,
+// and a trace would show something else.
 type coroMark [2]uint64
 
 func (l *localCoro) mark() coroMark { return coroMark{l.Coro.seq, binary.BigEndian.Uint64(l.home[:8])} }
 
-// runMarked runs a coroutine's function, and leaves the mark in its stack.
+// runMarked runs a coroutine's function with the mark in its stack.
 //
 //go:noinline
 func runMarked(fn func(*Coro) (any, error), c *Coro, _ coroMark) (any, error) { return fn(c) }
 
-// stackOf returns the stack of the goroutine that runs coroutine l, without what is below the coroutine's function; nothing
-// when there is none.
+// stackOf returns the stack of l's goroutine without the frames below the coroutine's function. It
+// is empty when there is none.
 func stackOf(l *localCoro) string {
 	buf := make([]byte, 64<<10)
 	for {
@@ -258,11 +279,11 @@ func firstLine(s string) string {
 	return line
 }
 
-// trimStack leaves of a panic's stack trace what the user's function did.
+// trimStack returns what the user's function did, out of a panic's stack trace.
 func trimStack(stack []byte) string {
 	lines := strings.Split(strings.TrimRight(string(stack), "\n"), "\n")
 	if len(lines) > 0 {
-		lines = lines[1:] // the goroutine's number says nothing
+		lines = lines[1:] // the goroutine's number
 	}
 	for i := 0; i+1 < len(lines); i += 2 {
 		if strings.HasPrefix(lines[i], "panic(") {

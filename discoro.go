@@ -12,7 +12,6 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
-	"weak"
 
 	"github.com/discoro/discoro/internal/call"
 	"github.com/discoro/discoro/internal/files"
@@ -60,7 +59,7 @@ type Runtime struct {
 	keys    rand.Source           // of keys
 	empty   chan struct{}         // made by Close; closed when coros is empty
 	names   map[string]*localCoro
-	handles map[handleKey]weak.Pointer[Coro]
+	handles handleTable[Coro]
 	jobs    map[uint64]*job
 	comps   map[wire.Token]*Computation // of this client
 	loops   roleLoops
@@ -104,8 +103,8 @@ func newRuntime(c Config, roles uint32) (*Runtime, error) {
 		cfg: s, id: wire.NewID(), loc: Location{Addr: s.announced, Port: port}, log: s.Logger, roles: roles,
 		grace: defaultGrace, build: buildInfo(),
 		coros: map[uint64]*localCoro{}, public: map[uint64]*localCoro{}, keys: newKeys(),
-		names: map[string]*localCoro{}, handles: map[handleKey]weak.Pointer[Coro]{},
-		jobs: map[uint64]*job{}, comps: map[wire.Token]*Computation{},
+		names: map[string]*localCoro{},
+		jobs:  map[uint64]*job{}, comps: map[wire.Token]*Computation{},
 		closed: make(chan struct{}),
 	}
 	if 0 < len(s.Secret) && len(s.Secret) < goodSecret && roles != roleServer { // a node has said so for its servers

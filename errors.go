@@ -18,47 +18,56 @@ import (
 
 // The sentinels, for errors.Is. They hold across links: an error that wraps one arrives wrapping it.
 var (
-	// ErrTerminated comes back from every yield point of a coroutine that was terminated, or whose computation or
-	// runtime closed, and is how such a coroutine ends. It is also a [context.Canceled] to errors.Is.
+	// ErrTerminated is returned by every yield point of a coroutine that was terminated, or whose
+	// computation or runtime closed, and is how such a coroutine ends. errors.Is also takes it for
+	// [context.Canceled], because a Coro is a context.
 	ErrTerminated = fault.Terminated
-	// ErrTimeout comes back when a bound of discoro's own ran out: ReceiveTimeout, Config.MsgTimeout.
+	// ErrTimeout is returned when one of this package's own bounds has passed: that of ReceiveTimeout,
+	// or Config.MsgTimeout. When a context ends, the error is the context's.
 	ErrTimeout = fault.Timeout
-	// ErrClosed comes back from whatever is used after its Close.
+	// ErrClosed is returned by whatever is used after its Close.
 	ErrClosed = fault.Closed
-	// ErrNotFound comes back when there is no coroutine, scheduler, node, server or file of that name or number, or no longer.
+	// ErrNotFound is returned when no coroutine, channel, scheduler, node, server or file has that name
+	// or number, or no longer.
 	ErrNotFound = fault.NotFound
-	// ErrNotRegistered comes back from a run of a function that the program at the server has not registered.
+	// ErrNotRegistered is returned by the run of a function that the server's program has not registered.
 	ErrNotRegistered = fault.NotRegistered
-	// ErrTypeNotRegistered comes back to the sender of a value inside any whose type has no name on the wire.
+	// ErrTypeNotRegistered is returned to the sender of a value, inside an interface, whose type has no
+	// name on the wire; see [RegisterType].
 	ErrTypeNotRegistered = wire.ErrTypeUnknown
-	// ErrType comes back when a message, argument or result is of another type than asked for.
+	// ErrType is returned when a message, an argument or a result has another type than was asked for.
 	ErrType = fault.Type
-	// ErrNoServer comes back when a run has waited for a server until its context ended, or asked for one whose node is
-	// leaving.
+	// ErrNoServer is returned by a run that has waited for a server until its context ended, or that
+	// asked for a server whose node is leaving.
 	ErrNoServer = fault.NoServer
-	// ErrDisconnected comes back when the link to the other side broke, or could not be made.
+	// ErrDisconnected is returned when the link to the other runtime broke, or could not be made.
 	ErrDisconnected = fault.Disconnected
-	// ErrUnauthorized comes back when the other side does not know the secret, or has no certificate.
+	// ErrUnauthorized is returned when the other runtime does not know the secret, or has no certificate.
 	ErrUnauthorized = fault.Unauthorized
-	// ErrTooLarge comes back when a message or file is beyond a configured size.
+	// ErrTooLarge is returned when a message or a file exceeds a configured size.
 	ErrTooLarge = fault.TooLarge
-	// ErrExists comes back when a name or file is taken.
+	// ErrExists is returned when a name or a file is taken, and by what was done already.
 	ErrExists = fault.Exists
-	// ErrRejected comes back when the other side refused: by its configuration, or because it is busy.
+	// ErrRejected is returned when a call is refused, and the error's text says why. Either the other
+	// side refuses, because of its configuration or because it is too busy: then the same call may
+	// succeed later, or elsewhere. Or this side refuses, because the call is a mistake: an argument is
+	// nil or out of bounds, a coroutine would wait for itself, or the configuration turns the function
+	// off.
 	ErrRejected = fault.Rejected
 )
 
-// RemoteError is an error that a function returned at another runtime. It wraps the registered sentinels of the
-// original's chain.
+// RemoteError is an error that a function or coroutine returned in another runtime. errors.Is finds
+// in it the registered sentinels that the original error wrapped (see [RegisterError]); errors.As
+// does not find the original's type.
 type RemoteError struct {
-	Func     string   // the function that was run, where there was one
+	Func     string   // the function that was run; empty when none was
 	Location Location // where it ran
 	Msg      string   // the original's text
 
 	chain []error // immutable: sentinels that the original wrapped
 }
 
-// Error tells what failed, where, and how.
+// Error returns the function, the location and the original's text.
 func (e *RemoteError) Error() string {
 	switch {
 	case e.Location.IsZero():
@@ -69,20 +78,21 @@ func (e *RemoteError) Error() string {
 	return fmt.Sprintf("%s at %v: %s", e.Func, e.Location, e.Msg)
 }
 
-// Unwrap gives the sentinels that the original error wrapped.
+// Unwrap returns the sentinels that the original error wrapped.
 func (e *RemoteError) Unwrap() []error { return e.chain }
 
 // PanicError is how a coroutine ends that panicked.
 type PanicError struct {
-	Value any    // what was given to panic; its text where the coroutine ran elsewhere
-	Stack string // of the panic, without the frames of the runtime and of this package
+	Value any    // the argument of panic; its text when the coroutine ran in another runtime
+	Stack string // where it panicked, without the frames of Go's runtime and of this package
 
 	fn    string   // the function that was run, when that was elsewhere
 	loc   Location // where, when that was elsewhere
 	chain []error  // sentinels that the value wrapped, when that was elsewhere
 }
 
-// Error tells the value, and where it happened when that was elsewhere. The stack is in Stack.
+// Error returns the panic's value and, from another runtime, the function and the location. It does
+// not return the stack.
 func (e *PanicError) Error() string {
 	if e.fn == "" {
 		return fmt.Sprintf("panic: %v", e.Value)
@@ -90,7 +100,8 @@ func (e *PanicError) Error() string {
 	return fmt.Sprintf("%s at %v: panic: %v", e.fn, e.loc, e.Value)
 }
 
-// Unwrap gives the value that was panicked with, when it is an error; from elsewhere, the sentinels that it wrapped.
+// Unwrap returns the panic's value when that is an error. From another runtime it returns the
+// sentinels that the value wrapped.
 func (e *PanicError) Unwrap() []error {
 	if err, ok := e.Value.(error); ok {
 		return []error{err}
@@ -98,30 +109,33 @@ func (e *PanicError) Unwrap() []error {
 	return e.chain
 }
 
-// ServerLostError is how a job ends whose server died, was cut off, or was replaced, or has closed without its client having heard of the job.
+// ServerLostError is how a run ends when its server died, was cut off or was replaced, or when the
+// server closed before its client received the run's end. The function may have run, in part or to
+// its end. RCSConfig.Retries runs such tasks again; Run does not.
 type ServerLostError struct {
-	Server Location
-	Func   string
-	Cause  error // how the loss showed
+	Server Location // the server that was lost
+	Func   string   // the function that it was running
+	Cause  error    // how the loss was noticed
 }
 
-// Error tells which server was lost, what it was running, and how the loss showed.
+// Error returns the function, the server, and how the loss was noticed.
 func (e *ServerLostError) Error() string {
 	return fmt.Sprintf("discoro: run %s: server %v lost: %s", e.Func, e.Server, fault.Bare(e.Cause))
 }
 
-// Unwrap gives the cause.
+// Unwrap returns the cause.
 func (e *ServerLostError) Unwrap() error { return e.Cause }
 
-// errRuntimeClosed is why nothing can be done any more with a runtime.
+// errRuntimeClosed is the error of whatever needs an open runtime.
 var errRuntimeClosed = fault.New("the runtime is closed", ErrClosed)
 
-// errGoexit is how a coroutine ends whose function called runtime.Goexit (testing's FailNow does).
+// errGoexit is how a coroutine ends whose function called runtime.Goexit, as testing.T.FailNow
+// does.
 var errGoexit = fault.Goexit
 
-// nameRun adds to the failure of a run which function failed and where, so that a registered error by itself arrives as a
-// RemoteError too, and so does the loss of a server that the function used: its own is not lost. Terminations and the errors of contexts
-// stay themselves.
+// nameRun adds to the failure of a run which function failed and where. So a registered error by
+// itself arrives as a RemoteError too, and so does the loss of a server that the function used, as
+// the function's own server is not lost. Terminations and the errors of contexts stay as they are.
 func nameRun(v *wire.Failure, err error, fn string, loc Location) {
 	if v == nil || v.Kind != "" && v.Kind != kindLost {
 		return
@@ -132,9 +146,10 @@ func nameRun(v *wire.Failure, err error, fn string, loc Location) {
 	v.Kind, v.Value, v.Func, v.Host, v.Port = kindRemote, "", fn, loc.Addr, loc.Port
 }
 
+// encodeError returns what travels of an error by itself.
 func encodeError(err error) *wire.Failure { return values.ErrorValue(err) }
 
-// sentinels are the errors that have a name on the wire.
+// sentinels holds the errors that have a name on the wire.
 var sentinels = newSentinels()
 
 type sentinelTable struct {
@@ -181,7 +196,8 @@ func (t *sentinelTable) add(name string, err error) error {
 	return nil
 }
 
-// maxCodes bounds how many registered errors are found in one: their names have to fit into a frame.
+// maxCodes bounds how many registered errors are found in one error, because their names must fit
+// into a frame.
 const maxCodes = 256
 
 // chain returns the names of the registered errors that err is or wraps, in order.
@@ -204,7 +220,8 @@ func (t *sentinelTable) chain(err error) []string {
 		if !ok {
 			return
 		}
-		for _, name := range slices.Sorted(maps.Keys(t.byName)) { // a syscall's error is an fs.ErrNotExist by its Is only
+		// Only its Is method makes a syscall's error an fs.ErrNotExist.
+		for _, name := range slices.Sorted(maps.Keys(t.byName)) {
 			if like.Is(t.byName[name]) {
 				add(name)
 			}
@@ -228,7 +245,7 @@ func (t *sentinelTable) errors(names []string) []error {
 // maxChain bounds how deep the chain of an error is followed.
 const maxChain = 64
 
-// walkChain calls visit with err and everything that it wraps.
+// walkChain calls visit with err and with everything that it wraps.
 func walkChain(err error, depth int, visit func(error)) {
 	if err == nil || depth > maxChain {
 		return
@@ -248,18 +265,18 @@ func walkChain(err error, depth int, visit func(error)) {
 const (
 	kindPanic  = "panic"
 	kindLost   = "lost"
-	kindRemote = "remote" // already a RemoteError: it keeps where it happened
-	kindPlain  = "plain"  // its text says all: discoro's own errors
+	kindRemote = "remote" // it was a RemoteError already, and keeps its location
+	kindPlain  = "plain"  // an error of this module's own, whose text is complete
 )
 
-// maxErrorText bounds an error's text, and a stack, on the wire.
+// maxErrorText bounds the text of an error, and a stack, on the wire.
 const maxErrorText = 16 << 10
 
-// errorValue is what travels of an error.
+// errorValue returns what travels of an error.
 func errorValue(err error) wire.ErrorValue {
 	v := errorFields{Msg: safeText(err)}
 	func() {
-		defer func() { _ = recover() }() // an Is or Unwrap method that panics leaves the codes out
+		defer func() { _ = recover() }() // when an Is or Unwrap method panics, there are no codes
 		v.Codes = sentinels.chain(err)
 	}()
 	if fault.IsPlain(err) {
@@ -274,10 +291,11 @@ func errorValue(err error) wire.ErrorValue {
 	return wire.ErrorValue(v)
 }
 
-// errorFields is an ErrorValue that is being made.
+// errorFields is an ErrorValue in the making.
 type errorFields wire.ErrorValue
 
-// setType fills in what travels of an error that arrives as its own type; it reports false for others.
+// setType fills in what travels of an error that arrives as its own type. It reports false for
+// others.
 func (v *errorFields) setType(err error) bool {
 	switch e := err.(type) { //nolint:errorlint // the chain is walked
 	case *PanicError:
@@ -294,7 +312,7 @@ func (v *errorFields) setType(err error) bool {
 	return true
 }
 
-// safeText is err's text, even if its Error method panics.
+// safeText returns err's text, even when its Error method panics.
 func safeText(err error) (text string) {
 	defer func() {
 		if p := recover(); p != nil {
@@ -314,7 +332,8 @@ func cut(s string) string {
 	return s
 }
 
-// errorFrom is the error that arrives. A sentinel or an error of a context by itself arrives as itself.
+// errorFrom returns the error that arrives for v. A sentinel, or an error of a context, arrives as
+// itself when it is not wrapped.
 func errorFrom(v wire.ErrorValue) error {
 	chain := sentinels.errors(v.Codes)
 	loc := Location{Addr: v.Host, Port: v.Port}

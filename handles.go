@@ -12,20 +12,21 @@ import (
 	"github.com/discoro/discoro/wire"
 )
 
-// handleKey names a coroutine, or a channel, for ever. The key is random: who was not given a handle cannot guess it.
+// handleKey names a coroutine or a channel in frames, for ever. key is random, so a peer can reach
+// only what it was given a handle of.
 type handleKey struct {
 	home wire.ID
 	key  uint64
 }
 
-// newKeys returns a source of numbers that nobody can predict: ChaCha8, begun with the system's random bytes.
+// newKeys returns a source of numbers that nobody can predict: ChaCha8, seeded by the system.
 func newKeys() mathrand.Source {
 	var seed [32]byte
 	_, _ = rand.Read(seed[:]) // it never fails
 	return mathrand.NewChaCha8(seed)
 }
 
-// drawKey returns a number of 63 bits from a source that is not 0, and not taken.
+// drawKey returns a number of 63 bits that is not 0 and not taken.
 func drawKey(from mathrand.Source, taken func(key uint64) bool) uint64 {
 	for {
 		if key := from.Uint64() >> 1; key != 0 && !taken(key) {
@@ -34,7 +35,37 @@ func drawKey(from mathrand.Source, taken func(key uint64) bool) uint64 {
 	}
 }
 
-// handleValue is what travels of a coroutine's handle.
+// handleTable holds the one handle of each coroutine, or channel, that somebody in this runtime holds.
+// One handle each makes == work. The table refers to the handles weakly. The owner's lock guards it.
+type handleTable[T any] struct {
+	of map[handleKey]weak.Pointer[T]
+}
+
+// getLocked returns the handle for key, nil when nobody holds one.
+func (t *handleTable[T]) getLocked(key handleKey) *T { return t.of[key].Value() }
+
+// takenLocked reports whether key is or was that of a handle here.
+func (t *handleTable[T]) takenLocked(key handleKey) bool {
+	_, taken := t.of[key]
+	return taken
+}
+
+// keepLocked makes h the handle for key as long as somebody holds h. mu is the lock that guards t.
+func (t *handleTable[T]) keepLocked(mu *sync.Mutex, key handleKey, h *T) {
+	if t.of == nil {
+		t.of = map[handleKey]weak.Pointer[T]{}
+	}
+	t.of[key] = weak.Make(h)
+	runtime.AddCleanup(h, func(key handleKey) {
+		mu.Lock()
+		defer mu.Unlock()
+		if t.of[key].Value() == nil { // otherwise it has another handle by now
+			delete(t.of, key)
+		}
+	}, key)
+}
+
+// handleValue returns what travels of a coroutine's handle.
 func (rt *Runtime) handleValue(c *Coro) wire.HandleValue {
 	key := c.key
 	if c.local != nil {
@@ -43,7 +74,7 @@ func (rt *Runtime) handleValue(c *Coro) wire.HandleValue {
 	return wire.HandleValue{ID: c.home, Host: c.loc.Addr, Port: c.loc.Port, Key: key, Seq: c.seq, Name: c.name}
 }
 
-// liveHandle returns the runtime's one handle of a coroutine.
+// liveHandle returns the runtime's one handle of the coroutine that hv names.
 func (rt *Runtime) liveHandle(hv wire.HandleValue) *Coro {
 	rt.mu.Lock()
 	defer rt.mu.Unlock()
@@ -52,40 +83,29 @@ func (rt *Runtime) liveHandle(hv wire.HandleValue) *Coro {
 			return &l.Coro
 		}
 	}
-	if c := rt.handles[handleKey{hv.ID, hv.Key}].Value(); c != nil {
+	if c := rt.handles.getLocked(handleKey{hv.ID, hv.Key}); c != nil {
 		return c
 	}
 	return rt.newHandleLocked(hv)
 }
 
 func (rt *Runtime) newHandleLocked(hv wire.HandleValue) *Coro {
-	c := &Coro{rt: rt, home: hv.ID, loc: Location{Addr: hv.Host, Port: hv.Port}, seq: hv.Seq, key: hv.Key, name: hv.Name}
-	rt.keepHandleLocked(handleKey{hv.ID, hv.Key}, c)
+	c := &Coro{
+		rt: rt, home: hv.ID, loc: Location{Addr: hv.Host, Port: hv.Port}, seq: hv.Seq, key: hv.Key, name: hv.Name,
+	}
+	rt.handles.keepLocked(&rt.mu, handleKey{hv.ID, hv.Key}, c)
 	return c
 }
 
-// keepHandleLocked makes c the handle for key as long as somebody holds it.
-func (rt *Runtime) keepHandleLocked(key handleKey, c *Coro) {
-	rt.handles[key] = weak.Make(c)
-	runtime.AddCleanup(c, rt.dropHandle, key)
-}
-
-func (rt *Runtime) dropHandle(key handleKey) {
-	rt.mu.Lock()
-	defer rt.mu.Unlock()
-	if rt.handles[key].Value() == nil {
-		delete(rt.handles, key)
-	}
-}
-
-// exported returns the key of a coroutine of this runtime, whose handle leaves it. The first time it draws the key: from then on
-// others can name the coroutine, and its handle is the same when it comes back, also after the coroutine has ended.
+// exported returns the key of a coroutine of this runtime, because its handle leaves the runtime. The
+// first call draws the key, so a spawn draws nothing. From then on other runtimes can name the
+// coroutine, and its handle is the same when it comes back, even after the coroutine has ended.
 func (rt *Runtime) exported(l *localCoro) uint64 {
 	rt.mu.Lock()
 	defer rt.mu.Unlock()
 	if l.public == 0 {
-		l.public = drawKey(rt.keys, func(key uint64) bool { _, taken := rt.handles[handleKey{rt.id, key}]; return taken })
-		rt.keepHandleLocked(handleKey{rt.id, l.public}, &l.Coro)
+		l.public = drawKey(rt.keys, func(key uint64) bool { return rt.handles.takenLocked(handleKey{rt.id, key}) })
+		rt.handles.keepLocked(&rt.mu, handleKey{rt.id, l.public}, &l.Coro)
 		if !l.gone {
 			rt.public[l.public] = l
 		}
@@ -93,11 +113,11 @@ func (rt *Runtime) exported(l *localCoro) uint64 {
 	return l.public
 }
 
-// nameOf returns what logs call a coroutine at the end of home that a frame names: a key alone says nothing to people. Where there is no
-// handle of it here, its name is not known here.
+// nameOf returns what logs call the coroutine with that key in the runtime at the other end of home. A
+// key says nothing to people. Without a handle here, the coroutine's name is not known here.
 func (rt *Runtime) nameOf(home *link, key uint64) string {
 	rt.mu.Lock()
-	c := rt.handles[handleKey{home.id, key}].Value()
+	c := rt.handles.getLocked(handleKey{home.id, key})
 	rt.mu.Unlock()
 	if c == nil {
 		return "unknown@" + home.location().String()
@@ -105,8 +125,8 @@ func (rt *Runtime) nameOf(home *link, key uint64) string {
 	return c.String()
 }
 
-// ends are the outcomes of coroutines that have ended, for other runtimes that have a handle and ask a little late. The last
-// ones are kept, encoded.
+// ends holds the outcomes of coroutines that have ended, for other runtimes that have a handle and
+// ask a little late. It keeps the latest ones, encoded.
 type ends struct {
 	mu    sync.Mutex               // guards following; leaf
 	of    map[uint64]*wire.Outcome // by the coroutine's key
@@ -118,10 +138,11 @@ type ends struct {
 const (
 	maxEnds     = 1024    // outcomes
 	maxEndBytes = 1 << 20 // bytes of their results and texts
-	endOverhead = 128     // bytes that an outcome counts with besides
+	endOverhead = 128     // bytes that each outcome counts in addition
 )
 
-// keepEnd keeps how l has ended, when a handle of it has left the runtime. That of a job is kept where it is encoded.
+// keepEnd keeps how l has ended when a handle of it has left the runtime. The end of a job is kept
+// where it is encoded.
 func (rt *Runtime) keepEnd(l *localCoro, out call.Outcome) {
 	if l.isJob() {
 		return
@@ -139,7 +160,7 @@ func (rt *Runtime) keepEnd(l *localCoro, out call.Outcome) {
 	rt.ends.keep(key, o)
 }
 
-// endSize is what an outcome counts with.
+// endSize returns how many bytes an outcome counts.
 func endSize(o *wire.Outcome) int {
 	size := endOverhead + len(o.Type) + len(o.Body)
 	if f := o.Err; f != nil {
@@ -151,7 +172,8 @@ func endSize(o *wire.Outcome) int {
 	return size
 }
 
-// keep keeps an outcome, and forgets the oldest beyond the bounds. One that is larger than all of them is not kept.
+// keep keeps an outcome, and forgets the oldest ones beyond the bounds. An outcome that exceeds the
+// bounds by itself is not kept.
 func (e *ends) keep(key uint64, o *wire.Outcome) {
 	size := endSize(o)
 	if size > maxEndBytes {
@@ -176,15 +198,16 @@ func (e *ends) keep(key uint64, o *wire.Outcome) {
 	}
 }
 
-// endOf is the answer to who asks over l for the end of a coroutine that is not there.
+// endOf returns the answer to a question that came over l, for the end of a coroutine that is not
+// there.
 func (rt *Runtime) endOf(l *link, key uint64) call.Outcome {
 	rt.ends.mu.Lock()
 	o := rt.ends.of[key]
 	rt.ends.mu.Unlock()
 	switch {
 	case o == nil:
-		return call.Outcome{Err: fmt.Errorf("discoro: the coroutine at %v has ended some time ago, or there never was one, and how it ended "+
-			"is no longer known there: monitor it, or wait for it, before it ends: %w", rt.loc, ErrNotFound)}
+		return call.Outcome{Err: fmt.Errorf("discoro: the coroutine at %v has ended some time ago, or there never was one, "+
+			"and how it ended is no longer known there: monitor it, or wait for it, before it ends: %w", rt.loc, ErrNotFound)}
 	case l.isSelf():
 		return rt.outcomeOf(o, nil)
 	}

@@ -29,7 +29,7 @@ type link struct {
 	told     chan struct{}   // closed by linkNet.wentDown when the host knows of the end
 	streams  linkStreams     // that this side has opened
 	t        *transport.Conn // immutable once up
-	messages []ownMessage    // owned by the reader: to be used
+	messages []soleMessage   // owned by the reader: to be used
 
 	mu        sync.Mutex // guards following; leaf
 	state     linkState

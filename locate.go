@@ -12,9 +12,11 @@ import (
 	"github.com/discoro/discoro/wire"
 )
 
+// registerName is Coro.Register.
 func (rt *Runtime) registerName(l *localCoro, name string) error {
 	if name == "" || len(name) > maxName {
-		return fmt.Errorf("discoro: register %v: a name has 1 to %d bytes, not %d: %w", &l.Coro, maxName, len(name), ErrRejected)
+		return fmt.Errorf("discoro: register %v: a name has 1 to %d bytes, not %d: %w",
+			&l.Coro, maxName, len(name), ErrRejected)
 	}
 	l.mu.Lock()
 	ending := l.ending
@@ -37,38 +39,44 @@ func (rt *Runtime) registerName(l *localCoro, name string) error {
 	l.mu.Lock()
 	ending = l.ending
 	l.mu.Unlock()
-	if ending { // meanwhile: its end may have freed its names before this one was there
+	if ending { // it ended meanwhile, and may have freed its names before this one was among them
 		_ = rt.unregisterName(l, name)
 		return errEnded(&l.Coro)
 	}
 	return nil
 }
 
+// unregisterName is Coro.Unregister.
 func (rt *Runtime) unregisterName(l *localCoro, name string) error {
 	rt.mu.Lock()
 	defer rt.mu.Unlock()
 	if rt.names[name] != l {
-		return fmt.Errorf("discoro: unregister %q: it is not %v: %w", name, &l.Coro, ErrNotFound)
+		return fmt.Errorf("discoro: unregister %q: that is no name of %v: %w", name, &l.Coro, ErrNotFound)
 	}
 	delete(rt.names, name)
 	return nil
 }
 
-// freeNames takes back the names that l is registered under.
+// freeNames unregisters all names of l.
 func (rt *Runtime) freeNames(l *localCoro) {
 	l.mu.Lock()
 	names := l.names
 	l.mu.Unlock()
 	for _, name := range names {
-		_ = rt.unregisterName(l, name) // it may have been taken back before
+		_ = rt.unregisterName(l, name) // it may have been unregistered before
 	}
 }
 
-// Locate finds a coroutine by the name that it was registered with: at the given locations, or, without any, here, then at
-// all the peers, which are asked at once, and then on the local network, unless that is turned off: runtimes there that
-// have the name are connected to. It blocks until the first has answered that it has it, all have answered, or ctx ends;
-// on the local network answers are waited for for 0.4 s. ErrNotFound: none of those that were reached has it; the errors of those
-// that were not, such as ErrDisconnected, are joined to it.
+// Locate finds a coroutine by a name that it was registered with (see [Coro.Register]). It asks at
+// the given locations. Without any it asks here, then all peers at once, and then the local
+// network, unless that is turned off: it connects to runtimes there that have the name. In
+// asyncoro: Coro.locate.
+//
+// Locate blocks until one runtime has answered that it has the name, until all have answered, or
+// until ctx ends. On the local network it waits for answers for 0.4 s.
+//
+// ErrNotFound: none of the runtimes that were reached has the name. The errors of those that were
+// not reached, such as ErrDisconnected, are joined to it.
 func (rt *Runtime) Locate(ctx context.Context, name string, at ...Location) (*Coro, error) {
 	if len(at) == 0 {
 		if c := rt.named(name); c != nil {
@@ -85,8 +93,10 @@ func (rt *Runtime) Locate(ctx context.Context, name string, at ...Location) (*Co
 // locateOne asks one runtime for what has a name.
 type locateOne[T any] func(ctx context.Context, name string, loc Location) (T, error)
 
-// locateName asks at the given locations, or without any at all the peers, and then on the local network.
-func locateName[T any](ctx context.Context, rt *Runtime, name string, at []Location, ask locateOne[T]) (found T, err error) {
+// locateName asks at the given locations or, without any, all the peers and then the local network.
+func locateName[T any](
+	ctx context.Context, rt *Runtime, name string, at []Location, ask locateOne[T],
+) (found T, err error) {
 	if len(at) > 0 {
 		return locateAmong(ctx, rt, name, at, ask)
 	}
@@ -104,7 +114,7 @@ func locateName[T any](ctx context.Context, rt *Runtime, name string, at []Locat
 		if err == nil {
 			return found, nil
 		}
-		if !errors.Is(err, ErrNotFound) { // given up
+		if !errors.Is(err, ErrNotFound) { // ctx ended: what the peers answered does not matter
 			failed = nil
 		}
 		failed = errors.Join(failed, err)
@@ -112,8 +122,10 @@ func locateName[T any](ctx context.Context, rt *Runtime, name string, at []Locat
 	return found, failed
 }
 
-// locateAmong asks at all the locations and returns the first that is found.
-func locateAmong[T any](ctx context.Context, rt *Runtime, name string, at []Location, ask locateOne[T]) (first T, err error) {
+// locateAmong asks at all the locations, and returns the first find.
+func locateAmong[T any](
+	ctx context.Context, rt *Runtime, name string, at []Location, ask locateOne[T],
+) (first T, err error) {
 	actx, stop := context.WithCancel(rt.ctx)
 	defer stop()
 	found := call.New(waitLocate, nil)
@@ -144,7 +156,7 @@ type gather struct {
 	errs []error
 }
 
-// add adds an error; with the last it returns them all, else nil.
+// add adds an error. With the last one it returns them all, and before that nil.
 func (g *gather) add(err error) error {
 	g.mu.Lock()
 	defer g.mu.Unlock()
@@ -155,6 +167,8 @@ func (g *gather) add(err error) error {
 	return errors.Join(g.errs...)
 }
 
+// named returns the coroutine of this runtime that is registered under name, nil when there is
+// none.
 func (rt *Runtime) named(name string) *Coro {
 	rt.mu.Lock()
 	defer rt.mu.Unlock()
@@ -164,6 +178,7 @@ func (rt *Runtime) named(name string) *Coro {
 	return nil
 }
 
+// locateAt asks one runtime for a coroutine.
 func (rt *Runtime) locateAt(ctx context.Context, name string, loc Location) (*Coro, error) {
 	l, err := rt.linkAt(ctx, loc)
 	if err != nil {
@@ -184,6 +199,7 @@ func (rt *Runtime) locateAt(ctx context.Context, name string, loc Location) (*Co
 	return resultAs[*Coro](rt, out, name)
 }
 
+// serveLocate answers with the coroutine that has a name.
 func (rt *Runtime) serveLocate(l *link, f *wire.Locate) {
 	out := call.Outcome{Err: fmt.Errorf("no coroutine of that name at %v: %w", rt.loc, ErrNotFound)}
 	if c := rt.named(f.Name); c != nil {

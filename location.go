@@ -10,14 +10,14 @@ import (
 	"github.com/discoro/discoro/wire"
 )
 
-// Location is where a runtime can be reached: a host, by name or address, and a TCP port. It is comparable.
-// In asyncoro: Location.
+// Location is where a runtime can be reached: a host and a TCP port. Locations can be compared and
+// be map keys. In asyncoro: Location.
 type Location struct {
-	Addr string // host name or IP address, IPv6 without brackets
-	Port int
+	Addr string // a host name or an IP address; an IPv6 address without brackets
+	Port int    // a TCP port
 }
 
-// String gives the location as "10.0.0.7:51347", an IPv6 address in brackets.
+// String returns "10.0.0.7:51347", with brackets around an IPv6 address.
 func (l Location) String() string {
 	return net.JoinHostPort(l.Addr, strconv.Itoa(l.Port))
 }
@@ -25,7 +25,8 @@ func (l Location) String() string {
 // IsZero reports whether l is no location at all.
 func (l Location) IsZero() bool { return l == Location{} }
 
-// ParseLocation reads what String writes. The port must be a number from 1 to 65535; the host is not looked up.
+// ParseLocation reads what String returns. The port must be a number from 1 to 65535. ParseLocation
+// does not look the host up.
 func ParseLocation(s string) (Location, error) {
 	l, err := parseLocation(s)
 	if err != nil {
@@ -34,7 +35,7 @@ func ParseLocation(s string) (Location, error) {
 	return l, nil
 }
 
-// parseLocation is ParseLocation for errors that say more.
+// parseLocation is ParseLocation for callers whose errors have a prefix of their own.
 func parseLocation(s string) (Location, error) {
 	host, port, err := net.SplitHostPort(s)
 	if err != nil {
@@ -50,7 +51,7 @@ func parseLocation(s string) (Location, error) {
 	return Location{Addr: host, Port: int(n)}, nil
 }
 
-// isHost reports whether s can be a host name or an IP address; it is not looked up.
+// isHost reports whether s can be a host name or an IP address. It does not look s up.
 func isHost(s string) bool {
 	const most = 255
 	if s == "" || len(s) > most || !isPlainText(s) || strings.ContainsAny(s, " /[]") {
@@ -62,10 +63,11 @@ func isHost(s string) bool {
 	return !strings.Contains(s, ":")
 }
 
-// Place says where a run is to take place: a [Location], that server, or a [NodeAddr], the least loaded server there.
+// Place is where a run takes place: a [Location] is that server, and a [NodeAddr] is the least
+// loaded server there.
 type Place interface{ place() wire.Where }
 
-// NodeAddr names a node by its location, "host:port", or all the nodes at a host, "host".
+// NodeAddr names a node by its location, "host:port", or all nodes at a host, "host".
 type NodeAddr string
 
 func (n NodeAddr) place() wire.Where { return wire.Where{Node: string(n)} }

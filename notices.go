@@ -9,27 +9,29 @@ import (
 	"github.com/discoro/discoro/wire"
 )
 
-// notices is what one coroutine is told without having asked each time: statuses, and changes of peers. Here it goes into the
-// mailbox, full or not. Elsewhere it waits for room in the mailbox, as nobody would hear of what is refused there; a few at a
-// time are under way.
+// notices sends messages to one coroutine that has not asked for each of them: statuses, and changes
+// of peers. To a coroutine of this runtime they go into its mailbox, even a full one. To one of another
+// runtime they are delivered, which waits for room in the mailbox, because nobody would learn that one
+// was refused. One goroutine at a time uses it.
 type notices struct {
 	to   *Coro      // immutable
-	link *link      // immutable: to its runtime; nil: whichever there is then
-	last *call.Call // of those under way; nil: none are
-	size int        // of those under way
+	link *link      // immutable: to its runtime; nil: whichever link there is
+	last *call.Call // the last notice under way; nil: none is
+	size int        // bytes of the notices under way
 }
 
-// noticeWindow is how many bytes of notices are under way, or one notice; each counts with publishCost as well.
+// noticeWindow is how many bytes of notices may be under way. A larger notice goes alone. Each counts
+// publishCost in addition.
 const noticeWindow = 64 << 10
 
-// send tells msg. Where that is elsewhere it waits for those before, and for room in the link's queue, until ctx ends. An error may
-// be that of an earlier notice.
+// send sends msg. To a coroutine of another runtime it waits for earlier notices, and for room in the
+// link's queue, until ctx ends. An error may be that of an earlier notice.
 func (n *notices) send(ctx context.Context, msg any) error {
 	c := n.to
 	if c.local != nil {
 		return c.local.put(msg)
 	}
-	if exit, ok := msg.(Exit); ok { // it overtakes what waits for room
+	if exit, ok := msg.(Exit); ok { // it needs no room, so it would overtake the notices under way
 		err := n.await(ctx)
 		c.rt.sendExit(c, exit.Coro, exit.out)
 		return err
@@ -44,31 +46,39 @@ func (n *notices) send(ctx context.Context, msg any) error {
 			return err
 		}
 	}
+	return n.deliver(ctx, body, size)
+}
+
+// deliver queues an encoded notice, which counts size, behind those under way.
+func (n *notices) deliver(ctx context.Context, body []byte, size int) error {
 	l := n.link
 	if l == nil {
-		l = c.rt.linkOf(c)
+		l = n.to.rt.linkOf(n.to)
 	}
-	build := func(call uint64) wire.Frame { return &wire.Deliver{Call: call, To: c.key, Body: body} }
+	build := func(call uint64) wire.Frame { return &wire.Deliver{Call: call, To: n.to.key, Body: body} }
 	if err := l.waitRoom(ctx, build(0)); err != nil {
 		return err
 	}
-	before, k := n.last, call.New(waitDeliver, c)
+	before, k := n.last, call.New(waitDeliver, n.to)
 	n.last, n.size = k, n.size+size
-	_, err = l.ask(call.Func(func(out call.Outcome) {
-		if before != nil && out.Err == nil { // it was put in before this one, or never will be
-			if first, ok := before.Result(); ok {
-				out.Err = first.Err
-			}
-		}
-		k.Finish(call.Outcome{Err: out.Err})
-	}), build)
+	_, err := l.ask(call.Func(func(out call.Outcome) { finishBehind(before, k, out.Err) }), build)
 	if err != nil {
 		n.last, n.size = nil, 0
 	}
 	return err
 }
 
-// await waits until those under way are in the mailbox.
+// finishBehind finishes k with err or, when that is nil, with the error of the notice before it: that one
+// has its answer by now, or never gets one.
+func finishBehind(before, k *call.Call, err error) {
+	if before != nil && err == nil {
+		first, _ := before.Result()
+		err = first.Err
+	}
+	k.Finish(call.Outcome{Err: err})
+}
+
+// await waits until the notices under way are in the mailbox.
 func (n *notices) await(ctx context.Context) error {
 	if n.last == nil {
 		return nil
@@ -81,9 +91,10 @@ func (n *notices) await(ctx context.Context) error {
 	return err
 }
 
-// noticeLevel is how much it matters that a coroutine is not told.
+// noticeLevel returns how much it matters that a coroutine does not receive a notice, because of err.
+// When the coroutine or its runtime has ended it does not.
 func noticeLevel(err error) slog.Level {
-	if errors.Is(err, ErrNotFound) || errors.Is(err, ErrDisconnected) || errors.Is(err, context.Canceled) { // it has ended, or its runtime
+	if errors.Is(err, ErrNotFound) || errors.Is(err, ErrDisconnected) || errors.Is(err, context.Canceled) {
 		return slog.LevelDebug
 	}
 	return slog.LevelWarn

@@ -17,36 +17,40 @@ import (
 	"github.com/discoro/discoro/wire"
 )
 
-// registry holds what this program can run: the one piece of package-level state, besides the types and errors that
-// values holds. It is filled by package-level variables and init functions, in any order.
+// registry holds the functions that this program can run. It is the package's only state, besides
+// the types and errors that values and sentinels hold. Package-level variables and init functions
+// fill it, in any order.
 var registry = functions{byName: map[string]*function{}}
 
 type functions struct {
 	mu     sync.Mutex // guards following; leaf
 	byName map[string]*function
-	sorted []string // the names; nobody changes it; nil: not made since the last add
-	sum    uint64   // of sorted
+	sorted []string // the names; never changed in place; nil: not made since the last add
+	sum    uint64   // a hash of sorted
 }
 
-// function is one registered function.
+// function is a registered function.
 type function struct {
 	name  string // immutable
-	where string // immutable: source line of the Register
+	where string // immutable: the source line of Register
 	arg   reflect.Type
-	// run decodes the argument and calls the function; it runs in the coroutine.
+	// run decodes the argument and calls the function. It runs in the coroutine.
 	run func(c *Coro, call *wire.FuncCall) (any, error)
 }
 
-// None is the argument or result of functions that have none.
+// None is the argument or the result of a function that has none.
 type None = struct{}
 
-// Register makes fn known by name in this program, so that a computation can run it here, and returns what a client
-// calls it with. Call it for a package-level variable, so that every program that is built with the package has it:
+// Register gives fn a name in this program, so that computations can run it here. It returns the
+// [Func] that a client calls fn with. Call Register for a package-level variable, so that every
+// program which is built with the package has the function:
 //
 //	var words = discoro.Register("words", func(c *discoro.Coro, p Page) (int, error) { ... })
 //
-// fn runs as a coroutine. Its argument and result may be any types that can travel: exported fields, no channels or
-// functions; they need no RegisterType. Register panics when the name is taken, and when a type cannot travel.
+// fn runs as a coroutine. Its argument and its result may have any types that can travel: exported
+// fields, no channels and no functions. These types need no RegisterType. Register panics when the
+// name is taken, and when a type cannot travel. It is safe for concurrent use. In asyncoro, a
+// computation sends its functions as source text instead.
 func Register[A, R any](name string, fn func(c *Coro, arg A) (R, error)) Func[A, R] {
 	where := callerLine(2)
 	f := &function{name: name, where: where, arg: reflect.TypeFor[A]()}
@@ -58,7 +62,7 @@ func Register[A, R any](name string, fn func(c *Coro, arg A) (R, error)) Func[A,
 		return fn(c, arg)
 	}
 	if err := registry.add(f, fn == nil, reflect.TypeFor[R]()); err != nil {
-		panic(fmt.Sprintf("discoro: Register(%q) at %s: %v", name, where, err)) //nolint:forbidigo // a compiler should have caught it
+		misused("Register", name, where, err)
 	}
 	return Func[A, R]{name: name}
 }
@@ -85,13 +89,18 @@ func (r *functions) add(f *function, isNil bool, res reflect.Type) error {
 	return nil
 }
 
-// callerLine tells which source line called, skip frames up.
+// misused panics: a compiler should have caught what is wrong with the registration.
+func misused(what, name, where string, err error) {
+	panic(fmt.Sprintf("discoro: %s(%q) at %s: %v", what, name, where, err)) //nolint:forbidigo // misuse
+}
+
+// callerLine returns the source line of the caller skip frames up.
 func callerLine(skip int) string {
 	_, file, line, _ := runtime.Caller(skip)
 	return fmt.Sprintf("%s:%d", file, line)
 }
 
-// names returns the registered names, sorted. The caller must not change them.
+// names returns the registered names, sorted. The caller must not change the slice.
 func (r *functions) names() []string {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -107,7 +116,8 @@ func (r *functions) hash() uint64 {
 	return r.sum
 }
 
-// sortLocked makes what every greeting and offer tells, once: a process may have thousands of servers.
+// sortLocked makes what every greeting and offer has, once: a process may have thousands of
+// servers.
 func (r *functions) sortLocked() {
 	if r.sorted != nil {
 		return
@@ -121,7 +131,8 @@ func (r *functions) sortLocked() {
 	r.sum = h.Sum64()
 }
 
-// find returns the function of that name, or an error that lists near names and says what program this is.
+// find returns the function of that name. The error lists similar names, and says which program
+// this is.
 func (r *functions) find(name, build string) (*function, error) {
 	r.mu.Lock()
 	f := r.byName[name]
@@ -130,15 +141,16 @@ func (r *functions) find(name, build string) (*function, error) {
 		return f, nil
 	}
 	return nil, fault.New(
-		fmt.Sprintf("discoro: function %q is not registered in this program (%s): %s", name, build, nearNames(name, r.names())),
+		fmt.Sprintf("discoro: function %q is not registered in this program (%s): %s",
+			name, build, nearNames(name, r.names())),
 		ErrNotRegistered,
 	)
 }
 
-// nearNames tells which of names might have been meant.
+// nearNames returns which of names may have been meant, in words.
 func nearNames(name string, names []string) string {
 	if len(names) == 0 {
-		return "it has registered none"
+		return "it has registered no function"
 	}
 	const most = 5
 	near := slices.Clone(names)
@@ -157,7 +169,7 @@ func nearNames(name string, names []string) string {
 	return fmt.Sprintf("it has %d others, %q among them", len(near), near[:most])
 }
 
-// editDistance counts the letters to insert, remove or change to get from a to b.
+// editDistance counts the letters to insert, remove or change on the way from a to b.
 func editDistance(a, b string) int {
 	if len(a) > maxName || len(b) > maxName {
 		return maxName
@@ -181,14 +193,16 @@ func editDistance(a, b string) int {
 	return row[len(b)]
 }
 
-// Func is a registered function, with its argument and result checked by the compiler.
+// Func is a registered function. The compiler checks its argument and its result. [Register]
+// returns it; its methods are safe for concurrent use.
 type Func[A, R any] struct{ name string }
 
 // Name returns the name that the function was registered with.
 func (f Func[A, R]) Name() string { return f.name }
 
-// With makes a call with arg, ready to run somewhere. The argument is encoded here: later changes to it have no effect,
-// and when it cannot travel, whatever is done with the call returns that error and sends nothing.
+// With returns a call of the function with arg, ready to be run somewhere. It encodes arg, so later
+// changes to arg have no effect. When arg cannot travel, whatever is done with the call returns the
+// error (ErrTypeNotRegistered, for example) and sends nothing. With does not block.
 func (f Func[A, R]) With(arg A) Call[R] {
 	s := &callSpec{fn: f.name, arg: arg}
 	if f.name == "" {
@@ -202,27 +216,30 @@ func (f Func[A, R]) With(arg A) Call[R] {
 	return Call[R]{s}
 }
 
-// Call is a function with its argument, ready to run. It can be run any number of times.
+// Call is a function with its argument, ready to be run any number of times. [Func.With] and
+// [Named] make it. Calls are safe for concurrent use.
 type Call[R any] struct{ s *callSpec }
 
 func (c Call[R]) spec() *callSpec { return c.s }
 
-// Task is what the run verbs take: any [Call].
+// Task is what the run methods take: any [Call].
 type Task interface{ spec() *callSpec }
 
 // callSpec is a Call without its type.
 type callSpec struct {
 	fn      string // immutable
-	arg     any    // immutable: for people to see
+	arg     any    // immutable: for CoroInfo
 	encoded []byte // immutable
-	typ     string // immutable: by which the argument's type is known, for a call by name
-	strict  bool   // immutable: a call by name
+	typ     string // immutable: the wire name of the argument's type, in a call by name
+	strict  bool   // immutable: it is a call by name
 	err     error  // immutable: why it cannot be run
 }
 
-// Named makes a call of a function that this program need not have, by its name. arg is checked against the function's
-// argument where it runs: a struct must have no field that the other has not. Its result arrives in any, as the Go type
-// that was returned, which must have a name on the wire (see RegisterType).
+// Named returns a call of a function by its name. This program need not have the function. The
+// server checks arg against the function's argument: a struct must have no field that the other has
+// not. The result arrives as the Go type that the function returned, which must have a name on the
+// wire (see [RegisterType]). Running the call returns ErrNotRegistered when the server's program
+// has no such function, and ErrType when arg does not fit.
 func Named(name string, arg any) Call[any] {
 	s := &callSpec{fn: name, arg: arg, strict: true}
 	switch {
@@ -241,7 +258,7 @@ func Named(name string, arg any) Call[any] {
 	return Call[any]{s}
 }
 
-// specOf checks a task before it is run at rt.
+// specOf checks a task before it runs at rt.
 func specOf(rt *Runtime, t Task) (*callSpec, error) {
 	if t == nil || t.spec() == nil {
 		return nil, errors.New("discoro: run: the Call is empty: make it by With or Named")
@@ -251,7 +268,8 @@ func specOf(rt *Runtime, t Task) (*callSpec, error) {
 		return nil, s.err
 	}
 	if len(s.encoded) > rt.cfg.MaxMessage {
-		return nil, fmt.Errorf("discoro: argument of %s: it has %d bytes, and Config.MaxMessage is %d: %w", s.fn, len(s.encoded), rt.cfg.MaxMessage, ErrTooLarge)
+		return nil, fmt.Errorf("discoro: argument of %s has %d bytes, and Config.MaxMessage is %d: %w",
+			s.fn, len(s.encoded), rt.cfg.MaxMessage, ErrTooLarge)
 	}
 	return s, nil
 }
@@ -270,7 +288,7 @@ func decodeArg[A any](rt *Runtime, call *wire.FuncCall, arg *A) error {
 	case call.Strict:
 		if want := values.TypeName(takes); call.Type != "" && want != "" && call.Type != want {
 			return fault.New(
-				fmt.Sprintf("discoro: function %s takes %s, it was called with %s: %v", call.Func, takes, call.Type, ErrType),
+				fmt.Sprintf("discoro: function %s takes %s, and was called with %s: %v", call.Func, takes, call.Type, ErrType),
 				ErrType,
 			)
 		}
@@ -287,7 +305,7 @@ func decodeArg[A any](rt *Runtime, call *wire.FuncCall, arg *A) error {
 	return nil
 }
 
-// decodeDynamic decodes the argument of a call by name of a function that takes an interface.
+// decodeDynamic decodes the argument of a call by name, for a function that takes an interface.
 func decodeDynamic[A any](rt *Runtime, call *wire.FuncCall, arg *A) error {
 	if call.Type == "" {
 		return values.Decode(call.Arg, arg, rt)
@@ -298,31 +316,33 @@ func decodeDynamic[A any](rt *Runtime, call *wire.FuncCall, arg *A) error {
 	}
 	a, ok := v.(A)
 	if !ok {
-		return fmt.Errorf("it is a %T: %w", v, ErrType)
+		return fmt.Errorf("the argument is a %T: %w", v, ErrType)
 	}
 	*arg = a
 	return nil
 }
 
-// RegisterType gives T a name on the wire: a T inside any (a message, an any-typed field) then arrives as a T, and a *T as a *T. Every
-// program that sends or receives it must register it with the same name. RegisterType panics when the name or the
-// type is taken, and when T cannot travel.
+// RegisterType gives T a name on the wire. A T inside an interface (a message, a field of type any)
+// then arrives as a T, and a *T as a *T. Every program that sends or receives T must register it
+// with the same name. RegisterType panics when the name or the type is taken, and when T cannot
+// travel. It is safe for concurrent use; call it from an init function.
 func RegisterType[T any](name string) {
 	if err := values.RegisterType(name, reflect.TypeFor[T]()); err != nil {
-		panic(fmt.Sprintf("discoro: RegisterType(%q) at %s: %v", name, callerLine(2), err)) //nolint:forbidigo // a compiler should have caught it
+		misused("RegisterType", name, callerLine(2), err)
 	}
 }
 
-// RegisterError gives an error value a name on the wire: errors.Is(err, target) then holds on the other side when err
-// wrapped target here. Every program that is to know it must register it with the same name. RegisterError panics when the
-// name or the error is taken.
+// RegisterError gives an error value a name on the wire. When an error that wraps target arrives in
+// another runtime, errors.Is(err, target) holds there. Every program that compares with target must
+// register it with the same name. RegisterError panics when the name or the error is taken. It is
+// safe for concurrent use; call it from an init function.
 func RegisterError(name string, target error) {
 	if err := sentinels.add(name, target); err != nil {
-		panic(fmt.Sprintf("discoro: RegisterError(%q) at %s: %v", name, callerLine(2), err)) //nolint:forbidigo // a compiler should have caught it
+		misused("RegisterError", name, callerLine(2), err)
 	}
 }
 
-// buildInfo says what program this is.
+// buildInfo returns which program this is, in words.
 func buildInfo() string {
 	info, ok := debug.ReadBuildInfo()
 	if !ok {

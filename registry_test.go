@@ -90,7 +90,7 @@ func TestNearNames(t *testing.T) {
 		{"wrods", []string{"words", "lines"}, `is ["words"] meant?`},
 		{"Words", []string{"words", "lines"}, `is ["words"] meant?`},
 		{"something else", []string{"words", "lines"}, `it has ["words" "lines"]`},
-		{"x", nil, "it has registered none"},
+		{"x", nil, "it has registered no function"},
 		{"something else", []string{"a", "b", "c", "d", "e", "f", "g"}, "it has 7 others"},
 	} {
 		if got := nearNames(tc.name, tc.names); !strings.Contains(got, tc.want) {

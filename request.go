@@ -11,19 +11,21 @@ import (
 	"github.com/discoro/discoro/wire"
 )
 
-// Exit is what a watcher receives when a coroutine that it monitors has ended. In asyncoro:
-// MonitorException.
+// Exit is what a watcher receives when a coroutine that it monitors has ended; see [Coro.Monitor].
+// In asyncoro: MonitorException.
 type Exit struct {
+	// Coro is the coroutine that has ended.
 	Coro *Coro
-	// Err tells how it ended: nil when its function returned without an error; *PanicError, *RemoteError,
-	// ErrTerminated, *ServerLostError, ErrDisconnected when the link to it broke, ErrNotFound when it had ended before
-	// and nothing more is known.
+	// Err is nil when the coroutine's function returned without an error, and otherwise how it ended:
+	// the function's error (a [RemoteError] from another runtime), a [PanicError], ErrTerminated, a
+	// [ServerLostError], ErrDisconnected when the link to the coroutine broke, or ErrNotFound when the
+	// coroutine had ended before and nothing more is known.
 	Err error
 
 	out call.Outcome // immutable
 }
 
-// ExitResult returns what the coroutine returned, or Err. ErrType: the result is not an R.
+// ExitResult returns what the coroutine returned, or e.Err. ErrType: the result is not an R.
 func ExitResult[R any](e Exit) (R, error) {
 	if e.Err != nil || e.Coro == nil {
 		var zero R
@@ -32,8 +34,13 @@ func ExitResult[R any](e Exit) (R, error) {
 	return resultAs[R](e.Coro.rt, e.out, e.Coro.name)
 }
 
-// Ask sends msg to the coroutine, which receives it in a [Request], and blocks until that is replied to, or ctx ends.
-// ErrNotFound: the coroutine has ended without a reply; ErrDisconnected: the link broke; ErrType: the reply is not an R.
+// Ask sends msg to the coroutine and returns its reply. The coroutine receives msg in a [Request].
+// Ask blocks until the request is replied to, or until ctx ends. It may be called inside a
+// coroutine, which gives up the turn meanwhile, and outside.
+//
+// ErrNotFound: the coroutine has ended without a reply. ErrDisconnected: the link to it broke.
+// ErrType: the reply is not an R. ErrRejected: the mailbox is full and too much waits for room in
+// it, or a coroutine asked itself. An error that the coroutine replied with arrives as such.
 func Ask[R any](ctx context.Context, to *Coro, msg any) (R, error) {
 	var zero R
 	out, err := to.ask(ctx, msg)
@@ -75,28 +82,32 @@ func (c *Coro) ask(ctx context.Context, msg any) (call.Outcome, error) {
 	return out, err
 }
 
-// Request is a message that was sent with [Ask] and is to be replied to, by the coroutine that received it or by another of the
-// same runtime. When the coroutine that received it ends first, Ask fails.
+// Request is a message that [Ask] sent. The coroutine that receives it, or another one of the same
+// runtime, replies to it. When the coroutine that received it ends before, Ask fails. Its methods
+// are safe for concurrent use.
 type Request struct {
-	Msg any
-
+	// Msg is what was asked.
+	Msg      any
 	remote   bool               // immutable: it came over a link
 	body     []byte             // owned by the receiver: Msg as it came, until Receive decodes it
-	from     *localCoro         // immutable: who received it
+	from     *localCoro         // immutable: the coroutine that received it
 	answer   func(call.Outcome) // immutable: never blocks
 	answered atomic.Bool
 }
 
-// Reply answers the request; an error value makes Ask return it as its error. It does not wait. Nothing comes of it when
-// Ask no longer waits. ErrExists: it was answered already, or the coroutine that received it has ended;
-// ErrTypeNotRegistered: v cannot travel to where the request came from, and the request is still open.
+// Reply answers the request with v. When v is an error, Ask returns it as its error. Reply does not
+// block, and does nothing when Ask no longer waits.
+//
+// ErrExists: the request was answered before, or the coroutine that received it has ended.
+// ErrTypeNotRegistered, ErrTooLarge: v cannot travel to the runtime that asked. The request stays
+// open then.
 func (r *Request) Reply(v any) error {
 	out := call.Outcome{Value: v}
 	if err, ok := v.(error); ok {
 		out = call.Outcome{Err: err}
 	}
 	if r.remote {
-		// Encode before it counts as answered, so that a value that cannot travel is known here.
+		// Encode v before r counts as answered: when v cannot travel, the caller may reply otherwise.
 		o, err := encodeOutcome(r.from.rt, out)
 		if err != nil {
 			return fault.Because(err, "reply")
@@ -110,13 +121,14 @@ func (r *Request) Reply(v any) error {
 	return nil
 }
 
-// fail answers with err, unless it was answered.
+// fail answers with err, unless the request was answered before.
 func (r *Request) fail(err error) {
 	if r.answered.CompareAndSwap(false, true) {
 		r.answer(call.Outcome{Err: err})
 	}
 }
 
+// putAsk puts a question from another runtime into a mailbox, now or when there is room.
 func (rt *Runtime) putAsk(l *link, f *wire.Ask) error {
 	c := rt.coroutine(f.To)
 	if c == nil {
@@ -141,13 +153,14 @@ func (rt *Runtime) putAsk(l *link, f *wire.Ask) error {
 			r.fail(out.Err)
 		}
 	})
-	w.set(func() { ended(); c.takeBack(m) })
+	w.set(func() { ended(); c.withdraw(m) })
 	if waits, err := c.putOrWait(m); !waits && err != nil {
 		r.fail(err)
 	}
 	return nil
 }
 
+// serveWait replies when the coroutine has ended.
 func (rt *Runtime) serveWait(l *link, f *wire.Wait) error {
 	c := rt.coroutine(f.Of)
 	if c == nil {
@@ -167,10 +180,10 @@ func (rt *Runtime) serveWait(l *link, f *wire.Wait) error {
 	return nil
 }
 
-// sendExit tells watcher that c has ended.
+// sendExit notifies watcher that c has ended.
 func (rt *Runtime) sendExit(watcher, c *Coro, out call.Outcome) {
 	if watcher.local != nil {
-		_ = watcher.local.put(Exit{Coro: c, Err: out.Err, out: out}) // a watcher that has ended does not care
+		_ = watcher.local.put(Exit{Coro: c, Err: out.Err, out: out}) // the watcher may have ended
 		return
 	}
 	o, err := encodeOutcome(rt, out)
@@ -180,6 +193,7 @@ func (rt *Runtime) sendExit(watcher, c *Coro, out call.Outcome) {
 	rt.linkOf(watcher).tell(&wire.Exit{To: watcher.key, Coro: rt.handleValue(c), Outcome: *o})
 }
 
+// putExit puts an Exit from another runtime into the watcher's mailbox.
 func (rt *Runtime) putExit(l *link, f *wire.Exit) {
 	watcher := rt.coroutine(f.To)
 	if watcher == nil {

@@ -274,7 +274,7 @@ func (rt *Runtime) jobHandle(j *job, hv wire.HandleValue) *Coro {
 	key := handleKey{hv.ID, hv.Key}
 	rt.mu.Lock()
 	defer rt.mu.Unlock()
-	if c := rt.handles[key].Value(); c != nil {
+	if c := rt.handles.getLocked(key); c != nil {
 		return c
 	}
 	c := rt.newHandleLocked(hv)

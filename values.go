@@ -33,7 +33,7 @@ var values = wire.NewCodec(wire.Hooks{
 	DecodeError: errorFrom,
 })
 
-func init() { //nolint:gochecknoinits // our own types travel like users'
+func init() { //nolint:gochecknoinits // this package's own types travel like users' types
 	RegisterType[Location]("discoro.Location")
 	RegisterType[Status]("discoro.Status")
 	RegisterType[CoroInfo]("discoro.CoroInfo")
@@ -41,7 +41,7 @@ func init() { //nolint:gochecknoinits // our own types travel like users'
 	RegisterType[NodeAvail]("discoro.NodeAvail")
 }
 
-// appendMessage encodes a message, with its type.
+// appendMessage encodes a message together with its type.
 func (rt *Runtime) appendMessage(dst []byte, msg any) ([]byte, error) {
 	start := len(dst)
 	dst, err := values.AppendAny(dst, msg, rt)
@@ -49,7 +49,8 @@ func (rt *Runtime) appendMessage(dst []byte, msg any) ([]byte, error) {
 		return dst, fmt.Errorf("the message cannot travel: %w", err)
 	}
 	if n := len(dst) - start; n > rt.cfg.MaxMessage {
-		return dst[:start], fmt.Errorf("the message has %d bytes, and Config.MaxMessage is %d: %w", n, rt.cfg.MaxMessage, ErrTooLarge)
+		return dst[:start], fmt.Errorf("the message has %d bytes, and Config.MaxMessage is %d: %w",
+			n, rt.cfg.MaxMessage, ErrTooLarge)
 	}
 	return dst, nil
 }
@@ -61,8 +62,8 @@ func (rt *Runtime) decodeMessage(body []byte) (any, error) {
 	return decoded(msg, err)
 }
 
-// decodeOwn is decodeMessage of bytes that nobody else has; the message may refer to them.
-func (rt *Runtime) decodeOwn(body []byte) (any, error) {
+// decodeSole is decodeMessage of bytes that nobody else refers to, so the message may do so.
+func (rt *Runtime) decodeSole(body []byte) (any, error) {
 	msg, err := values.DecodeAnyOwn(body, rt)
 	return decoded(msg, err)
 }
@@ -74,7 +75,8 @@ func decoded(msg any, err error) (any, error) {
 	return msg, nil
 }
 
-// encodeAs encodes a value for a receiver who knows its type t, a small one in a buffer that is just large enough.
+// encodeAs encodes a value for a receiver that knows its type t. A small value gets a buffer that
+// is just large enough.
 func encodeAs(t reflect.Type, v any, rt *Runtime) ([]byte, error) {
 	buf, _ := frameBuffers.Get().(*[]byte)
 	defer putBuffer(buf)
@@ -94,7 +96,7 @@ func encodeAs(t reflect.Type, v any, rt *Runtime) ([]byte, error) {
 	return bytes.Clone(b), nil
 }
 
-// encodeOutcome encodes how a coroutine ended, or what a call was answered.
+// encodeOutcome encodes how a coroutine ended, or the answer to a call.
 func encodeOutcome(rt *Runtime, out call.Outcome) (*wire.Outcome, error) {
 	switch {
 	case out.Err != nil:
@@ -113,15 +115,17 @@ func encodeOutcome(rt *Runtime, out call.Outcome) (*wire.Outcome, error) {
 		return nil, err
 	}
 	if len(body) > rt.cfg.MaxMessage {
-		return nil, fmt.Errorf("it has %d bytes, and Config.MaxMessage is %d: %w", len(body), rt.cfg.MaxMessage, ErrTooLarge)
+		return nil, fmt.Errorf("the value has %d bytes, and Config.MaxMessage is %d: %w",
+			len(body), rt.cfg.MaxMessage, ErrTooLarge)
 	}
 	return &wire.Outcome{Type: values.TypeName(t), Body: body}, nil
 }
 
-// failed is the outcome of a failure.
+// failed returns the outcome of a failure.
 func failed(err error) *wire.Outcome { return &wire.Outcome{Err: encodeError(err)} }
 
-// outcomeOf is what an outcome from another runtime means here; c is the coroutine that it is of, where that is known.
+// outcomeOf returns what an outcome from another runtime means here. c is the coroutine whose
+// outcome it is, nil when that is not known.
 func (rt *Runtime) outcomeOf(o *wire.Outcome, c *Coro) call.Outcome {
 	if o.Err != nil {
 		err := values.Error(o.Err)
@@ -141,7 +145,7 @@ func (rt *Runtime) outcomeOf(o *wire.Outcome, c *Coro) call.Outcome {
 	return call.Outcome{Remote: o}
 }
 
-// resultAs gives an outcome's value as an R.
+// resultAs returns an outcome's value as an R.
 func resultAs[R any](rt *Runtime, out call.Outcome, name string) (R, error) {
 	var r R
 	if out.Err != nil {
@@ -163,8 +167,8 @@ func resultAs[R any](rt *Runtime, out call.Outcome, name string) (R, error) {
 	return decodeResult[R](rt, out.Remote, name, wrong)
 }
 
-// nilResult gives no value at all as an R.
-func nilResult[R any](name string) (R, error) { //nolint:unparam // nil is what it is about
+// nilResult returns no value at all as an R.
+func nilResult[R any](name string) (R, error) { //nolint:unparam // a nil R is what it returns
 	var r R
 	switch t := reflect.TypeFor[R](); t.Kind() { //nolint:exhaustive // the others cannot be nil
 	case reflect.Interface, reflect.Pointer, reflect.Map, reflect.Slice:
@@ -190,14 +194,14 @@ func decodeResult[R any](rt *Runtime, o *wire.Outcome, name string, wrong func(a
 				got = "of a type that has no name on the wire"
 			}
 			return r, fault.New(
-				fmt.Sprintf("discoro: result of %s is %s, it does not decode into a %v: %v", name, got, want, err),
+				fmt.Sprintf("discoro: result of %s is %s, which does not decode into a %v: %v", name, got, want, err),
 				ErrType, err,
 			)
 		}
 		return r, nil
 	case o.Type == "":
-		return r, fmt.Errorf("discoro: result of %s: its type has no name on the wire; register it with RegisterType there and here, or ask for it by its type: %w",
-			name, ErrTypeNotRegistered)
+		return r, fmt.Errorf("discoro: result of %s: its type has no name on the wire; "+
+			"register it with RegisterType there and here, or ask for it by its type: %w", name, ErrTypeNotRegistered)
 	}
 	v, err := values.DecodeNamed(o.Type, o.Body, rt)
 	if err != nil {
