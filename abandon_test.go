@@ -6,7 +6,7 @@ import (
 	"time"
 )
 
-// TestAbandonAtTheEnd lets grace periods run out while functions end by themselves, in every order.
+// TestAbandonAtTheEnd lets grace periods pass while functions end by themselves, in every order.
 func TestAbandonAtTheEnd(t *testing.T) {
 	rt, err := NewRuntime(Config{Logger: discard})
 	if err != nil {

@@ -10,7 +10,7 @@ import (
 	"github.com/discoro/discoro/internal/testkit"
 )
 
-// TestChannelCloseWhileLeaving closes channels while their subscribers leave: neither minds the other.
+// TestChannelCloseWhileLeaving closes channels while their subscribers leave.
 func TestChannelCloseWhileLeaving(t *testing.T) {
 	t.Parallel()
 	rt := testRuntime(t, Config{})
@@ -35,8 +35,8 @@ func TestChannelCloseWhileLeaving(t *testing.T) {
 	}
 }
 
-// TestChannelHandlesOfOthers uses, in one process, a channel's handle of one runtime with a coroutine's of another: their
-// numbers, which are alike, do not count.
+// TestChannelHandlesOfOthers uses, in one process, a channel's handle of one runtime with a
+// coroutine's handle of another one. Their numbers are equal, which must not matter.
 func TestChannelHandlesOfOthers(t *testing.T) {
 	t.Parallel()
 	a, b := twoRuntimes(t, Config{})
@@ -78,7 +78,8 @@ func TestChannelZeroHandles(t *testing.T) {
 	wantError(t, "Unsubscribe", own.Unsubscribe(testkit.Context(t), &Coro{}), ErrRejected)
 }
 
-// TestChannelFullMailboxElsewhere has a channel bring more to a subscriber elsewhere than its mailbox may hold.
+// TestChannelFullMailboxElsewhere sends more to a subscriber in another runtime than its mailbox
+// may hold.
 func TestChannelFullMailboxElsewhere(t *testing.T) {
 	t.Parallel()
 	a := testRuntime(t, Config{Name: "a"})
@@ -112,7 +113,8 @@ func TestChannelFullMailboxElsewhere(t *testing.T) {
 	}
 }
 
-// TestChannelManySlowSubscribers drops many subscribers of one peer at once: that is told once.
+// TestChannelManySlowSubscribers unsubscribes many coroutines of one peer at once. The sender gets
+// one error for them.
 func TestChannelManySlowSubscribers(t *testing.T) {
 	t.Parallel()
 	log := &testkit.Log{}

@@ -11,8 +11,8 @@ import (
 	"github.com/discoro/discoro/wire"
 )
 
-// TestChannelSlowSubscriber freezes the link to one of two subscribers: the other gets everything, and the slow one a beginning
-// of it without a gap.
+// TestChannelSlowSubscriber freezes the link to one of two subscribers. The other one gets
+// everything, and the slow one a beginning of it without a gap.
 func TestChannelSlowSubscriber(t *testing.T) {
 	t.Parallel()
 	logA, logB := &testkit.Log{}, &testkit.Log{}
@@ -58,8 +58,8 @@ func TestChannelSlowSubscriber(t *testing.T) {
 	take(slow, 1)
 }
 
-// TestChannelSlowSubscriberAndDistantSender has a sender elsewhere outrun a subscriber: it waits, and does not pile up at the
-// owner.
+// TestChannelSlowSubscriberAndDistantSender has a sender in another runtime send faster than a
+// subscriber receives. The sender waits, and nothing piles up at the owner.
 func TestChannelSlowSubscriberAndDistantSender(t *testing.T) {
 	t.Parallel()
 	a, b := testRuntime(t, Config{Name: "a"}), testRuntime(t, Config{Name: "b"})
@@ -107,7 +107,8 @@ func TestChannelSlowSubscriberAndDistantSender(t *testing.T) {
 	})
 }
 
-// TestChannelEncoding sends what cannot travel: nobody gets it, unless all are here.
+// TestChannelEncoding sends what cannot travel. Nobody gets it, unless all subscribers are in the
+// sender's runtime.
 func TestChannelEncoding(t *testing.T) {
 	t.Parallel()
 	a, b := twoRuntimes(t, Config{})
@@ -145,7 +146,7 @@ func TestChannelHostile(t *testing.T) {
 
 	go func() { _ = h.drain() }() // ends with the connection
 
-	// It can end its own subscriptions only.
+	// The peer can end only its own subscriptions.
 	h.send(&wire.Unsubscribe{Call: 1, Channel: own.key, Coro: publicKey(victim)}, &wire.Subscribe{Call: 2, Channel: own.key, Coro: publicKey(victim)})
 	testkit.Eventually(t, "it is subscribed", func() bool { return own.hub.count() == 2 })
 	wantError(t, "Send", own.Send("for the victim"), nil)
@@ -153,7 +154,7 @@ func TestChannelHostile(t *testing.T) {
 		t.Errorf("%v came", msg)
 	}
 
-	// No more subscriptions than maxSubscribed. Most are made without the frames, which take long under -race.
+	// There are at most maxSubscribed subscriptions. Most are made without frames, which take long under -race.
 	const few = 100
 	for i := range uint64(maxSubscribed - few) {
 		if err := own.hub.subscribe(nil, l, 1<<33+i); err != nil {
@@ -185,7 +186,7 @@ func TestChannelHostile(t *testing.T) {
 		t.Errorf("%d deliveries wait, at most %d may", waits, most)
 	}
 
-	// Nor does it make the runtime dial at will.
+	// The peer cannot make the runtime dial at will.
 	for i := range uint64(10 * maxDialling) {
 		ch := wire.HandleValue{ID: wire.NewID(), Host: "192.0.2.1", Port: 9, Seq: 1, Name: "x"}
 		h.send(&wire.Enroll{Call: 1<<41 + i, Coro: publicKey(victim), Channel: ch})
@@ -209,7 +210,7 @@ func TestChannelHostile(t *testing.T) {
 	stillServes(t, rt)
 }
 
-// drain reads what comes, so that the runtime need not wait.
+// drain reads what arrives, so that the runtime need not wait.
 func (h *hostile) drain() error {
 	buf := make([]byte, 64<<10)
 	for {
@@ -219,7 +220,8 @@ func (h *hostile) drain() error {
 	}
 }
 
-// TestChannelPublishedToClosed tells a sender elsewhere, who gets no answers, once.
+// TestChannelPublishedToClosed sends from another runtime, without an answer, to a closed channel.
+// The sender gets the error once.
 func TestChannelPublishedToClosed(t *testing.T) {
 	t.Parallel()
 	a, b := twoRuntimes(t, Config{})

@@ -8,7 +8,8 @@ import (
 	"github.com/discoro/discoro/internal/testkit"
 )
 
-// TestChannelDeliverSaysWhatIsMissing ends the wait for subscribers, and for their mailboxes: the error counts those that are missing.
+// TestChannelDeliverSaysWhatIsMissing ends the wait for subscribers, and for their mailboxes. The
+// error counts those that are missing.
 func TestChannelDeliverSaysWhatIsMissing(t *testing.T) {
 	t.Parallel()
 	a, b := twoRuntimes(t, Config{})

@@ -11,10 +11,10 @@ import (
 	"github.com/discoro/discoro/internal/testkit"
 )
 
-// channelAt is rt's handle of a channel.
+// channelAt returns rt's handle of a channel.
 func channelAt(rt *Runtime, ch *Channel) *Channel { return rt.liveChannel(ch.handleValue()) }
 
-// coroAt is rt's handle of a coroutine.
+// coroAt returns rt's handle of a coroutine.
 func coroAt(rt *Runtime, c *Coro) *Coro { return rt.liveHandle(c.rt.handleValue(c)) }
 
 func newChannel(t *testing.T, rt *Runtime) *Channel {
@@ -26,7 +26,7 @@ func newChannel(t *testing.T, rt *Runtime) *Channel {
 	return ch
 }
 
-// subscribed returns a coroutine of rt that ch has, and what it receives.
+// subscribed returns a new coroutine of rt that is subscribed to ch, and what it receives.
 func subscribed(t *testing.T, rt *Runtime, ch *Channel, name string) (*Coro, <-chan any) {
 	t.Helper()
 	got := collect(t, rt, name)
@@ -37,7 +37,7 @@ func subscribed(t *testing.T, rt *Runtime, ch *Channel, name string) (*Coro, <-c
 	return c, got
 }
 
-// wantError checks a verb's error.
+// wantError checks a method's error.
 func wantError(t *testing.T, verb string, err, want error) {
 	t.Helper()
 	if !errors.Is(err, want) || want == nil && err != nil {
@@ -45,7 +45,7 @@ func wantError(t *testing.T, verb string, err, want error) {
 	}
 }
 
-// TestChannel walks the verbs with owner, subscriber and caller in one, two and three runtimes.
+// TestChannel calls all methods with owner, subscriber and caller in one, two and three runtimes.
 func TestChannel(t *testing.T) {
 	t.Parallel()
 	rts := []*Runtime{testRuntime(t, Config{Name: "0"}), testRuntime(t, Config{Name: "1"}), testRuntime(t, Config{Name: "2"})}
@@ -128,7 +128,7 @@ func testChannel(t *testing.T, owner, home, caller *Runtime) {
 	wantError(t, "Subscribe one that has ended", channelAt(caller, again).Subscribe(ctx, gone), ErrNotFound)
 }
 
-// TestChannelDropsTheDead ends subscribers in every way, here and elsewhere.
+// TestChannelDropsTheDead ends subscribers in every way, in the owner's runtime and in another one.
 func TestChannelDropsTheDead(t *testing.T) {
 	t.Parallel()
 	ends := map[string]func(c *Coro) (any, error){
@@ -164,7 +164,7 @@ func TestChannelDropsTheDead(t *testing.T) {
 	}
 }
 
-// TestChannelAndBrokenLink cuts the subscriber's link, and then the publisher's.
+// TestChannelAndBrokenLink cuts the subscriber's link, and then the sender's.
 func TestChannelAndBrokenLink(t *testing.T) {
 	t.Parallel()
 	a, b := testRuntime(t, Config{Name: "a"}), testRuntime(t, Config{Name: "b"})
@@ -277,7 +277,7 @@ func TestChannelDeliverWaits(t *testing.T) {
 	}
 }
 
-// TestChannelHandles sends a channel through a message to a third runtime.
+// TestChannelHandles sends a channel in a message to a third runtime.
 func TestChannelHandles(t *testing.T) {
 	t.Parallel()
 	a, b := twoRuntimes(t, Config{})

@@ -12,7 +12,8 @@ import (
 	"github.com/discoro/discoro/internal/testkit/live"
 )
 
-// TestCoroIsContext follows a coroutine's context, and one derived from it before, from its start to its end.
+// TestCoroIsContext follows a coroutine's context, and one derived from it, from the start of the
+// coroutine to its end.
 func TestCoroIsContext(t *testing.T) {
 	ends := map[string]func(t *testing.T, c *discoro.Coro){
 		"returns":       func(t *testing.T, c *discoro.Coro) { t.Helper(); live.Send(t, c, nil) },
@@ -64,7 +65,7 @@ func TestCoroIsContext(t *testing.T) {
 	}
 }
 
-// TestContextMadeAfterTheEnd asks for Done only when it is all over.
+// TestContextMadeAfterTheEnd asks for Done for the first time when the coroutine has ended.
 func TestContextMadeAfterTheEnd(t *testing.T) {
 	c := live.Runtime(t).Spawn("ended", func(*discoro.Coro) (any, error) { return nil, nil })
 	if err := c.Wait(testkit.Context(t)); err != nil {
@@ -80,7 +81,7 @@ func TestContextMadeAfterTheEnd(t *testing.T) {
 	}
 }
 
-// TestRemoteHandleAsContext is never done.
+// TestRemoteHandleAsContext checks that the handle of a coroutine in another runtime is never done.
 func TestRemoteHandleAsContext(t *testing.T) {
 	h := handleAtEnded(t, live.Runtime(t))
 	if h.Done() != nil || h.Err() != nil || h.Value(1) != nil {
@@ -88,7 +89,8 @@ func TestRemoteHandleAsContext(t *testing.T) {
 	}
 }
 
-// TestDerivedContextWakesWaits has contexts derived from a coroutine's end what it waits for; only that wait.
+// TestDerivedContextWakesWaits ends a context that is derived from a coroutine. That ends the waits
+// with this context, and no others.
 func TestDerivedContextWakesWaits(t *testing.T) {
 	inside(t, func(c *discoro.Coro) error {
 		mute := c.Spawn("mute", func(m *discoro.Coro) (any, error) { return nil, m.Sleep(time.Hour) })
@@ -121,7 +123,8 @@ func TestDerivedContextWakesWaits(t *testing.T) {
 	})
 }
 
-// TestCancelledByTermination ends with ErrTerminated when what a terminated function returns is that its context was done.
+// TestCancelledByTermination has a terminated function return that its context was done. The
+// coroutine ends with ErrTerminated.
 func TestCancelledByTermination(t *testing.T) {
 	rt := live.Runtime(t)
 	running := make(chan struct{})

@@ -38,7 +38,7 @@ func inState(t *testing.T, c *Coro, state string) CoroState {
 	return s
 }
 
-// TestCorosStates brings coroutines into every state, and has them listed there.
+// TestCorosStates brings coroutines into every state, and lists them there.
 func TestCorosStates(t *testing.T) {
 	t.Parallel()
 	ctx := testkit.Context(t)
@@ -85,7 +85,7 @@ func TestCorosStates(t *testing.T) {
 			t.Errorf("%s: since %v, and then since %v", tt.state, s.Since, again.Since)
 		}
 	}
-	// One that keeps the turn, and one that waits for it.
+	// One keeps the turn, and another one waits for it.
 	entered := make(chan struct{})
 	hog := rt.Spawn("hog", func(*Coro) (any, error) { close(entered); <-over; return nil, nil })
 	testkit.Next(t, entered)
@@ -112,7 +112,8 @@ func TestCorosStates(t *testing.T) {
 	}
 }
 
-// TestCorosSince has a coroutine run for long, and then wait: it waits since then, and not since the clock last stood.
+// TestCorosSince has a coroutine run for long and then wait. It waits since then, and not since the
+// clock last stood still.
 func TestCorosSince(t *testing.T) {
 	t.Parallel()
 	rt := testRuntime(t, Config{})
@@ -214,7 +215,8 @@ func computeHere(entered, over chan struct{}) {
 	}
 }
 
-// TestStack finds the stacks of coroutines that wait, run, block, and call for it themselves, among many others.
+// TestStack finds, among many others, the stacks of coroutines that wait, run, block, and call
+// Stack themselves.
 func TestStack(t *testing.T) {
 	t.Parallel()
 	rt, far := twoRuntimes(t, Config{})
@@ -260,7 +262,8 @@ func TestStack(t *testing.T) {
 	close(over)
 }
 
-// TestProfileLabels finds coroutines by their labels in the profile of goroutines, and no label where it does not belong.
+// TestProfileLabels finds coroutines by their labels in the profile of goroutines, and no labels
+// where none belong.
 func TestProfileLabels(t *testing.T) {
 	t.Parallel()
 	rt := testRuntime(t, Config{Name: "labels"})
@@ -305,7 +308,8 @@ func TestProfileLabels(t *testing.T) {
 	}
 }
 
-// TestCloseFromWithin has coroutines close what runs them: refused at once, and the coroutine lives on.
+// TestCloseFromWithin has coroutines close what runs them. That is refused at once, and the
+// coroutines go on.
 func TestCloseFromWithin(t *testing.T) {
 	t.Parallel()
 	ctx := testkit.Context(t)
@@ -354,7 +358,8 @@ func TestCloseFromWithin(t *testing.T) {
 	}
 }
 
-// TestLateWait asks a runtime for the ends of coroutines that it has forgotten, within what it keeps and beyond.
+// TestLateWait asks a runtime for the ends of coroutines that it has forgotten, within what it
+// keeps and beyond.
 func TestLateWait(t *testing.T) {
 	t.Parallel()
 	ctx := testkit.Context(t)
@@ -414,8 +419,8 @@ func TestLateWait(t *testing.T) {
 	}
 }
 
-// TestStuckComesLast abandons a coroutine: whoever waits for it has its end before the server's loop hears of it, which may
-// end the process.
+// TestStuckComesLast abandons a coroutine. A waiter learns of its end before the server's loop
+// does, which may end the process.
 func TestStuckComesLast(t *testing.T) {
 	t.Parallel()
 	rt := testRuntime(t, Config{Logger: discard})

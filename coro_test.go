@@ -15,7 +15,8 @@ import (
 	"github.com/discoro/discoro/internal/testkit/live"
 )
 
-// inside runs body as a coroutine of a new runtime and waits for it; what body returns is an error of the test.
+// inside runs body as a coroutine of a new runtime and waits for it. An error of body fails the
+// test.
 func inside(t *testing.T, body func(c *discoro.Coro) error) {
 	t.Helper()
 	c := live.Runtime(t).Spawn("test", func(c *discoro.Coro) (any, error) { return nil, body(c) })
@@ -24,7 +25,8 @@ func inside(t *testing.T, body func(c *discoro.Coro) error) {
 	}
 }
 
-// watched waits until so many are to be told of the end of c, which runs here.
+// watched waits until so many watchers are to be notified of the end of c, which runs in this
+// program.
 func watched(tb testing.TB, c *discoro.Coro, n int) {
 	tb.Helper()
 	ctx := testkit.Context(tb)
@@ -36,7 +38,7 @@ func watched(tb testing.TB, c *discoro.Coro, n int) {
 	}
 }
 
-// forgotten waits until nothing is known of c, which runs here, any more.
+// forgotten waits until c's runtime, in this program, no longer knows c.
 func forgotten(tb testing.TB, c *discoro.Coro) {
 	tb.Helper()
 	for ctx := testkit.Context(tb); discoro.Known(c); runtime.Gosched() {
@@ -52,13 +54,14 @@ type badError struct{ cause error }
 func (e *badError) Error() string { return "bad" }
 func (e *badError) Unwrap() error { return e.cause }
 
-// scene is what a test and the coroutine that it makes end share.
+// scene is what a test shares with the coroutine that it makes end.
 type scene struct {
 	running chan struct{} // closed by the coroutine when it has received "go"
 	stuck   chan struct{} // closed by the test when it is over
 }
 
-// ends are the ways in which a coroutine can end. Each body runs once the message "go" was received.
+// ends are the ways in which a coroutine can end. Each body runs once the coroutine has received
+// the message "go".
 var ends = []struct {
 	name  string
 	body  func(c *discoro.Coro, s scene) (any, error)
@@ -189,8 +192,8 @@ func isPanic(err error, text string) bool {
 	return errors.As(err, &p) && strings.Contains(fmt.Sprint(p.Value), text) && p.Stack != ""
 }
 
-// TestEveryEnd walks every way a coroutine can end, and checks that Wait, Result and Monitor agree on it: for who is in the
-// same runtime, and for who is in another.
+// TestEveryEnd ends coroutines in every way, and checks that Wait, Result and Monitor agree on the
+// end, in the same runtime and in another one.
 func TestEveryEnd(t *testing.T) {
 	t.Parallel()
 	for _, remote := range []bool{false, true} {
@@ -261,8 +264,8 @@ func TestEveryEnd(t *testing.T) {
 	})
 }
 
-// checkEnd has check see the end of c, which is here's handle of local, as Wait, Result and Monitor tell it, from before
-// drive makes it end and from after.
+// checkEnd calls check with the end of c, as Wait, Result and Monitor see it, from before drive
+// makes it end and from after. c is here's handle of local.
 func checkEnd(t *testing.T, here *discoro.Runtime, c, local *discoro.Coro, drive func(), check func(how string, v int, err error)) {
 	t.Helper()
 	ctx := testkit.Context(t)
@@ -321,7 +324,7 @@ func checkEnd(t *testing.T, here *discoro.Runtime, c, local *discoro.Coro, drive
 	}
 }
 
-// TestResultTypes holds Result and ExitResult to the type that was asked for.
+// TestResultTypes asks Result and ExitResult for the right types and for wrong ones.
 func TestResultTypes(t *testing.T) {
 	home, other := live.Runtime(t), live.Runtime(t)
 	for _, here := range []*discoro.Runtime{home, other} {
@@ -366,7 +369,7 @@ func asType[R any](ctx context.Context, c *discoro.Coro) error {
 	return err
 }
 
-// TestMisuse shows that what belongs inside the coroutine panics elsewhere, and says so.
+// TestMisuse calls from outside what belongs inside a coroutine: it panics, and the panic says why.
 func TestMisuse(t *testing.T) {
 	var v discoro.Var[int]
 	calls := map[string]func(c *discoro.Coro){
@@ -426,7 +429,8 @@ func TestMisuse(t *testing.T) {
 	}
 }
 
-// TestOrder sends from several coroutines at once, here and elsewhere: those of one sender arrive in its order.
+// TestOrder sends from several coroutines at once, in this runtime and from another one. The
+// messages of each sender arrive in the order sent.
 func TestOrder(t *testing.T) {
 	const senders, each = 5, 500
 	home, other := live.Runtime(t), live.Runtime(t)
@@ -499,7 +503,8 @@ func TestReceive(t *testing.T) {
 	})
 }
 
-// TestReceiveAsKeepsMessageFromElsewhere does what TestReceive does with a message that came encoded.
+// TestReceiveAsKeepsMessageFromElsewhere does what TestReceive does with a message that came
+// encoded.
 func TestReceiveAsKeepsMessageFromElsewhere(t *testing.T) {
 	home, other := live.Runtime(t), live.Runtime(t)
 	c := home.Spawn("receiver", func(c *discoro.Coro) (any, error) {
@@ -517,8 +522,9 @@ func TestReceiveAsKeepsMessageFromElsewhere(t *testing.T) {
 	}
 }
 
-// TestLateTimerWakesNothing lets the timer of a ReceiveTimeout, and that of a wait with a deadline, run out while the
-// coroutine is in its next wait: that one must go on until what it waits for is there.
+// TestLateTimerWakesNothing lets the timer of a ReceiveTimeout, and that of a wait with a deadline,
+// fire while the coroutine is in its next wait. That wait must go on until what it waits for is
+// there.
 func TestLateTimerWakesNothing(t *testing.T) {
 	inside(t, func(c *discoro.Coro) error {
 		for i := range 200 {
@@ -551,7 +557,7 @@ func TestLateTimerWakesNothing(t *testing.T) {
 	})
 }
 
-// TestSendToEnded tells a sender of the same runtime that nobody will receive.
+// TestSendToEnded sends to a coroutine of the same runtime that has ended.
 func TestSendToEnded(t *testing.T) {
 	rt := live.Runtime(t)
 	c := rt.Spawn("ended", func(*discoro.Coro) (any, error) { return nil, nil })
@@ -586,7 +592,8 @@ func handleAtEnded(t *testing.T, rt *discoro.Runtime) *discoro.Coro {
 	return h
 }
 
-// TestLostIsNamed shows that the error of a link tells which coroutine is behind it: whoever waits for many sees only that.
+// TestLostIsNamed checks that the error of a broken link names the coroutine behind it. A caller
+// that waits for many sees nothing else.
 func TestLostIsNamed(t *testing.T) {
 	rt := live.Runtime(t)
 	c := rt.Spawn("lost", func(c *discoro.Coro) (any, error) { return c.Receive() })
@@ -603,7 +610,7 @@ func TestLostIsNamed(t *testing.T) {
 	}
 }
 
-// TestWaitForItself fails where it would wait for ever.
+// TestWaitForItself has a coroutine wait for itself, which fails instead of waiting for ever.
 func TestWaitForItself(t *testing.T) {
 	inside(t, func(c *discoro.Coro) error {
 		if err := c.Wait(c); !errors.Is(err, discoro.ErrRejected) {
@@ -677,7 +684,8 @@ func TestNames(t *testing.T) {
 	located(home, "late", discoro.ErrNotFound)
 }
 
-// TestNameIsFreeAtTheEnd looks for a name as soon as the end of the coroutine that had it can be known.
+// TestNameIsFreeAtTheEnd looks for a name as soon as the end of the coroutine that had it can be
+// known.
 func TestNameIsFreeAtTheEnd(t *testing.T) {
 	rt := live.Runtime(t)
 	for range 2000 {
@@ -693,8 +701,8 @@ func TestNameIsFreeAtTheEnd(t *testing.T) {
 
 func isDone(c *discoro.Coro) bool { return c.Err() != nil }
 
-// TestCloseTellsTheEnd closes a runtime while others wait for its coroutines: they hear how those ended, and not only
-// that the link broke.
+// TestCloseTellsTheEnd closes a runtime while others wait for its coroutines. They learn how those
+// ended, and not only that the link broke.
 func TestCloseTellsTheEnd(t *testing.T) {
 	const n = 2
 	for range 50 {
@@ -758,7 +766,7 @@ func TestVar(t *testing.T) {
 	do(a, func(c *discoro.Coro) { get(c, &n, 1, true) })
 }
 
-// TestSpawnOnClosed gives a coroutine that has ended.
+// TestSpawnOnClosed spawns at a closed runtime, which returns a coroutine that has ended.
 func TestSpawnOnClosed(t *testing.T) {
 	rt := live.Runtime(t)
 	if err := rt.Close(); err != nil {
@@ -781,7 +789,7 @@ func TestSpawnOnClosed(t *testing.T) {
 	}
 }
 
-// TestHandleText is what a user reads in a log.
+// TestHandleText checks what a user reads of a handle in a log.
 func TestHandleText(t *testing.T) {
 	rt := live.Runtime(t)
 	c := rt.Spawn("worker", func(c *discoro.Coro) (any, error) {

@@ -11,9 +11,9 @@ import (
 	"github.com/discoro/discoro/wire"
 )
 
-// guessedKeys has a proven peer, which was given the handle of one coroutine and one channel, try all verbs on others that it
-// was not given: by the numbers that a count would have given them, and by neighbours of the keys that it knows. None of those
-// is reached.
+// guessedKeys has a proven peer, which was given the handle of one coroutine and of one channel,
+// try all methods on others. It guesses them by the numbers that a count would have given them, and
+// by neighbours of the keys that it knows. None of those is reached.
 func guessedKeys(t *testing.T) {
 	t.Parallel()
 	log := &testkit.Log{}
@@ -119,7 +119,7 @@ func guessedKeys(t *testing.T) {
 	}
 }
 
-// fixedSource gives numbers that are known.
+// fixedSource gives known numbers.
 type fixedSource []uint64
 
 func (s *fixedSource) Uint64() uint64 {
@@ -140,7 +140,8 @@ func TestDrawKey(t *testing.T) {
 	}
 }
 
-// TestKeyOnlyForOthers: a coroutine has a key once a handle of it has left the runtime, and always that one.
+// TestKeyOnlyForOthers checks that a coroutine has a key once a handle of it has left the runtime,
+// and keeps it.
 func TestKeyOnlyForOthers(t *testing.T) {
 	t.Parallel()
 	a, b := twoRuntimes(t, Config{})
@@ -175,8 +176,8 @@ func TestKeyOnlyForOthers(t *testing.T) {
 	}
 }
 
-// TestSendToEndedByName: a handle that is decoded when its coroutine has ended, and nobody here held one, still has the name in
-// its errors.
+// TestSendToEndedByName decodes a handle when its coroutine has ended and nobody here held a
+// handle. Errors still have the coroutine's name.
 func TestSendToEndedByName(t *testing.T) {
 	rt := testRuntime(t, Config{})
 	gone := rt.liveHandle(wire.HandleValue{ID: rt.id, Host: rt.loc.Addr, Port: rt.loc.Port, Key: 77, Seq: 5, Name: "worker"})

@@ -11,7 +11,7 @@ import (
 	"github.com/discoro/discoro/internal/testkit"
 )
 
-// gated spawns a coroutine that receives one message whenever it is let, and hands it over.
+// gated spawns a coroutine that receives one message for each value on a channel, and passes it on.
 func gated(t *testing.T, rt *Runtime, name string) (c *Coro, let chan<- struct{}, got <-chan any) {
 	t.Helper()
 	gate, out := make(chan struct{}), make(chan any, 1024)
@@ -48,7 +48,7 @@ func fill(t *testing.T, c *Coro, n int) {
 	}
 }
 
-// waiting tells how many messages wait for room at c.
+// waiting returns how many messages wait for room at c.
 func waiting(c *Coro) int {
 	c.local.mu.Lock()
 	defer c.local.mu.Unlock()
@@ -58,7 +58,8 @@ func waiting(c *Coro) int {
 	return len(c.local.room.waits)
 }
 
-// TestMailboxFullHere has senders of the same runtime wait at a full mailbox: goroutines and coroutines, by Send, Deliver and Ask.
+// TestMailboxFullHere has senders of the same runtime, goroutines and coroutines, wait at a full
+// mailbox in Send, Deliver and Ask.
 func TestMailboxFullHere(t *testing.T) {
 	t.Parallel()
 	ctx := testkit.Context(t)
@@ -106,7 +107,7 @@ func TestMailboxFullHere(t *testing.T) {
 	}
 }
 
-// TestMailboxFullTooLong has senders give up: what they did not send does not come.
+// TestMailboxFullTooLong has senders give up. What they did not send does not arrive.
 func TestMailboxFullTooLong(t *testing.T) {
 	t.Parallel()
 	rt := testRuntime(t, Config{MaxMailbox: 1, MsgTimeout: 50 * time.Millisecond})
@@ -158,8 +159,8 @@ func TestMailboxFullTooLong(t *testing.T) {
 	}
 }
 
-// TestMailboxFullElsewhere sends over a link to a full mailbox: Deliver and Ask wait, Send is refused and counted, and the link
-// goes on.
+// TestMailboxFullElsewhere sends over a link to a full mailbox. Deliver and Ask wait, Send is
+// refused and counted, and the link goes on.
 func TestMailboxFullElsewhere(t *testing.T) {
 	t.Parallel()
 	ctx := testkit.Context(t)
@@ -237,7 +238,7 @@ func TestMailboxFullElsewhere(t *testing.T) {
 	}
 }
 
-// TestMailboxWaitsBounded holds what waits for room to its bytes.
+// TestMailboxWaitsBounded checks the bound on the bytes that wait for room.
 func TestMailboxWaitsBounded(t *testing.T) {
 	t.Parallel()
 	ctx, cancel := context.WithCancel(testkit.Context(t))
@@ -269,7 +270,7 @@ func TestMailboxWaitsBounded(t *testing.T) {
 	cancel()
 }
 
-// TestMailboxLimitChecked refuses limits that are none.
+// TestMailboxLimitChecked has Config refuse limits that make no sense.
 func TestMailboxLimitChecked(t *testing.T) {
 	t.Parallel()
 	for _, n := range []int{-1, maxMailbox + 1} {

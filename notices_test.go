@@ -11,7 +11,8 @@ import (
 	"github.com/discoro/discoro/internal/testkit"
 )
 
-// TestWatchPeersFullMailbox tells a watcher elsewhere of more changes than its mailbox may hold.
+// TestWatchPeersFullMailbox sends a watcher in another runtime more changes than its mailbox may
+// hold.
 func TestWatchPeersFullMailbox(t *testing.T) {
 	t.Parallel()
 	a, b := testRuntime(t, Config{Name: "a"}), testRuntime(t, Config{Name: "b"})
@@ -43,11 +44,11 @@ func TestWatchPeersFullMailbox(t *testing.T) {
 	}
 }
 
-// goroutineCount is how many goroutines a record of a profile is of.
+// goroutineCount finds how many goroutines a record of a profile stands for.
 var goroutineCount = regexp.MustCompile(`(?m)^(\d+) @`)
 
-// TestRunnersHaveNoLabels has a coroutine start a runner, which goes on by itself: it must not count as the coroutine in
-// profiles.
+// TestRunnersHaveNoLabels has a coroutine start a runner, which goes on by itself. Profiles must
+// not count the runner as the coroutine.
 func TestRunnersHaveNoLabels(t *testing.T) {
 	t.Parallel()
 	rt := testRuntime(t, Config{})

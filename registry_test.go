@@ -8,7 +8,7 @@ import (
 	"testing"
 )
 
-// panicOf returns what f panics with, as text; empty when it does not.
+// panicOf returns the text of f's panic, "" when f does not panic.
 func panicOf(f func()) (text string) {
 	defer func() {
 		if p := recover(); p != nil {

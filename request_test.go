@@ -11,7 +11,7 @@ import (
 	"github.com/discoro/discoro/internal/testkit/live"
 )
 
-// answerer spawns a coroutine that answers requests as they ask for it.
+// answerer spawns a coroutine that answers each request in the way that the request asks for.
 func answerer(rt *discoro.Runtime) *discoro.Coro {
 	return rt.Spawn("answerer", func(c *discoro.Coro) (any, error) {
 		for {
@@ -43,7 +43,8 @@ func answerer(rt *discoro.Runtime) *discoro.Coro {
 	})
 }
 
-// TestAsk asks in every way, here and from another runtime, inside a coroutine and outside.
+// TestAsk asks in every way: in the same runtime and from another one, inside a coroutine and
+// outside.
 func TestAsk(t *testing.T) {
 	t.Parallel()
 	for _, remote := range []bool{false, true} {
@@ -108,7 +109,7 @@ func checkAsk(t *testing.T, ctx context.Context, to, local *discoro.Coro) { //no
 	}
 }
 
-// TestAskNeverReceived fails a request that still lies in the mailbox when its receiver ends.
+// TestAskNeverReceived ends a coroutine while a request is still in its mailbox. The request fails.
 func TestAskNeverReceived(t *testing.T) {
 	rt := live.Runtime(t)
 	to := rt.Spawn("never receives", func(c *discoro.Coro) (any, error) {
@@ -131,7 +132,8 @@ func TestAskNeverReceived(t *testing.T) {
 	}
 }
 
-// TestAskGivenUp leaves nothing behind when who asks has given up; the late reply is nobody's.
+// TestAskGivenUp ends the wait of Ask. Nothing is left of the request, and the late reply goes
+// nowhere.
 func TestAskGivenUp(t *testing.T) {
 	rt := live.Runtime(t)
 	late := make(chan error, 1)
@@ -166,7 +168,8 @@ func TestAskGivenUp(t *testing.T) {
 	}
 }
 
-// TestReplyTooLate replies when Ask no longer waits: that is no mistake of the one who replies, here and elsewhere.
+// TestReplyTooLate replies when Ask no longer waits. That is no error for the replier, here and in
+// another runtime.
 func TestReplyTooLate(t *testing.T) {
 	t.Parallel()
 	for _, remote := range []bool{false, true} {

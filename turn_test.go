@@ -14,8 +14,9 @@ import (
 	"github.com/discoro/discoro/internal/testkit/live"
 )
 
-// TestTurnUnderLoad has thousands of coroutines share a variable without a lock, and wait in every way there is. The race
-// detector and the count tell when two of them ran at once; a wait that is never woken shows as a time-out.
+// TestTurnUnderLoad has thousands of coroutines share a variable without a lock, and wait in every
+// way there is. The race detector and the count show when two of them ran at once. A wait that
+// nobody ends shows as a timeout.
 func TestTurnUnderLoad(t *testing.T) {
 	const workers, rounds = 2000, 12
 	rt := live.Runtime(t)
@@ -114,8 +115,9 @@ func TestTurnUnderLoad(t *testing.T) {
 	}
 }
 
-// TestHelperCannotGiveUpTheTurn has a goroutine that a coroutine started wait with that coroutine's context, and with
-// contexts derived from it, while the coroutine holds the turn: no other coroutine may run until it yields.
+// TestHelperCannotGiveUpTheTurn has a goroutine that a coroutine started wait with that coroutine's
+// context, and with contexts derived from it, while the coroutine has the turn. No other coroutine
+// may run until the coroutine yields.
 func TestHelperCannotGiveUpTheTurn(t *testing.T) {
 	inside(t, func(c *discoro.Coro) error {
 		derived, cancel := context.WithCancel(c)
@@ -138,7 +140,8 @@ func TestHelperCannotGiveUpTheTurn(t *testing.T) {
 	})
 }
 
-// TestWaitGivesUpTheTurn waits in the coroutine itself for one that has to run first, with each kind of context.
+// TestWaitGivesUpTheTurn has a coroutine wait for one that has to run first, with each kind of
+// context.
 func TestWaitGivesUpTheTurn(t *testing.T) {
 	inside(t, func(c *discoro.Coro) error {
 		derived, cancel := context.WithCancel(context.WithValue(c, t, t))
@@ -153,7 +156,8 @@ func TestWaitGivesUpTheTurn(t *testing.T) {
 	})
 }
 
-// TestYieldTakesTurns has coroutines that yield run in the order in which they were spawned, again and again.
+// TestYieldTakesTurns has coroutines yield. They run in the order in which they were spawned, again
+// and again.
 func TestYieldTakesTurns(t *testing.T) {
 	inside(t, func(c *discoro.Coro) error {
 		var order []int
@@ -181,7 +185,7 @@ func TestYieldTakesTurns(t *testing.T) {
 	})
 }
 
-// TestBlockingLetsOthersRun has many coroutines in Blocking at once, and others run and end meanwhile.
+// TestBlockingLetsOthersRun has many coroutines in Blocking at once, while others run and end.
 func TestBlockingLetsOthersRun(t *testing.T) {
 	const blocked = 20
 	rt := live.Runtime(t)
@@ -251,8 +255,8 @@ var waits = []struct {
 	}, discoro.ErrTerminated, false},
 }
 
-// TestTerminateInEveryState wakes each wait, at Terminate and when the runtime closes; from then on every yield point
-// returns at once, and deferred functions run.
+// TestTerminateInEveryState ends each wait by Terminate, and by closing the runtime. From then on
+// every yield point returns at once, and deferred functions run.
 func TestTerminateInEveryState(t *testing.T) {
 	t.Parallel()
 	for _, w := range waits {
@@ -314,7 +318,7 @@ func TestTerminateInEveryState(t *testing.T) {
 	}
 }
 
-// TestCloseNeverRuns ends coroutines that have not run yet without running them.
+// TestCloseNeverRuns closes a runtime whose coroutines have not run yet. They end without running.
 func TestCloseNeverRuns(t *testing.T) {
 	rt := live.Runtime(t)
 	holding, release := make(chan struct{}), make(chan struct{})
@@ -347,8 +351,9 @@ func TestCloseNeverRuns(t *testing.T) {
 	}
 }
 
-// TestAbandonedFreesTheTurn abandons coroutines that hold the turn for good, one of them with the next one behind it; the
-// others go on, those that only waited for the turn have their chance, and Close does not wait for the lost.
+// TestAbandonedFreesTheTurn abandons coroutines that keep the turn for ever, one of them right
+// after another one. The others go on, those that only waited for the turn get it, and Close does
+// not wait for the abandoned ones.
 func TestAbandonedFreesTheTurn(t *testing.T) {
 	rt := live.Runtime(t)
 	discoro.SetGrace(rt, 30*time.Millisecond)
@@ -402,7 +407,7 @@ func TestAbandonedFreesTheTurn(t *testing.T) {
 	}
 }
 
-// TestCloseTwice waits for the first from the second.
+// TestCloseTwice has a second Close wait for the first.
 func TestCloseTwice(t *testing.T) {
 	rt := live.Runtime(t)
 	rt.Spawn("slow", func(c *discoro.Coro) (any, error) {

@@ -26,10 +26,11 @@ var (
 
 func init() { RegisterError("values.known", errKnown) }
 
-// overTheWire is what err arrives as.
+// overTheWire returns what err arrives as.
 func overTheWire(err error) error { return values.Error(values.ErrorValue(err)) }
 
-// TestErrorNames holds PROTOCOL.md to the names that errors have, and has each arrive as itself.
+// TestErrorNames compares the names of errors with PROTOCOL.md, and has each error arrive as
+// itself.
 func TestErrorNames(t *testing.T) {
 	text, err := os.ReadFile("PROTOCOL.md")
 	if err != nil {
@@ -210,7 +211,8 @@ type loopError struct{}
 func (e *loopError) Error() string { return "round" }
 func (e *loopError) Unwrap() error { return e }
 
-// TestManySentinels: of an error that wraps more registered ones than a frame has room for, the first travel.
+// TestManySentinels sends an error that wraps more registered errors than a frame has room for. The
+// first ones travel.
 func TestManySentinels(t *testing.T) {
 	table := newSentinels()
 	var all []error

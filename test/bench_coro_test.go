@@ -9,12 +9,13 @@ import (
 	"github.com/discoro/discoro"
 )
 
-// What coroutines cost beside what Go itself has for the same work. The machine may be busy with other things: each
-// benchmark measures both by turns, in slices of a few milliseconds, and reports the ratio of the totals.
+// These benchmarks compare coroutines with what Go itself has for the same work. Because the machine
+// may be busy, each one measures both alternately, in slices of a few milliseconds, and reports the
+// ratio of the totals.
 
-// sideBySide runs ours and yardstick by turns, each doing n units a call, and reports ns a unit of both and how they
-// compare: times=true gives ours in terms of the yardstick's time (smaller is better), otherwise ours in terms of the
-// yardstick's speed (larger is better).
+// sideBySide runs ours and yardstick alternately, each for n units a call. It reports the ns a unit
+// of both, and their ratio: with times set, our time in units of the yardstick's (smaller is
+// better), otherwise our speed in units of the yardstick's (larger is better).
 func sideBySide(b *testing.B, slice int, metric string, times bool, ours, yardstick func(n int)) {
 	b.Helper()
 	ours(slice)
@@ -49,7 +50,8 @@ func benchRuntime(b *testing.B) *discoro.Runtime {
 	return rt
 }
 
-// BenchmarkCoroPingPong is a round trip between two coroutines, beside one over two unbuffered channels: at most 1.
+// BenchmarkCoroPingPong is a round trip between two coroutines, compared with one over two
+// unbuffered channels. The ratio of times should be at most 1.
 func BenchmarkCoroPingPong(b *testing.B) {
 	rt := benchRuntime(b)
 	ours := func(n int) {
@@ -95,20 +97,21 @@ func BenchmarkCoroPingPong(b *testing.B) {
 	sideBySide(b, 20000, "times-two-channels", true, ours, yardstick)
 }
 
-// BenchmarkCoroOneWay is a message from one coroutine to another, beside one over a channel of 1024: at least 0.85 of its speed.
+// BenchmarkCoroOneWay is a message from one coroutine to another, compared with one over a channel
+// of 1024. The ratio of speeds should be at least 0.85.
 func BenchmarkCoroOneWay(b *testing.B) {
 	rt := benchRuntime(b)
 	sideBySide(b, 100000, "of-a-channel's-speed", false, func(n int) { fanIn(b, rt, 1, 1, n) }, func(n int) { chanFanIn(1, 1, n) })
 }
 
-// BenchmarkCoro100To100 is a message from one of 100 coroutines to one of 100 others, beside the same with channels of
-// 1024: at least 0.55 of their speed.
+// BenchmarkCoro100To100 is a message from one of 100 coroutines to one of 100 others, compared with
+// the same over channels of 1024. The ratio of speeds should be at least 0.55.
 func BenchmarkCoro100To100(b *testing.B) {
 	rt := benchRuntime(b)
 	sideBySide(b, 100000, "of-channels'-speed", false, func(n int) { fanIn(b, rt, 100, 100, n) }, func(n int) { chanFanIn(100, 100, n) })
 }
 
-// fanIn sends n messages from so many coroutines to so many others, each in turn to all.
+// fanIn sends n messages from some coroutines to others. Each sends to all of them in turn.
 func fanIn(b *testing.B, rt *discoro.Runtime, from, to, n int) {
 	b.Helper()
 	sinks := make([]*discoro.Coro, to)
@@ -140,10 +143,11 @@ func fanIn(b *testing.B, rt *discoro.Runtime, from, to, n int) {
 	}
 }
 
-// share is how many of n fall to the i-th of so many, dealt out in turn.
+// share returns how many of n fall to the i-th of so many, dealt out in turn.
 func share(n, among, i int) int { return (n - i + among - 1) / among }
 
-// shares is how many of n messages reach the i-th sink: each source deals its own share out in turn.
+// shares returns how many of n messages reach the i-th sink. Each source deals its own share out in
+// turn.
 func shares(n, from, to, i int) int {
 	sum := 0
 	for s := range from {
@@ -178,8 +182,9 @@ func chanFanIn(from, to, n int) {
 	}
 }
 
-// BenchmarkCoroSpawn is a coroutine from its spawn to its end, 100,000 of them started before the first is waited for,
-// beside a goroutine that hands its result over an unbuffered channel: at least 0.65 of its speed.
+// BenchmarkCoroSpawn is a coroutine from its spawn to its end, with 100,000 started before the
+// first is waited for, compared with a goroutine that sends its result over an unbuffered channel.
+// The ratio of speeds should be at least 0.65.
 func BenchmarkCoroSpawn(b *testing.B) {
 	rt := benchRuntime(b)
 	ours := func(n int) {
@@ -209,8 +214,9 @@ func BenchmarkCoroSpawn(b *testing.B) {
 // idle is how many coroutines, or goroutines, are alive when their memory is measured.
 const idle = 100000
 
-// BenchmarkCoroMemory is what an idle coroutine takes, with 100,000 alive, beside a goroutine that waits on a channel of
-// its own: at most 1.2 of that. Go never frees what describes a goroutine, but uses it again: neither side pays for that.
+// BenchmarkCoroMemory is the memory of an idle coroutine, with 100,000 alive, compared with a
+// goroutine that waits on a channel of its own. The ratio should be at most 1.2. Go keeps the
+// descriptors of ended goroutines and uses them again, so neither side pays for those.
 func BenchmarkCoroMemory(b *testing.B) {
 	rt := benchRuntime(b)
 	idleGoroutines()
@@ -225,7 +231,7 @@ func BenchmarkCoroMemory(b *testing.B) {
 	b.ReportMetric(ours/yard, "times-a-goroutine")
 }
 
-// idleCoros returns how much more memory is in use while idle coroutines wait for a message.
+// idleCoros returns how much more memory is in use while that many coroutines wait for a message.
 func idleCoros(b *testing.B, rt *discoro.Runtime) float64 {
 	b.Helper()
 	before := memory()
@@ -233,7 +239,7 @@ func idleCoros(b *testing.B, rt *discoro.Runtime) float64 {
 	for i := range coros {
 		coros[i] = rt.Spawn("idle", func(c *discoro.Coro) (any, error) { return c.Receive() })
 	}
-	// They run in turn: when one spawned behind them has ended, they all wait.
+	// They run in order: when the last one has ended, all the others wait.
 	last := rt.Spawn("last", func(*discoro.Coro) (any, error) { return nil, nil })
 	if err := last.Wait(context.Background()); err != nil {
 		b.Fatal(err)
@@ -252,7 +258,7 @@ func idleCoros(b *testing.B, rt *discoro.Runtime) float64 {
 	return more
 }
 
-// idleGoroutines is idleCoros for goroutines that wait on a channel each.
+// idleGoroutines is idleCoros for goroutines that each wait on a channel.
 func idleGoroutines() float64 {
 	before := memory()
 	chans := make([]chan any, idle)
@@ -278,7 +284,7 @@ func idleGoroutines() float64 {
 	return more
 }
 
-// memory is what is in use, heap and stacks together.
+// memory returns the memory in use, heap and stacks together.
 func memory() float64 {
 	runtime.GC()
 	runtime.GC()

@@ -29,7 +29,7 @@ var (
 	shapeNap   = discoro.Register("shape.nap", func(c *discoro.Coro, d time.Duration) (discoro.None, error) { return discoro.None{}, c.Sleep(d) })
 )
 
-// shapeFault says what is wrong with the text of an error; empty: nothing.
+// shapeFault returns what is wrong with the text of an error, "" for nothing.
 func shapeFault(text string) string {
 	for line := range strings.SplitSeq(text, "\n") {
 		switch {
@@ -60,7 +60,8 @@ func shapeChannel(t *testing.T, rt *discoro.Runtime) *discoro.Channel {
 	return ch
 }
 
-// TestErrorsHaveShape does what users do wrong: each error begins with "discoro: ", once, and names what it is about.
+// TestErrorsHaveShape does what users do wrong. Each error begins with "discoro: ", once, and names
+// what it is about.
 func TestErrorsHaveShape(t *testing.T) {
 	t.Parallel()
 	ctx := testkit.Context(t)

@@ -6,7 +6,8 @@ import (
 	"pgregory.net/rapid"
 )
 
-// TestMailbox holds a mailbox to a plain slice, over any sequence of what senders and the receiver do.
+// TestMailbox compares a mailbox with a plain slice, over any sequence of what senders and the
+// receiver do.
 func TestMailbox(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		var m mailbox
@@ -55,7 +56,8 @@ func TestMailbox(t *testing.T) {
 	})
 }
 
-// TestMailboxGivesMemoryBack keeps two small segments of a mailbox that was full, and no message.
+// TestMailboxGivesMemoryBack empties a mailbox that was full. It keeps two small segments, and no
+// message.
 func TestMailboxGivesMemoryBack(t *testing.T) {
 	var m mailbox
 	for range 2 {
