@@ -80,7 +80,7 @@ func (l *nodeLoop) sendAvail() {
 	}
 	a := l.avail
 	a.Token = v.reserve.Token
-	v.scheduler.tell(&a)
+	v.scheduler.Tell(&a)
 }
 
 // applyAvail hands a node's reading to the status coroutine. It runs on the link's reader.

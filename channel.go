@@ -115,7 +115,7 @@ func (ch *Channel) enroll(ctx context.Context, c *Coro, verb string, off bool) e
 		}
 		return nil
 	}
-	out, err := ch.rt.linkOf(c).request(ctx, why, func(call uint64) wire.Frame {
+	out, err := ch.rt.linkOf(c).Request(ctx, why, nil, func(call uint64) wire.Frame {
 		return &wire.Enroll{Call: call, Coro: c.key, Off: off, Channel: ch.handleValue()}
 	})
 	if err == nil {

@@ -193,9 +193,7 @@ func TestChannelHostile(t *testing.T) {
 	}
 	h.send(&wire.Publish{Channel: own.key, Body: []byte{0xf6}})
 	testkit.Next(t, got)
-	rt.mu.Lock()
-	links := len(rt.net.links)
-	rt.mu.Unlock()
+	links := len(rt.net.All())
 	if links > maxDialling+1 {
 		t.Errorf("%d links", links)
 	}

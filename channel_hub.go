@@ -8,6 +8,7 @@ import (
 	"sync"
 
 	"github.com/discoro/discoro/internal/fault"
+	"github.com/discoro/discoro/internal/link"
 	"github.com/discoro/discoro/wire"
 )
 
@@ -33,13 +34,13 @@ type hub struct {
 	subs   map[subKey]*subscriber
 	order  []*subscriber  // the same, in any order
 	waits  []*publication // they wait for more subscribers
-	peers  map[*link]*hubPeer
+	peers  map[*link.Link]*hubPeer
 }
 
 // subKey names a subscriber.
 type subKey struct {
-	link *link  // to its runtime; nil: it runs in this one
-	num  uint64 // its key there; its number when it runs in this runtime
+	link *link.Link // to its runtime; nil: it runs in this one
+	num  uint64     // its key there; its number when it runs in this runtime
 }
 
 // hubPeer is what a channel holds for a peer.
@@ -50,7 +51,7 @@ type hubPeer struct {
 }
 
 // subscribe subscribes a coroutine of this runtime, or one behind a link.
-func (h *hub) subscribe(local *localCoro, l *link, num uint64) error {
+func (h *hub) subscribe(local *localCoro, l *link.Link, num uint64) error {
 	s := &subscriber{hub: h, local: local, key: subKey{l, num}}
 	h.mu.Lock()
 	switch {
@@ -75,7 +76,7 @@ func (h *hub) subscribe(local *localCoro, l *link, num uint64) error {
 		if s.watch(); s.isGone() {
 			return errEnded(&local.Coro)
 		}
-	} else if err := l.cause(); err != nil { // lose may have run before the subscriber was there
+	} else if err := l.Cause(); err != nil { // lose may have run before the subscriber was there
 		s.drop(err)
 		return err
 	}
@@ -124,7 +125,7 @@ func (h *hub) unsubscribe(key subKey) error {
 }
 
 // lose unsubscribes the coroutines behind a link that has ended.
-func (h *hub) lose(l *link, err error) {
+func (h *hub) lose(l *link.Link, err error) {
 	h.mu.Lock()
 	var lost []*subscriber
 	if h.peers[l] != nil {
@@ -181,7 +182,7 @@ type publication struct {
 	bodyErr error                  // owned by whoever calls handOut: why there is no body
 	deliver bool                   // immutable: it is done when it is in the mailboxes, elsewhere too
 	atLeast int                    // immutable: it waits for that many subscribers
-	from    *link                  // immutable: the link that it came over; nil: from this runtime
+	from    *link.Link             // immutable: the link that it came over; nil: from this runtime
 	done    func(n int, err error) // immutable: called once; never blocks
 
 	mu   sync.Mutex // guards following; leaf
@@ -278,7 +279,7 @@ func (h *hub) release(p *publication) {
 	h.tidyLocked(p.from)
 }
 
-func (h *hub) peerLocked(l *link) *hubPeer {
+func (h *hub) peerLocked(l *link.Link) *hubPeer {
 	peer := h.peers[l]
 	if peer == nil {
 		peer = &hubPeer{}
@@ -288,7 +289,7 @@ func (h *hub) peerLocked(l *link) *hubPeer {
 }
 
 // tidyLocked forgets a peer for which the channel holds nothing.
-func (h *hub) tidyLocked(l *link) {
+func (h *hub) tidyLocked(l *link.Link) {
 	if *h.peers[l] == (hubPeer{}) {
 		delete(h.peers, l)
 	}
@@ -392,7 +393,7 @@ func (p *publication) end() bool {
 
 // logDropped logs that a subscriber was too slow, in one line for each channel and peer in 10 s.
 func (h *hub) logDropped(s *subscriber, err error) {
-	peer := s.key.link.location().String()
+	peer := s.key.link.Location().String()
 	h.rt.warnings.Warn(h.rt.log, h.ch.String()+" "+peer, "a channel's subscriber was dropped: its link has no room",
 		slog.String("channel", h.ch.String()), slog.String("coro", h.rt.nameOf(s.key.link, s.key.num)),
 		slog.String("peer", peer), slog.Any("err", err))

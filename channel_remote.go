@@ -9,6 +9,7 @@ import (
 
 	"github.com/discoro/discoro/internal/call"
 	"github.com/discoro/discoro/internal/fault"
+	"github.com/discoro/discoro/internal/link"
 	"github.com/discoro/discoro/wire"
 )
 
@@ -95,7 +96,7 @@ func (ch *Channel) sendAway(msg any) error {
 // publishAway queues an encoded message for the owner when there is room.
 func (ch *Channel) publishAway(ctx context.Context, body []byte) error {
 	l := ch.owner()
-	if err := l.waitRoom(ctx, &wire.Publish{Body: body, Channel: ch.key}); err != nil {
+	if err := l.WaitRoom(ctx, &wire.Publish{Body: body, Channel: ch.key}); err != nil {
 		return err
 	}
 	wait, ask, err := ch.flow.admit(len(body) + publishCost)
@@ -109,9 +110,9 @@ func (ch *Channel) publishAway(ctx context.Context, body []byte) error {
 	case err != nil:
 		return err
 	case ask == 0:
-		return l.post(&wire.Publish{Channel: ch.key, Body: body})
+		return l.Post(&wire.Publish{Channel: ch.key, Body: body})
 	}
-	_, err = l.ask(call.Func(func(out call.Outcome) { ch.flow.answered(ask, out.Err) }), func(call uint64) wire.Frame {
+	_, err = l.Ask(call.Func(func(out call.Outcome) { ch.flow.answered(ask, out.Err) }), func(call uint64) wire.Frame {
 		return &wire.Publish{Call: call, Channel: ch.key, Body: body}
 	})
 	if err != nil {
@@ -121,7 +122,7 @@ func (ch *Channel) publishAway(ctx context.Context, body []byte) error {
 }
 
 // owner returns the link to the runtime that owns the channel.
-func (ch *Channel) owner() *link { return ch.rt.linkTo(ch.home, ch.loc) }
+func (ch *Channel) owner() *link.Link { return ch.rt.linkTo(ch.home, ch.loc) }
 
 // deliverAway is deliver to a channel of another runtime.
 func (ch *Channel) deliverAway(ctx context.Context, msg any, n int) (int, error) {
@@ -129,7 +130,7 @@ func (ch *Channel) deliverAway(ctx context.Context, msg any, n int) (int, error)
 	if err != nil {
 		return 0, err
 	}
-	out, err := ch.owner().request(ctx, waitDeliver, func(call uint64) wire.Frame {
+	out, err := ch.owner().Request(ctx, waitDeliver, nil, func(call uint64) wire.Frame {
 		return &wire.PublishDeliver{Call: call, Channel: ch.key, N: n, Body: body}
 	})
 	switch {
@@ -147,7 +148,7 @@ func (ch *Channel) deliverAway(ctx context.Context, msg any, n int) (int, error)
 func (ch *Channel) closeAway() error {
 	ctx, cancel := context.WithTimeoutCause(context.Background(), ch.rt.cfg.MsgTimeout, ErrTimeout)
 	defer cancel()
-	out, err := ch.owner().request(ctx, waitClose, func(call uint64) wire.Frame {
+	out, err := ch.owner().Request(ctx, waitClose, nil, func(call uint64) wire.Frame {
 		return &wire.CloseChannel{Call: call, Channel: ch.key}
 	})
 	switch {
@@ -212,61 +213,61 @@ func (t *channelTable) bring(key uint64) bool {
 }
 
 // askOwner asks the channel's owner. done gets the answer.
-func (ch *Channel) askOwner(l *link, done func(error), build func(call uint64) wire.Frame) {
-	if _, err := l.ask(call.Func(func(out call.Outcome) { done(out.Err) }), build); err != nil {
+func (ch *Channel) askOwner(l *link.Link, done func(error), build func(call uint64) wire.Frame) {
+	if _, err := l.Ask(call.Func(func(out call.Outcome) { done(out.Err) }), build); err != nil {
 		done(err)
 	}
 }
 
 // serveSubscribe subscribes a coroutine of the peer.
-func (rt *Runtime) serveSubscribe(l *link, f *wire.Subscribe) {
+func (rt *Runtime) serveSubscribe(l *link.Link, f *wire.Subscribe) {
 	h, err := rt.channels.find(f.Channel)
 	switch {
-	case err == nil && l.isSelf():
+	case err == nil && l.IsSelf():
 		err = fmt.Errorf("not by a frame: %w", ErrRejected)
 	case err == nil:
 		err = h.subscribe(nil, l, f.Coro)
 	}
-	l.reply(f.Call, call.Outcome{Err: err})
+	l.Reply(f.Call, call.Outcome{Err: err})
 }
 
 // serveUnsubscribe unsubscribes a coroutine of the peer.
-func (rt *Runtime) serveUnsubscribe(l *link, f *wire.Unsubscribe) {
+func (rt *Runtime) serveUnsubscribe(l *link.Link, f *wire.Unsubscribe) {
 	h, err := rt.channels.find(f.Channel)
 	if err == nil {
 		err = h.unsubscribe(subKey{l, f.Coro})
 	}
 	if f.Call != 0 {
-		l.reply(f.Call, call.Outcome{Err: err})
+		l.Reply(f.Call, call.Outcome{Err: err})
 	}
 }
 
 // serveCloseChannel closes a channel of this runtime for a peer.
-func (rt *Runtime) serveCloseChannel(l *link, f *wire.CloseChannel) {
+func (rt *Runtime) serveCloseChannel(l *link.Link, f *wire.CloseChannel) {
 	h, err := rt.channels.find(f.Channel)
 	if err == nil {
 		rt.channels.close(h)
 	}
-	l.reply(f.Call, call.Outcome{Err: err})
+	l.Reply(f.Call, call.Outcome{Err: err})
 }
 
 // serveLocateChannel answers with the channel that has a name.
-func (rt *Runtime) serveLocateChannel(l *link, f *wire.LocateChannel) {
+func (rt *Runtime) serveLocateChannel(l *link.Link, f *wire.LocateChannel) {
 	out := call.Outcome{Err: fmt.Errorf("no channel of that name at %v: %w", rt.loc, ErrNotFound)}
 	if ch := rt.channels.named(f.Name); ch != nil {
 		out = call.Outcome{Value: ch}
 	}
-	l.reply(f.Call, out)
+	l.Reply(f.Call, out)
 }
 
 // servePublish hands out what a peer sends to a channel of this runtime.
-func (rt *Runtime) servePublish(l *link, f *wire.Publish) {
+func (rt *Runtime) servePublish(l *link.Link, f *wire.Publish) {
 	answer := func(_ int, err error) {
 		switch {
 		case f.Call != 0:
-			l.reply(f.Call, call.Outcome{Err: err})
+			l.Reply(f.Call, call.Outcome{Err: err})
 		case err != nil:
-			l.tell(&wire.Dropped{Channel: f.Channel, Err: encodeError(err)})
+			l.Tell(&wire.Dropped{Channel: f.Channel, Err: encodeError(err)})
 		}
 	}
 	h, err := rt.channels.find(f.Channel)
@@ -278,23 +279,23 @@ func (rt *Runtime) servePublish(l *link, f *wire.Publish) {
 }
 
 // servePublishDeliver hands out what a peer delivers to a channel of this runtime.
-func (rt *Runtime) servePublishDeliver(l *link, f *wire.PublishDeliver) error {
+func (rt *Runtime) servePublishDeliver(l *link.Link, f *wire.PublishDeliver) error {
 	h, err := rt.channels.find(f.Channel)
 	if err != nil {
-		l.reply(f.Call, call.Outcome{Err: err})
+		l.Reply(f.Call, call.Outcome{Err: err})
 		return nil //nolint:nilerr // the answer has the error; the peer has done nothing wrong
 	}
 	p := &publication{hub: h, msg: encodedMessage(f.Body), body: f.Body, deliver: true, atLeast: f.N, from: l}
 	p.done = func(n int, err error) {
-		if l.unserve(f.Call) != nil {
-			l.reply(f.Call, call.Outcome{Value: n, Err: err})
+		if l.Unserve(f.Call) != nil {
+			l.Reply(f.Call, call.Outcome{Value: n, Err: err})
 		}
 	}
-	if err := l.serve(f.Call, func() { p.cancel() }); err != nil {
-		return l.refuseCall(f.Call, err)
+	if err := l.Serve(f.Call, func() { p.cancel() }); err != nil {
+		return l.Refuse(f.Call, err)
 	}
 	h.publish(p)
-	if l.cause() != nil { // the link may have ended before h had p
+	if l.Cause() != nil { // the link may have ended before h had p
 		p.cancel()
 	}
 	return nil
@@ -303,18 +304,18 @@ func (rt *Runtime) servePublishDeliver(l *link, f *wire.PublishDeliver) error {
 // serveEnroll subscribes a coroutine of this runtime, for a peer, to a channel of any runtime. Only
 // the subscriber's own runtime subscribes at the owner, so nobody can subscribe or unsubscribe the
 // coroutines of others there, and the owner dials nobody for it.
-func (rt *Runtime) serveEnroll(l *link, f *wire.Enroll) {
-	answer := func(err error) { l.reply(f.Call, call.Outcome{Err: err}) }
+func (rt *Runtime) serveEnroll(l *link.Link, f *wire.Enroll) {
+	answer := func(err error) { l.Reply(f.Call, call.Outcome{Err: err}) }
 	c := rt.coroutine(f.Coro)
 	if c == nil {
 		answer(rt.noCoro(l, f, f.Coro).Err)
 		return
 	}
 	ch := rt.liveChannel(f.Channel)
-	if to := rt.net.linkIf(ch.home); to == nil || to.stateNow() != linkUp && !to.isSelf() {
+	if to := rt.net.If(ch.home); to == nil || !to.IsUp() && !to.IsSelf() {
 		done, ok := rt.channels.dial()
 		if !ok {
-			rt.log.Debug("too many subscriptions wait for links", slog.String("peer", l.location().String()))
+			rt.log.Debug("too many subscriptions wait for links", slog.String("peer", l.Location().String()))
 			answer(fmt.Errorf("%d subscriptions wait for links to their channels at %v, try again later: %w",
 				maxDialling, rt.loc, ErrRejected))
 			return
@@ -336,7 +337,7 @@ func (rt *Runtime) locateChannelAt(ctx context.Context, name string, loc Locatio
 	}
 	ctx, cancel := context.WithTimeoutCause(ctx, rt.cfg.MsgTimeout, ErrTimeout)
 	defer cancel()
-	out, err := l.request(ctx, waitLocate, func(call uint64) wire.Frame {
+	out, err := l.Request(ctx, waitLocate, nil, func(call uint64) wire.Frame {
 		return &wire.LocateChannel{Call: call, Name: name}
 	})
 	if err != nil {

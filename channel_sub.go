@@ -86,7 +86,7 @@ func (s *subscriber) send(p *publication) {
 func (s *subscriber) flush(turn *call.Call) (full *call.Call, first queued) {
 	defer func() {
 		if turn != nil {
-			s.key.link.dropRoom(turn) // does nothing when it was used
+			s.key.link.DropRoom(turn) // does nothing when it was used
 		}
 	}()
 	for {
@@ -136,14 +136,14 @@ func (s *subscriber) flushAll(full *call.Call, first queued) {
 		_, err := rt.wait(ctx, full)
 		cancel()
 		if err != nil {
-			l.dropRoom(full)
+			l.DropRoom(full)
 			if rt.ctx.Err() != nil {
 				s.drop(errRuntimeClosed)
 				s.flush(nil)
 				return
 			}
 			err = fmt.Errorf("the queue of the link to %v has been full for %v, and a coroutine there was unsubscribed: %w",
-				l.location(), rt.cfg.MsgTimeout, ErrTimeout)
+				l.Location(), rt.cfg.MsgTimeout, ErrTimeout)
 			s.hub.logDropped(s, err)
 			s.drop(err)
 			s.flush(nil)
@@ -157,7 +157,7 @@ func (s *subscriber) flushAll(full *call.Call, first queued) {
 func (s *subscriber) try(p *publication, turn *call.Call) (full *call.Call, err error) {
 	l := s.key.link
 	if !p.deliver {
-		return l.offerFrame(&wire.Message{To: s.key.num, Body: p.body}, turn)
+		return l.Offer(&wire.Message{To: s.key.num, Body: p.body}, turn)
 	}
 	answer := call.Func(func(out call.Outcome) {
 		if errors.Is(out.Err, ErrNotFound) {
@@ -165,12 +165,12 @@ func (s *subscriber) try(p *publication, turn *call.Call) (full *call.Call, err 
 		}
 		p.result(out.Err == nil, nil)
 	})
-	id, err := l.numberCall(answer)
+	id, err := l.Number(answer)
 	if err != nil {
 		return nil, err
 	}
-	full, err = l.offerFrame(&wire.Deliver{Call: id, To: s.key.num, Body: p.body}, turn)
-	if (full != nil || err != nil) && l.takeCall(id) == nil {
+	full, err = l.Offer(&wire.Deliver{Call: id, To: s.key.num, Body: p.body}, turn)
+	if (full != nil || err != nil) && l.TakeCall(id) == nil {
 		return nil, nil // the link has ended, and answer has got its error
 	}
 	return full, err
@@ -183,16 +183,16 @@ func (s *subscriber) drop(err error) {
 		return
 	}
 	s.end(err)
-	if s.local == nil && s.key.link.cause() == nil {
-		s.key.link.tell(s.hub.noticeOf(s, err))
+	if s.local == nil && s.key.link.Cause() == nil {
+		s.key.link.Tell(s.hub.noticeOf(s, err))
 	}
 }
 
 // close is drop when the channel closes.
 func (s *subscriber) close() {
 	s.end(nil)
-	if s.local == nil && s.key.link.cause() == nil {
-		s.key.link.tell(s.hub.noticeOf(s, ErrClosed))
+	if s.local == nil && s.key.link.Cause() == nil {
+		s.key.link.Tell(s.hub.noticeOf(s, ErrClosed))
 	}
 }
 

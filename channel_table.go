@@ -10,6 +10,7 @@ import (
 	"sync"
 
 	"github.com/discoro/discoro/internal/fault"
+	"github.com/discoro/discoro/internal/link"
 	"github.com/discoro/discoro/wire"
 )
 
@@ -23,7 +24,7 @@ type channelTable struct {
 	hubs     map[uint64]*hub // by the channel's key
 	names    map[string]*Channel
 	handles  handleTable[Channel]
-	members  map[*link]map[memberKey]*member
+	members  map[*link.Link]map[memberKey]*member
 	dialling int // subscriptions asked for by peers that wait for a link
 }
 
@@ -51,7 +52,7 @@ func (t *channelTable) add(ch *Channel) bool {
 	}
 	t.last++
 	ch.seq = t.last
-	ch.hub = &hub{rt: ch.rt, ch: ch, subs: map[subKey]*subscriber{}, peers: map[*link]*hubPeer{}}
+	ch.hub = &hub{rt: ch.rt, ch: ch, subs: map[subKey]*subscriber{}, peers: map[*link.Link]*hubPeer{}}
 	if t.hubs == nil {
 		t.hubs = map[uint64]*hub{}
 		t.keys = newKeys()
@@ -162,7 +163,7 @@ func (t *channelTable) named(name string) *Channel {
 }
 
 // linkDown ends all subscriptions over a link that has ended.
-func (t *channelTable) linkDown(l *link, err error) {
+func (t *channelTable) linkDown(l *link.Link, err error) {
 	t.mu.Lock()
 	hubs := slices.Collect(maps.Values(t.hubs))
 	members := t.members[l]
@@ -177,11 +178,11 @@ func (t *channelTable) linkDown(l *link, err error) {
 }
 
 // join enters a coroutine that is subscribed to a channel behind l, until the coroutine ends.
-func (t *channelTable) join(l *link, c *localCoro, key memberKey) {
+func (t *channelTable) join(l *link.Link, c *localCoro, key memberKey) {
 	m := &member{}
 	t.mu.Lock()
 	if t.members == nil {
-		t.members = map[*link]map[memberKey]*member{}
+		t.members = map[*link.Link]map[memberKey]*member{}
 	}
 	if t.members[l] == nil {
 		t.members[l] = map[memberKey]*member{}
@@ -190,7 +191,7 @@ func (t *channelTable) join(l *link, c *localCoro, key memberKey) {
 	t.mu.Unlock()
 	stop := c.onEnd(func() {
 		if t.leave(l, key, m) {
-			l.tell(&wire.Unsubscribe{Channel: key.channel, Coro: key.coro})
+			l.Tell(&wire.Unsubscribe{Channel: key.channel, Coro: key.coro})
 		}
 	})
 	m.mu.Lock()
@@ -200,14 +201,14 @@ func (t *channelTable) join(l *link, c *localCoro, key memberKey) {
 	if gone {
 		stop()
 	}
-	if l.cause() != nil { // linkDown may have run before the member was there
+	if l.Cause() != nil { // linkDown may have run before the member was there
 		t.leave(l, key, m)
 	}
 }
 
 // leave undoes join. It reports false when that was done before. A nil m stands for whichever
 // member is there.
-func (t *channelTable) leave(l *link, key memberKey, m *member) bool {
+func (t *channelTable) leave(l *link.Link, key memberKey, m *member) bool {
 	t.mu.Lock()
 	there := t.members[l][key]
 	found := there != nil && (m == nil || m == there)
@@ -225,7 +226,7 @@ func (t *channelTable) leave(l *link, key memberKey, m *member) bool {
 }
 
 // mayJoin reports whether one more coroutine may be subscribed to channels behind l.
-func (t *channelTable) mayJoin(l *link) bool {
+func (t *channelTable) mayJoin(l *link.Link) bool {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	return len(t.members[l]) < maxSubscribed
@@ -284,17 +285,17 @@ func decodeChannel(hv wire.HandleValue, ctx any) (any, error) {
 
 // putDropped ends a subscription that the channel's owner has ended. With Coro 0 it notes the error
 // of a message that was published to the channel.
-func (rt *Runtime) putDropped(l *link, f *wire.Dropped) {
+func (rt *Runtime) putDropped(l *link.Link, f *wire.Dropped) {
 	err := values.Error(f.Err)
 	if f.Coro == 0 {
-		if ch := rt.channels.known(handleKey{l.id, f.Channel}); ch != nil {
+		if ch := rt.channels.known(handleKey{l.ID, f.Channel}); ch != nil {
 			ch.flow.fail(err)
 		}
 		return
 	}
 	if rt.channels.leave(l, memberKey{f.Channel, f.Coro}, nil) && err != nil && !errors.Is(err, ErrClosed) {
-		rt.log.Warn("a coroutine was unsubscribed from a channel", slog.String("coro", rt.nameOf(rt.net.self, f.Coro)),
-			slog.String("channel", rt.channels.nameOf(handleKey{l.id, f.Channel})),
-			slog.String("peer", l.location().String()), slog.Any("err", err))
+		rt.log.Warn("a coroutine was unsubscribed from a channel", slog.String("coro", rt.nameOf(rt.net.Self, f.Coro)),
+			slog.String("channel", rt.channels.nameOf(handleKey{l.ID, f.Channel})),
+			slog.String("peer", l.Location().String()), slog.Any("err", err))
 	}
 }

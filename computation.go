@@ -14,6 +14,7 @@ import (
 
 	"github.com/discoro/discoro/internal/call"
 	"github.com/discoro/discoro/internal/fault"
+	"github.com/discoro/discoro/internal/link"
 	"github.com/discoro/discoro/internal/schedule"
 	"github.com/discoro/discoro/wire"
 )
@@ -70,7 +71,7 @@ type Computation struct {
 
 	mu      sync.Mutex // guards following; leaf
 	status  *Coro
-	sched   *link // to the scheduler; nil: not scheduled; never changes after that
+	sched   *link.Link // to the scheduler; nil: not scheduled; never changes after that
 	state   compState
 	why     error               // of compOver
 	servers map[Location]string // those that can be used, and their nodes
@@ -133,7 +134,7 @@ func NewComputation(rt *Runtime, cfg ...ComputationConfig) (*Computation, error)
 		p.timeout = rt.cfg.MsgTimeout
 	}
 	if p.cfg.PulseInterval == 0 {
-		p.cfg.PulseInterval = 2 * rt.net.beat.usual
+		p.cfg.PulseInterval = 2 * rt.cfg.pulse
 	}
 	rand.Read(p.token[:])
 	return p, nil
@@ -154,10 +155,10 @@ func (cfg *ComputationConfig) checkTimes() error {
 			return fmt.Errorf("discoro: ComputationConfig.%s: %v is negative", f.field, f.d)
 		}
 	}
-	if p := cfg.PulseInterval; p != 0 && (p < leastPulse || p > maxPulse) {
+	if p := cfg.PulseInterval; p != 0 && (p < link.LeastPulse || p > link.MaxPulse) {
 		const text = "discoro: ComputationConfig.PulseInterval: %v is not between %v and %v," +
 			" and nodes take %v to %v unless they were told otherwise"
-		return fmt.Errorf(text, p, leastPulse, maxPulse, MinPulseInterval, MaxPulseInterval)
+		return fmt.Errorf(text, p, link.LeastPulse, link.MaxPulse, MinPulseInterval, MaxPulseInterval)
 	}
 	if least := cmp.Or(cfg.leastPing, MinPulseInterval); cfg.PingInterval != 0 && cfg.PingInterval < least {
 		return fmt.Errorf("discoro: ComputationConfig.PingInterval: %v is less than MinPulseInterval, %v",
@@ -167,7 +168,7 @@ func (cfg *ComputationConfig) checkTimes() error {
 }
 
 // active returns the link to the scheduler while the computation is active.
-func (p *Computation) active(verb string) (*link, error) {
+func (p *Computation) active(verb string) (*link.Link, error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	switch p.state {
@@ -230,20 +231,20 @@ func noServer(what, report string, cause error) error {
 }
 
 // report asks the scheduler what the computation waits for. It takes a second at most.
-func (p *Computation) report(l *link) string { return p.reportOf(l, wire.JobID{}) }
+func (p *Computation) report(l *link.Link) string { return p.reportOf(l, wire.JobID{}) }
 
 // reportOf is report for one of the computation's runs.
-func (p *Computation) reportOf(l *link, job wire.JobID) string {
+func (p *Computation) reportOf(l *link.Link, job wire.JobID) string {
 	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
 	defer cancel()
-	out, err := l.request(ctx, waitReport, func(call uint64) wire.Frame {
+	out, err := l.Request(ctx, waitReport, nil, func(call uint64) wire.Frame {
 		return &wire.Report{Call: call, Token: p.token, Job: job}
 	})
 	if err == nil {
 		err = out.Err
 	}
 	if err != nil {
-		return fmt.Sprintf("the scheduler at %v does not say why (%v)", l.location(), err)
+		return fmt.Sprintf("the scheduler at %v does not say why (%v)", l.Location(), err)
 	}
 	text, err := resultAs[string](p.rt, out, "report")
 	if err != nil {
@@ -309,7 +310,7 @@ func (p *Computation) Close(ctx context.Context) error {
 	}
 	p.wakeWaiters()
 	if state != compClosing {
-		l.tell(&wire.CloseComputation{Token: p.token})
+		l.Tell(&wire.CloseComputation{Token: p.token})
 	}
 	stop := p.logWait("all servers to close", func() string { return p.report(l) })
 	_, err := p.rt.waitFuture(ctx, &p.over, waitClose, nil)
@@ -330,7 +331,7 @@ func (p *Computation) isClosing() bool {
 // computationAt returns the computation of this client that has that token and whose scheduler l
 // leads to. It returns nil when there is none: what any other peer says of a computation does not
 // count.
-func (rt *Runtime) computationAt(l *link, token wire.Token) *Computation {
+func (rt *Runtime) computationAt(l *link.Link, token wire.Token) *Computation {
 	rt.mu.Lock()
 	p := rt.comps[token]
 	rt.mu.Unlock()
@@ -340,7 +341,7 @@ func (rt *Runtime) computationAt(l *link, token wire.Token) *Computation {
 	return p
 }
 
-func (rt *Runtime) putStatus(l *link, f *wire.Status) {
+func (rt *Runtime) putStatus(l *link.Link, f *wire.Status) {
 	if p := rt.computationAt(l, f.Token); p != nil {
 		p.applyStatus(f)
 	}
@@ -412,7 +413,7 @@ func (p *Computation) endWith(why error, last Status) {
 	p.state, p.why = compOver, why
 	p.mu.Unlock()
 	if beats {
-		p.rt.net.beat.change(p.cfg.PulseInterval, 0)
+		p.rt.net.SetPulse(p.cfg.PulseInterval, 0)
 	}
 	if asked {
 		why = fault.New(why.Error(), ErrTerminated, why)

@@ -8,12 +8,13 @@ import (
 
 	"github.com/discoro/discoro/internal/call"
 	"github.com/discoro/discoro/internal/fault"
+	"github.com/discoro/discoro/internal/link"
 	"github.com/discoro/discoro/wire"
 )
 
 // findScheduler returns the link to the scheduler at a location or, without one, to a scheduler
 // that Schedule describes. It blocks as Schedule does.
-func (p *Computation) findScheduler(ctx context.Context, at []Location) (*link, error) {
+func (p *Computation) findScheduler(ctx context.Context, at []Location) (*link.Link, error) {
 	if len(at) > 1 {
 		return nil, fmt.Errorf("%d locations given, at most one scheduler is used", len(at))
 	}
@@ -22,13 +23,13 @@ func (p *Computation) findScheduler(ctx context.Context, at []Location) (*link, 
 		if err != nil {
 			return nil, err
 		}
-		if peer, _ := l.isUp(); !l.isSelf() && peer.Roles&roleScheduler == 0 {
+		if peer, _ := l.Peer(); !l.IsSelf() && peer.Roles&roleScheduler == 0 {
 			return nil, fmt.Errorf("the runtime at %v is no scheduler: %w", at[0], ErrNotFound)
 		}
 		return l, nil
 	}
 	if p.rt.roles&roleScheduler != 0 {
-		return p.rt.net.self, nil
+		return p.rt.net.Self, nil
 	}
 	if l := p.rt.linkedScheduler(); l != nil {
 		return l, nil
@@ -64,7 +65,7 @@ func (rt *Runtime) lookForScheduler(ctx context.Context) error {
 		tries := rt.group(len(rt.cfg.peers) + 1)
 		for _, peer := range rt.cfg.peers {
 			tries.start(dctx, func() {
-				_, _ = rt.net.dialAll(dctx, peer, found)
+				_, _ = rt.net.DialAll(dctx, link.Location(peer), found)
 				found()
 			})
 		}
@@ -84,9 +85,9 @@ func (rt *Runtime) lookForScheduler(ctx context.Context) error {
 }
 
 // linkedScheduler returns a link to a scheduler that is up, nil when there is none.
-func (rt *Runtime) linkedScheduler() *link {
-	for _, l := range rt.net.all() {
-		if peer, up := l.isUp(); up && peer.Roles&roleScheduler != 0 {
+func (rt *Runtime) linkedScheduler() *link.Link {
+	for _, l := range rt.net.All() {
+		if peer, up := l.Peer(); up && peer.Roles&roleScheduler != 0 {
 			return l
 		}
 	}
@@ -118,7 +119,7 @@ func (p *Computation) Schedule(ctx context.Context, at ...Location) error {
 
 // enqueue submits the computation to the scheduler. submitted is finished when the computation
 // becomes active, or never will.
-func (p *Computation) enqueue(l *link) (submitted *call.Call, err error) {
+func (p *Computation) enqueue(l *link.Link) (submitted *call.Call, err error) {
 	p.mu.Lock()
 	state := p.state
 	if state == compNew {
@@ -135,7 +136,7 @@ func (p *Computation) enqueue(l *link) (submitted *call.Call, err error) {
 	p.rt.comps[p.token] = p
 	p.rt.mu.Unlock()
 	submitted = call.New(waitSchedule, nil)
-	if _, err := l.ask(submitted, p.submission); err != nil {
+	if _, err := l.Ask(submitted, p.submission); err != nil {
 		submitted.Finish(call.Outcome{Err: err})
 	}
 	return submitted, nil
@@ -151,7 +152,7 @@ func (p *Computation) submission(call uint64) wire.Frame {
 }
 
 // awaitActive waits until a computation that was submitted is active. With an error, it is over.
-func (p *Computation) awaitActive(ctx context.Context, l *link, submitted *call.Call) error {
+func (p *Computation) awaitActive(ctx context.Context, l *link.Link, submitted *call.Call) error {
 	stop := p.logWait("the computation's turn at the scheduler", func() string { return p.report(l) })
 	forget := p.begun.OnDone(submitted.Finish) // a scheduler that closes with this runtime answers nobody
 	out, err := p.rt.wait(ctx, submitted)
@@ -160,13 +161,13 @@ func (p *Computation) awaitActive(ctx context.Context, l *link, submitted *call.
 	switch {
 	case err == nil:
 		err = out.Err
-	case ctx.Err() != nil && l.stateNow() == linkUp:
+	case ctx.Err() != nil && l.IsUp():
 		err = fmt.Errorf("the computation's turn has not come: %s: %w", p.report(l), err)
 	}
 	if err != nil {
-		l.tell(&wire.CloseComputation{Token: p.token})
+		l.Tell(&wire.CloseComputation{Token: p.token})
 		p.end(err)
-		return fault.Because(err, "schedule at %v", l.location())
+		return fault.Because(err, "schedule at %v", l.Location())
 	}
 	p.activate()
 	return nil
@@ -182,7 +183,7 @@ func (p *Computation) activate() {
 	}
 	p.mu.Unlock()
 	if begins {
-		p.rt.net.beat.change(0, p.cfg.PulseInterval)
+		p.rt.net.SetPulse(0, p.cfg.PulseInterval)
 		p.begun.Set(call.Outcome{})
 	}
 }
@@ -204,7 +205,7 @@ func (p *Computation) Position(ctx context.Context) (int, error) {
 	return 0, err
 }
 
-func (rt *Runtime) putQueued(l *link, f *wire.Queued) {
+func (rt *Runtime) putQueued(l *link.Link, f *wire.Queued) {
 	if p := rt.computationAt(l, f.Token); p != nil {
 		p.applyPosition(f.Position)
 	}

@@ -102,7 +102,7 @@ func TestConfigIsChecked(t *testing.T) {
 // closedByDefault looks at the listeners themselves.
 func closedByDefault(t *testing.T) {
 	t.Parallel()
-	ip := func(rt *Runtime) net.IP { return rt.net.cfg.listener.Addr().(*net.TCPAddr).IP }
+	ip := func(rt *Runtime) net.IP { return rt.net.Addr().(*net.TCPAddr).IP }
 	if rt := testRuntime(t, Config{}); !ip(rt).IsLoopback() || rt.loc.Addr != "127.0.0.1" || rt.loc.Port == 0 {
 		t.Errorf("the zero Config listens at %v and announces %v", ip(rt), rt.loc)
 	}

@@ -35,7 +35,7 @@ var goStarters = map[place]string{
 	{"discoro.go", "(*Runtime).start"}:             "counts every goroutine of the runtime, for Close to wait for",
 	{"internal/turn/turn.go", "(*Turn).kick"}:      "counts runners: Close waits for all but those of abandoned coroutines",
 	{"internal/turn/turn.go", "(*Turn).run"}:       "replaces itself where runtime.Goexit ends it, and takes over its count",
-	{"net.go", "(*linkNet).bye"}:                   "waits for its goroutines before it returns",
+	{"internal/link/net.go", "(*Net).Bye"}:         "waits for its goroutines before it returns",
 	{"internal/cli/operate.go", "operate"}:         "writes standard output, which nobody may read: ends with hush, or with the process",
 	{"internal/cli/operate.go", "readLines"}:       "reads standard input, which a Read cannot be got out of: ends with that, or with the process",
 	{"discorotest/cluster.go", "(*Cluster).close"}: "waits for its goroutines before it returns",

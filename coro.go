@@ -12,6 +12,7 @@ import (
 
 	"github.com/discoro/discoro/internal/call"
 	"github.com/discoro/discoro/internal/fault"
+	"github.com/discoro/discoro/internal/link"
 	"github.com/discoro/discoro/internal/turn"
 	"github.com/discoro/discoro/wire"
 )
@@ -43,7 +44,7 @@ type Coro struct {
 	local *localCoro // immutable: the coroutine itself, when it runs in rt
 	job   *job       // immutable: set when the coroutine runs a job of this client
 
-	link atomic.Pointer[link] // the link of rt that was used last
+	link atomic.Pointer[link.Link] // the link of rt that was used last
 }
 
 // Name returns the name that the coroutine was spawned with, or that of the function it runs.
@@ -115,7 +116,7 @@ func (c *Coro) Deliver(ctx context.Context, msg any) error {
 	if err != nil {
 		return fault.Because(err, "deliver to %v", c)
 	}
-	out, err := c.rt.linkOf(c).requestOf(ctx, waitDeliver, c, func(call uint64) wire.Frame {
+	out, err := c.rt.linkOf(c).Request(ctx, waitDeliver, c, func(call uint64) wire.Frame {
 		return &wire.Deliver{Call: call, To: c.key, Body: body}
 	})
 	if err == nil {
@@ -148,9 +149,9 @@ func (c *Coro) Monitor(ctx context.Context, watcher *Coro) error {
 	}
 	l := c.rt.linkOf(c)
 	wait := func(call uint64) wire.Frame { return &wire.Wait{Call: call, Of: c.key} }
-	err := l.waitRoom(ctx, wait(0))
+	err := l.WaitRoom(ctx, wait(0))
 	if err == nil {
-		_, err = l.ask(call.Func(func(out call.Outcome) { c.rt.sendExit(watcher, c, out) }), wait)
+		_, err = l.Ask(call.Func(func(out call.Outcome) { c.rt.sendExit(watcher, c, out) }), wait)
 	}
 	if errors.Is(err, ErrDisconnected) {
 		c.rt.sendExit(watcher, c, call.Outcome{Err: fault.Because(err, "monitor %v", c)})
@@ -175,7 +176,7 @@ func (c *Coro) Terminate() error {
 		c.local.terminate()
 		return nil
 	}
-	if err := c.rt.linkOf(c).post(&wire.Terminate{Of: c.key}); err != nil {
+	if err := c.rt.linkOf(c).Post(&wire.Terminate{Of: c.key}); err != nil {
 		return fault.Because(err, "terminate %v", c)
 	}
 	return nil
@@ -214,7 +215,7 @@ func (c *Coro) outcome(ctx context.Context) (out call.Outcome, err error) {
 	case c.job != nil:
 		out, err = c.rt.waitFuture(ctx, &c.job.done, waitEnd, c)
 	default:
-		out, err = c.rt.linkOf(c).requestOf(ctx, waitEnd, c, func(call uint64) wire.Frame {
+		out, err = c.rt.linkOf(c).Request(ctx, waitEnd, c, func(call uint64) wire.Frame {
 			return &wire.Wait{Call: call, Of: c.key}
 		})
 		if errors.Is(out.Err, ErrDisconnected) && !errors.As(out.Err, new(*RemoteError)) { // the link's error, not its own

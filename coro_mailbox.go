@@ -11,6 +11,7 @@ import (
 
 	"github.com/discoro/discoro/internal/call"
 	"github.com/discoro/discoro/internal/fault"
+	"github.com/discoro/discoro/internal/link"
 	"github.com/discoro/discoro/internal/turn"
 	"github.com/discoro/discoro/wire"
 )
@@ -110,12 +111,12 @@ func (m *mailbox) refillLocked() bool {
 
 // putMessage puts a message from another runtime into its mailbox. One that finds no room is
 // refused.
-func (rt *Runtime) putMessage(l *link, f *wire.Message) {
+func (rt *Runtime) putMessage(l *link.Link, f *wire.Message) {
 	c := rt.coroutine(f.To)
 	if c != nil && rt.cfg.MaxMailbox > 0 && c.refuse() {
 		return
 	}
-	if c == nil || c.put(l.soleMessage(f.Body)) != nil {
+	if c == nil || c.put(l.NewBody(f.Body)) != nil {
 		rt.stray(l, f, f.To)
 	}
 }
@@ -124,32 +125,15 @@ func (rt *Runtime) putMessage(l *link, f *wire.Message) {
 // its bytes.
 type encodedMessage []byte
 
-// soleMessage is an encodedMessage that nobody else refers to, so the decoded message may do so.
-type soleMessage struct{ body []byte }
-
-// soleMessages is how many of them are made at a time.
-const soleMessages = 32
-
-// soleMessage makes a message for a mailbox. Only the link's reader calls it.
-func (l *link) soleMessage(body []byte) *soleMessage {
-	if len(l.messages) == 0 {
-		l.messages = make([]soleMessage, soleMessages)
-	}
-	m := &l.messages[0]
-	l.messages = l.messages[1:]
-	m.body = body
-	return m
-}
-
 // putDeliver puts a message that another runtime delivers into its mailbox, and replies when it is
 // there.
-func (rt *Runtime) putDeliver(l *link, f *wire.Deliver) error {
+func (rt *Runtime) putDeliver(l *link.Link, f *wire.Deliver) error {
 	c := rt.coroutine(f.To)
 	switch {
 	case c == nil:
-		l.reply(f.Call, rt.noCoro(l, f, f.To))
+		l.Reply(f.Call, rt.noCoro(l, f, f.To))
 	case rt.cfg.MaxMailbox == 0:
-		l.reply(f.Call, call.Outcome{Err: c.put(l.soleMessage(f.Body))})
+		l.Reply(f.Call, call.Outcome{Err: c.put(l.NewBody(f.Body))})
 	default:
 		return rt.putWhenRoom(l, c, f)
 	}
@@ -157,15 +141,15 @@ func (rt *Runtime) putDeliver(l *link, f *wire.Deliver) error {
 }
 
 // putWhenRoom puts a message into a bounded mailbox, now or when there is room, and then replies.
-func (rt *Runtime) putWhenRoom(l *link, c *localCoro, f *wire.Deliver) error {
+func (rt *Runtime) putWhenRoom(l *link.Link, c *localCoro, f *wire.Deliver) error {
 	var s stopper
-	if err := l.serve(f.Call, s.stop); err != nil {
-		return l.refuseCall(f.Call, err)
+	if err := l.Serve(f.Call, s.stop); err != nil {
+		return l.Refuse(f.Call, err)
 	}
 	w := &roomWait{msg: encodedMessage(f.Body), size: len(f.Body)}
 	w.to = call.Func(func(out call.Outcome) {
-		if l.unserve(f.Call) != nil {
-			l.reply(f.Call, out)
+		if l.Unserve(f.Call) != nil {
+			l.Reply(f.Call, out)
 		}
 	})
 	if waits, err := c.putOrWait(w); waits {
@@ -179,9 +163,9 @@ func (rt *Runtime) putWhenRoom(l *link, c *localCoro, f *wire.Deliver) error {
 // open turns what lay in a mailbox into the message.
 func (rt *Runtime) open(v any) (any, error) {
 	switch v := v.(type) {
-	case *soleMessage:
-		body := v.body
-		v.body = nil // v is kept in memory as long as the others that were made with it
+	case *link.Body:
+		body := v.Bytes
+		v.Bytes = nil // v is kept in memory as long as the others that were made with it
 		return rt.decodeSole(body)
 	case encodedMessage:
 		return rt.decodeMessage(v)

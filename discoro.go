@@ -15,6 +15,7 @@ import (
 
 	"github.com/discoro/discoro/internal/call"
 	"github.com/discoro/discoro/internal/files"
+	"github.com/discoro/discoro/internal/link"
 	"github.com/discoro/discoro/internal/ratelog"
 	"github.com/discoro/discoro/internal/turn"
 	"github.com/discoro/discoro/wire"
@@ -28,7 +29,7 @@ type Runtime struct {
 	loc   Location      // immutable: announced
 	log   *slog.Logger  // immutable
 	turn  turn.Turn     // which coroutine runs
-	net   *linkNet      // immutable: links to other runtimes, and to this one itself
+	net   *link.Net     // immutable: links to other runtimes, and to this one itself
 	roles uint32        // immutable: what it announces itself as
 	grace time.Duration // immutable: for terminated coroutines
 	build string        // immutable
@@ -111,21 +112,21 @@ func newRuntime(c Config, roles uint32) (*Runtime, error) {
 		rt.log.Warn("the secret is short and can be guessed: make it longer", slog.Int("characters", len(s.Secret)), slog.Int("advised", goodSecret))
 	}
 	rt.ctx, rt.stop = context.WithCancelCause(context.Background())
-	rt.net = newNet(rt.ctx, rt.linkConfig(ln), (*linkHost)(rt))
+	rt.net = link.New(rt.ctx, rt.linkConfig(ln), (*linkHost)(rt))
 	if rt.discovery, err = openDiscovery(rt); err != nil {
 		rt.stop(err)
 		s.awaitKey()
-		return nil, errors.Join(err, rt.net.close())
+		return nil, errors.Join(err, rt.net.Close())
 	}
 	rt.turn.Init()
 	rt.files = rt.newFolder()
-	rt.net.begin()
+	rt.net.Begin()
 	rt.discovery.begin()
 	if s.DestPath != "" && roles&roleServer == 0 { // a server's folder is new
 		rt.start(func() { files.Sweep(rt.ctx, s.DestPath, rt.log) })
 	}
 	for _, p := range s.peers {
-		rt.start(func() { rt.net.keepPeer(p, nil) })
+		rt.start(func() { rt.net.Keep(link.Location(p), nil) })
 	}
 	return rt, nil
 }
@@ -270,7 +271,7 @@ func (rt *Runtime) close() error {
 		rt.empty = empty
 	}
 	rt.mu.Unlock()
-	rt.net.refuse()
+	rt.net.Refuse()
 	defer close(rt.closed)
 
 	for _, l := range rt.allCoros() {
@@ -278,11 +279,11 @@ func (rt *Runtime) close() error {
 	}
 	<-empty // abandoned ones count as ended, so this is bounded
 	ctx, cancel := context.WithTimeout(context.Background(), min(2*time.Second, rt.cfg.MsgTimeout))
-	rt.net.bye(ctx, rt.String()+" closes")
+	rt.net.Bye(ctx, rt.String()+" closes")
 	cancel()
 	rt.channels.closeAll()
 	rt.stop(fmt.Errorf("the runtime is closing: %w", ErrClosed))
-	err := errors.Join(rt.net.close(), rt.discovery.close())
+	err := errors.Join(rt.net.Close(), rt.discovery.close())
 	rt.turn.Close()
 	rt.startMu.Lock()
 	rt.ended = true

@@ -51,7 +51,7 @@ func openDiscovery(rt *Runtime) (*discovery, error) {
 		}
 		return &discovery{rt: rt}, nil
 	}
-	tcp, ok := rt.net.cfg.listener.Addr().(*net.TCPAddr)
+	tcp, ok := rt.net.Addr().(*net.TCPAddr)
 	if rt.cfg.UDPPort < 0 || !ok {
 		return nil, nil
 	}
@@ -145,8 +145,8 @@ func (rt *Runtime) Discover(ctx context.Context) error {
 // discover is Discover without its surroundings.
 func (d *discovery) discover(ctx context.Context) error {
 	return d.search(ctx, "", discoverPauses, func(ctx context.Context, id wire.ID, at Location) {
-		if l := d.rt.net.linkIf(id); l != nil {
-			if _, up := l.isUp(); up {
+		if l := d.rt.net.If(id); l != nil {
+			if _, up := l.Peer(); up {
 				return
 			}
 		}
@@ -296,7 +296,7 @@ func (d *discovery) encode(kind wire.DatagramKind, question wire.ID, name string
 
 // tcpPort is where the runtime listens, whatever it announces: answers go to the local network.
 func (d *discovery) tcpPort() int {
-	tcp, _ := d.rt.net.cfg.listener.Addr().(*net.TCPAddr)
+	tcp, _ := d.rt.net.Addr().(*net.TCPAddr)
 	return tcp.Port
 }
 

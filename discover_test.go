@@ -19,8 +19,8 @@ import (
 
 // knows reports whether a has a link to b.
 func knows(a, b *Runtime) bool {
-	l := a.net.linkIf(b.id)
-	return l != nil && l.stateNow() == linkUp
+	l := a.net.If(b.id)
+	return l != nil && l.IsUp()
 }
 
 // TestDiscover finds every runtime of this machine that is protected in the same way, and nobody else.

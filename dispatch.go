@@ -1,7 +1,6 @@
 package discoro
 
 import (
-	"errors"
 	"fmt"
 	"log/slog"
 	"sync"
@@ -9,17 +8,18 @@ import (
 
 	"github.com/discoro/discoro/internal/call"
 	"github.com/discoro/discoro/internal/fault"
+	"github.com/discoro/discoro/internal/link"
 	"github.com/discoro/discoro/wire"
 )
 
 // dispatch hands a frame to its owner. This switch names every kind of frame: conventions_test.go
 // compares it with package wire. dispatch runs on the link's reader or, for the link to the runtime
 // itself, on the sender, and never blocks. An error is a breach of the protocol.
-func (rt *Runtime) dispatch(l *link, f wire.Frame) error {
+func (rt *Runtime) dispatch(l *link.Link, f wire.Frame) error {
 	switch f := f.(type) {
 	// The link itself.
 	case *wire.Pulse:
-		l.heardPulse(time.Duration(f.Every))
+		l.HeardPulse(time.Duration(f.Every))
 	case *wire.Reply:
 		rt.putReply(l, f)
 	case *wire.Cancel:
@@ -82,19 +82,19 @@ func (rt *Runtime) dispatch(l *link, f wire.Frame) error {
 	return nil
 }
 
-func (rt *Runtime) putReply(l *link, f *wire.Reply) {
-	if k := l.takeCall(f.Call); k != nil {
+func (rt *Runtime) putReply(l *link.Link, f *wire.Reply) {
+	if k := l.TakeCall(f.Call); k != nil {
 		k.Finish(rt.outcomeOf(&f.Outcome, nil))
 	}
 }
 
-func (rt *Runtime) putCancel(l *link, f *wire.Cancel) {
-	if stop := l.unserve(f.Call); stop != nil {
+func (rt *Runtime) putCancel(l *link.Link, f *wire.Cancel) {
+	if stop := l.Unserve(f.Call); stop != nil {
 		stop()
 	}
 }
 
-func (rt *Runtime) putTerminate(l *link, f *wire.Terminate) {
+func (rt *Runtime) putTerminate(l *link.Link, f *wire.Terminate) {
 	if c := rt.coroutine(f.Of); c != nil {
 		c.terminate()
 	} else {
@@ -103,7 +103,7 @@ func (rt *Runtime) putTerminate(l *link, f *wire.Terminate) {
 }
 
 // noCoro logs a call for a coroutine that does not exist, and returns the answer.
-func (rt *Runtime) noCoro(l *link, f wire.Frame, key uint64) call.Outcome {
+func (rt *Runtime) noCoro(l *link.Link, f wire.Frame, key uint64) call.Outcome {
 	rt.stray(l, f, key)
 	err := fmt.Errorf("discoro: the coroutine at %v has ended, or there never was one: %w", rt.loc, ErrNotFound)
 	return call.Outcome{Err: err}
@@ -111,24 +111,14 @@ func (rt *Runtime) noCoro(l *link, f wire.Frame, key uint64) call.Outcome {
 
 // stray logs a frame for a coroutine that does not exist. A peer may send any number of them: it
 // logs one line for each peer and 10 seconds.
-func (rt *Runtime) stray(l *link, f wire.Frame, key uint64) {
+func (rt *Runtime) stray(l *link.Link, f wire.Frame, key uint64) {
 	if !rt.log.Enabled(rt.ctx, slog.LevelDebug) {
 		return
 	}
-	if more, due := rt.strayFrames.Due(string(l.id[:]), time.Now()); due {
+	if more, due := rt.strayFrames.Due(string(l.ID[:]), time.Now()); due {
 		rt.log.Debug("a frame came for a coroutine that has ended, or never was", slog.Int("kind", int(f.Kind())),
-			slog.String("coro", rt.nameOf(rt.net.self, key)), slog.String("peer", l.location().String()), slog.Int("more", more))
+			slog.String("coro", rt.nameOf(rt.net.Self, key)), slog.String("peer", l.Location().String()), slog.Int("more", more))
 	}
-}
-
-// refuseCall answers a call that cannot be served because of err. It returns err where that is a
-// breach of the protocol.
-func (l *link) refuseCall(id uint64, err error) error {
-	if errors.Is(err, errCallTwice) {
-		return err
-	}
-	l.reply(id, call.Outcome{Err: err})
-	return nil
 }
 
 // stopper is a stop function that may be called before it is set.
@@ -163,8 +153,8 @@ func (s *stopper) stop() {
 // putDone hands on the end of a job. A server of a private scheduler sends it once, to the runtime
 // that is both scheduler and client. The scheduler gets it first, so that the server counts as free
 // before whoever waits for the job learns of its end and runs the next one.
-func (rt *Runtime) putDone(l *link, f *wire.Done) {
-	if rt.roles&roleScheduler != 0 && !l.isSelf() {
+func (rt *Runtime) putDone(l *link.Link, f *wire.Done) {
+	if rt.roles&roleScheduler != 0 && !l.IsSelf() {
 		rt.putRole(roleScheduler, l, f)
 	}
 	rt.jobDone(f)
@@ -172,7 +162,7 @@ func (rt *Runtime) putDone(l *link, f *wire.Done) {
 
 // putAvail hands on what a node has to spare: to the client, where l leads to the scheduler of the
 // computation, or else to the scheduler.
-func (rt *Runtime) putAvail(l *link, f *wire.Avail) {
+func (rt *Runtime) putAvail(l *link.Link, f *wire.Avail) {
 	if p := rt.computationAt(l, f.Token); p != nil {
 		p.applyAvail(f)
 		return
@@ -183,7 +173,7 @@ func (rt *Runtime) putAvail(l *link, f *wire.Avail) {
 // linkEvent is what happens on a link as the loops of roles receive it: a frame for the role has
 // come, or the link has come up, or it has ended.
 type linkEvent struct {
-	link  *link
+	link  *link.Link
 	frame wire.Frame // nil: the link itself has changed
 	down  error      // why it has ended; nil without a frame: it is up
 }
@@ -261,7 +251,7 @@ func (rt *Runtime) roleLoops(e linkEvent) (loops roleLoops, kept bool) {
 }
 
 // putRole hands a frame to the loop of a role.
-func (rt *Runtime) putRole(role uint32, l *link, f wire.Frame) {
+func (rt *Runtime) putRole(role uint32, l *link.Link, f wire.Frame) {
 	e := linkEvent{link: l, frame: f}
 	loops, kept := rt.roleLoops(e)
 	if kept {
@@ -275,35 +265,35 @@ func (rt *Runtime) putRole(role uint32, l *link, f wire.Frame) {
 
 // refuseRole answers a frame for a role that the runtime does not have, or no longer has, so that
 // nobody waits for ever.
-func (rt *Runtime) refuseRole(role uint32, l *link, f wire.Frame) {
+func (rt *Runtime) refuseRole(role uint32, l *link.Link, f wire.Frame) {
 	err := fmt.Errorf("discoro: the runtime at %v is no %s: %w", rt.loc, roleNames[role], ErrNotFound)
 	if role == roleScheduler && rt.roles&roleScheduler != 0 {
 		err = fmt.Errorf("discoro: the scheduler at %v has closed: %w", rt.loc, ErrClosed)
 	}
 	switch f := f.(type) {
 	case *wire.Submit:
-		l.reply(f.Call, call.Outcome{Err: err})
+		l.Reply(f.Call, call.Outcome{Err: err})
 	case *wire.CloseComputation:
 		if f.Call != 0 {
-			l.reply(f.Call, call.Outcome{Err: err})
+			l.Reply(f.Call, call.Outcome{Err: err})
 		}
 	case *wire.Report:
-		l.reply(f.Call, call.Outcome{Err: err})
+		l.Reply(f.Call, call.Outcome{Err: err})
 	case *wire.Tally:
-		l.reply(f.Call, call.Outcome{Err: err})
+		l.Reply(f.Call, call.Outcome{Err: err})
 	case *wire.Near:
-		l.reply(f.Call, call.Outcome{Err: err})
+		l.Reply(f.Call, call.Outcome{Err: err})
 	case *wire.Run:
-		l.tell(&wire.Done{Token: f.Token, Job: f.Job, Outcome: *failed(fault.Because(err, "run %s", f.Call.Func))})
+		l.Tell(&wire.Done{Token: f.Token, Job: f.Job, Outcome: *failed(fault.Because(err, "run %s", f.Call.Func))})
 	default:
 		rt.log.Debug("a frame came for a role that this runtime does not have", slog.Int("kind", int(f.Kind())),
-			slog.String("peer", l.location().String()))
+			slog.String("peer", l.Location().String()))
 	}
 }
 
 // linkCameUp notifies everything in the runtime that follows links. Nothing else of the link is
 // handed on before it returns.
-func (rt *Runtime) linkCameUp(l *link) {
+func (rt *Runtime) linkCameUp(l *link.Link) {
 	rt.notifyRoles(linkEvent{link: l})
 	rt.watches.tell(l, nil)
 }
@@ -311,9 +301,9 @@ func (rt *Runtime) linkCameUp(l *link) {
 // linkEnded notifies everything in the runtime that follows links that l has ended because of
 // cause. The roles come first: whoever learns that a job is lost may run more, and the scheduler
 // must know by then. A link that was never up is new to watches.
-func (rt *Runtime) linkEnded(l *link, wasUp bool, cause error) {
+func (rt *Runtime) linkEnded(l *link.Link, wasUp bool, cause error) {
 	rt.notifyRoles(linkEvent{link: l, down: cause})
-	rt.loseJobsAt(l.id, cause)
+	rt.loseJobsAt(l.ID, cause)
 	if wasUp {
 		rt.watches.tell(l, cause)
 	}

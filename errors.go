@@ -127,7 +127,7 @@ func (e *ServerLostError) Error() string {
 func (e *ServerLostError) Unwrap() error { return e.Cause }
 
 // errRuntimeClosed is the error of whatever needs an open runtime.
-var errRuntimeClosed = fault.New("the runtime is closed", ErrClosed)
+var errRuntimeClosed = fault.RuntimeClosed
 
 // errGoexit is how a coroutine ends whose function called runtime.Goexit, as testing.T.FailNow
 // does.

@@ -9,6 +9,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/discoro/discoro/internal/link"
 	"github.com/discoro/discoro/internal/testkit"
 	"github.com/discoro/discoro/internal/testnet"
 	"github.com/discoro/discoro/wire"
@@ -24,25 +25,25 @@ func TestSilenceOfFivePulses(t *testing.T) {
 		a, b, _, _ := hostedPair(t, n, Config{})
 		la := upLink(t, a, b)
 		<-time.After(25 * time.Second) // neither says anything but its pulses
-		heard := time.Now().Add(-la.t.SilentFor(time.Now()))
+		heard := time.Now().Add(-la.Conn().SilentFor(time.Now()))
 		n.Host("b").Cut()
 		_ = waitLong(la)
 		const tick = 250 * time.Millisecond
-		if silent := time.Since(heard); silent <= missedPulses*MinPulseInterval || silent > missedPulses*MinPulseInterval+2*tick {
+		if silent := time.Since(heard); silent <= link.MissedPulses*MinPulseInterval || silent > link.MissedPulses*MinPulseInterval+2*tick {
 			t.Errorf("the link ended after %v of silence", silent)
 		}
-		if err := la.cause(); !strings.Contains(err.Error(), "no sign of life") {
+		if err := la.Cause(); !strings.Contains(err.Error(), "no sign of life") {
 			t.Errorf("it ended with %v", err)
 		}
 		n.Heal()
-		testkit.Eventually(t, "there is a link again", func() bool { l := a.net.linkIf(b.id); return l != nil && l.stateNow() == linkUp })
+		testkit.Eventually(t, "there is a link again", func() bool { l := a.net.If(b.id); return l != nil && l.IsUp() })
 	})
 }
 
 // waitLong waits for the end of a link, however long that takes.
-func waitLong(l *link) error {
-	<-l.ended
-	return l.cause()
+func waitLong(l *link.Link) error {
+	<-l.Ended()
+	return l.Cause()
 }
 
 // TestIdleHours has a link idle for hours.
@@ -57,8 +58,8 @@ func TestIdleHours(t *testing.T) {
 		if err := c.Send("still there?"); err != nil {
 			t.Fatal(err)
 		}
-		if v := testkit.Next(t, got); v != "still there?" || la.cause() != nil {
-			t.Errorf("%v came; the link: %v", v, la.cause())
+		if v := testkit.Next(t, got); v != "still there?" || la.Cause() != nil {
+			t.Errorf("%v came; the link: %v", v, la.Cause())
 		}
 		const pulses = uint64(idle / MinPulseInterval)
 		if frames := a.Traffic().FramesSent - before; frames > pulses+1 || frames < pulses*9/10 {
@@ -90,18 +91,18 @@ func TestRedials(t *testing.T) {
 		}
 		b := testRuntime(t, Config{Name: "b", tuning: tuning{host: n.Host("b")}, TCPPort: 7})
 		came := time.Now()
-		for a.net.linkIf(b.id) == nil {
+		for a.net.If(b.id) == nil {
 			<-time.After(100 * time.Millisecond)
 		}
-		if took := time.Since(came); took > mostPeerPause*3/2+time.Second {
+		if took := time.Since(came); took > link.MostPeerPause*3/2+time.Second {
 			t.Errorf("it was found after %v", took)
 		}
 		l := upLink(t, a, b)
-		<-time.After(2 * mostPeerPause)
+		<-time.After(2 * link.MostPeerPause)
 		n.Host("b").Break()
 		broke := time.Now()
 		_ = waitLong(l)
-		testkit.Eventually(t, "there is a link again", func() bool { l := a.net.linkIf(b.id); return l != nil && l.stateNow() == linkUp })
+		testkit.Eventually(t, "there is a link again", func() bool { l := a.net.If(b.id); return l != nil && l.IsUp() })
 		if took := time.Since(broke); took > time.Second { // it held for a while: from the start
 			t.Errorf("it was found again after %v", took)
 		}
@@ -158,7 +159,7 @@ func TestBusyPeer(t *testing.T) {
 		wg.Wait()
 		_ = ln.Close()
 		<-all
-		if at[0] != dialers || len(at) < dialers*(busyTries-1) {
+		if at[0] != dialers || len(at) < dialers*(link.BusyTries-1) {
 			t.Errorf("%d came at once, and all at %d times: %v", at[0], len(at), at)
 		}
 	})
@@ -220,7 +221,7 @@ func TestPulseIsAnnouncedAtOnce(t *testing.T) {
 		if err := co.Wait(c.ctx); !errors.As(err, &lost) {
 			t.Errorf("it ended with %v", err)
 		}
-		if took := time.Since(cut); took > missedPulses*time.Second+time.Second {
+		if took := time.Since(cut); took > link.MissedPulses*time.Second+time.Second {
 			t.Errorf("it was noticed after %v", took)
 		}
 	})
@@ -249,7 +250,7 @@ func TestCloseExplains(t *testing.T) {
 func TestNodeHearsNoGhosts(t *testing.T) {
 	inMemory(t, 1, SchedulerConfig{}, NodeConfig{}, func(c *memCluster) {
 		loop := c.nodes[0].loop
-		dead := loop.rt.net.deadLink(wire.NewID(), Location{"gone", 1}, errors.New("cut"))
+		dead := loop.rt.net.To(wire.ID{}, link.Location{Addr: "gone", Port: 1}) // nobody has that identity: it has ended
 		loop.put(linkEvent{link: dead, frame: &wire.Reserve{Token: wire.Token{1}}})
 		loop.put(linkEvent{link: dead, frame: &wire.ServerUp{Index: -1}})
 		synctest.Wait()

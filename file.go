@@ -14,6 +14,7 @@ import (
 	"github.com/discoro/discoro/internal/call"
 	"github.com/discoro/discoro/internal/fault"
 	"github.com/discoro/discoro/internal/files"
+	"github.com/discoro/discoro/internal/link"
 	"github.com/discoro/discoro/internal/transport"
 	"github.com/discoro/discoro/wire"
 )
@@ -122,7 +123,7 @@ func (rt *Runtime) doFile(ctx context.Context, at Location, op *files.Op, why st
 func (rt *Runtime) workOnFile(ctx context.Context, at Location, op *files.Op, k *call.Call) {
 	defer k.Finish(call.Outcome{Err: files.ErrExited}) // where nothing else has finished it
 	defer op.Close()
-	var l *link
+	var l *link.Link
 	err := op.Open()
 	if err == nil {
 		l, err = rt.linkAt(ctx, at)
@@ -136,9 +137,9 @@ func (rt *Runtime) workOnFile(ctx context.Context, at Location, op *files.Op, k 
 
 // doFileOver does an operation over a link that is up. done receives the result before doFileOver
 // returns, which it does when nothing of the operation is left.
-func (rt *Runtime) doFileOver(ctx context.Context, l *link, op *files.Op, token wire.Token, done func(error)) {
-	op.Prove(token, l.id)
-	if l.isSelf() {
+func (rt *Runtime) doFileOver(ctx context.Context, l *link.Link, op *files.Op, token wire.Token, done func(error)) {
+	op.Prove(token, l.ID)
+	if l.IsSelf() {
 		done(rt.files.Do(ctx, op))
 		return
 	}
@@ -148,11 +149,11 @@ func (rt *Runtime) doFileOver(ctx context.Context, l *link, op *files.Op, token 
 // filePeer is the other end of a link, as package files needs it.
 type filePeer struct {
 	rt *Runtime
-	l  *link
+	l  *link.Link
 }
 
 func (p filePeer) OpenStream(ctx context.Context) (files.Stream, error) {
-	s, err := p.l.openStream(ctx)
+	s, err := p.l.OpenStream(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -173,7 +174,7 @@ func (rt *Runtime) newFolder() *files.Folder {
 
 // answerFile does what the peer asks for on a stream that it has opened. An error is a breach of the
 // protocol.
-func (rt *Runtime) answerFile(l *link, s transport.PeerStream) error {
+func (rt *Runtime) answerFile(l *link.Link, s transport.PeerStream) error {
 	return rt.files.Answer(s, func(h *wire.FileHead) error { return rt.sendFilesOf(l, h) })
 }
 
@@ -226,11 +227,11 @@ func (p *fileProgress) stop() {
 
 // tokenFor returns what opens the folder at the other end of l: the token of a computation that both the
 // server there and this runtime belong to. It is zero where the other end is no such server.
-func (rt *Runtime) tokenFor(l *link, at Location) wire.Token {
-	if l.isSelf() {
+func (rt *Runtime) tokenFor(l *link.Link, at Location) wire.Token {
+	if l.IsSelf() {
 		return rt.files.Token()
 	}
-	if peer, _ := l.isUp(); peer.Roles&roleServer == 0 {
+	if peer, _ := l.Peer(); peer.Roles&roleServer == 0 {
 		return wire.Token{}
 	}
 	if own := rt.files.Token(); own != (wire.Token{}) {
@@ -240,7 +241,7 @@ func (rt *Runtime) tokenFor(l *link, at Location) wire.Token {
 	comps := slices.Collect(maps.Values(rt.comps))
 	rt.mu.Unlock()
 	var token wire.Token
-	for _, at := range []Location{at, l.location()} {
+	for _, at := range []Location{at, Location(l.Location())} {
 		for _, p := range comps {
 			known, now := p.knows(at)
 			if now {
@@ -293,13 +294,13 @@ func settleFiles(paths []string) ([]string, error) {
 
 // fetchFiles asks the client, at the other end of l, for the files of a computation. It returns when
 // all of them are here.
-func (rt *Runtime) fetchFiles(l *link, token wire.Token) error {
+func (rt *Runtime) fetchFiles(l *link.Link, token wire.Token) error {
 	return rt.doFileNow(l, files.Fetch(), token)
 }
 
 // sendFilesOf sends the files of a computation of this client to the server at the other end of l, which
 // has asked for them.
-func (rt *Runtime) sendFilesOf(l *link, h *wire.FileHead) error {
+func (rt *Runtime) sendFilesOf(l *link.Link, h *wire.FileHead) error {
 	var p *Computation
 	rt.mu.Lock()
 	for token, comp := range rt.comps {
@@ -324,7 +325,7 @@ func (rt *Runtime) sendFilesOf(l *link, h *wire.FileHead) error {
 }
 
 // doFileNow does an operation over a link that is up, in the caller's goroutine, which is the runtime's.
-func (rt *Runtime) doFileNow(l *link, op *files.Op, token wire.Token) error {
+func (rt *Runtime) doFileNow(l *link.Link, op *files.Op, token wire.Token) error {
 	defer op.Close()
 	if err := op.Open(); err != nil {
 		return err

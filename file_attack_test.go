@@ -109,7 +109,7 @@ func hostileStreams(t *testing.T) {
 		t.Error(err)
 	}
 	open = append(open, h.openFile(nil))
-	if err := l.cause(); err != nil {
+	if err := l.Cause(); err != nil {
 		t.Fatal(err)
 	}
 	_, _ = h.session.OpenStream()
@@ -158,7 +158,7 @@ func hostileReceiver(t *testing.T) {
 		h := newHostile(t, rt, false)
 		l := h.link(rt)
 		sent := make(chan error, 1)
-		go func() { sent <- rt.SendFile(testkit.Context(t), l.location(), path) }()
+		go func() { sent <- rt.SendFile(testkit.Context(t), Location(l.Location()), path) }()
 		s, err := h.session.AcceptStream()
 		if err != nil {
 			t.Fatal(err)
@@ -176,7 +176,7 @@ func hostileReceiver(t *testing.T) {
 		if err == nil || !strings.Contains(err.Error(), tt.says) || errors.Is(err, ErrDisconnected) != tt.ends {
 			t.Errorf("%s: %v", name, err)
 		}
-		if ended := l.cause() != nil; ended != tt.ends {
+		if ended := l.Cause() != nil; ended != tt.ends {
 			t.Errorf("%s: the link has ended: %v", name, ended)
 		}
 	}
@@ -223,10 +223,10 @@ func TestFileTokenStays(t *testing.T) {
 		t.Helper()
 		h := newHostile(t, rt, false) // it claims to have all the roles
 		l := h.link(rt)
-		to(l.location())
+		to(Location(l.Location()))
 		sent := make(chan error, 1)
 		ctx, cancel := context.WithCancel(t.Context())
-		go func() { sent <- rt.SendFile(ctx, l.location(), path) }()
+		go func() { sent <- rt.SendFile(ctx, Location(l.Location()), path) }()
 		s, err := h.session.AcceptStream()
 		if err != nil {
 			t.Fatal(err)

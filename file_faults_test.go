@@ -68,7 +68,7 @@ func TestFileTransferBreaks(t *testing.T) {
 	t.Run("the link", func(t *testing.T) {
 		t.Parallel()
 		s := newSlowFile(t, testkit.Context(t), Config{}, speed)
-		upLink(t, s.b, s.a).fail(errors.New("cut"))
+		upLink(t, s.b, s.a).Fail(errors.New("cut"))
 		if err := testkit.Next(t, s.sent); !errors.Is(err, ErrDisconnected) || !strings.Contains(err.Error(), "large") {
 			t.Errorf("SendFile returned %v", err)
 		}
@@ -83,10 +83,10 @@ func TestFileTransferBreaks(t *testing.T) {
 			t.Errorf("SendFile returned %v", err)
 		}
 		s.nothingLeft()
-		if err := upLink(t, s.a, s.b).cause(); err != nil {
+		if err := upLink(t, s.a, s.b).Cause(); err != nil {
 			t.Error(err)
 		}
-		testkit.Eventually(t, "its stream is free", func() bool { return len(upLink(t, s.a, s.b).streams.open) == 0 })
+		testkit.Eventually(t, "its stream is free", func() bool { return upLink(t, s.a, s.b).Load().Streams == 0 })
 	})
 	t.Run("the sender closes", func(t *testing.T) {
 		t.Parallel()
@@ -244,7 +244,7 @@ func TestFileBesideMessages(t *testing.T) {
 	for range 3 { // beside the first
 		go func() { _ = s.a.SendFile(t.Context(), s.to, s.path, FileOptions{Dir: "some/where", Overwrite: true}) }()
 	}
-	testkit.Eventually(t, "they all flow", func() bool { return upLink(t, s.a, s.b).streams.sending.Load() == 4 })
+	testkit.Eventually(t, "they all flow", func() bool { return upLink(t, s.a, s.b).Load().Sending == 4 })
 	echo := locate(t, s.a, s.b, "echo")
 	for i := range 20 {
 		before := s.temporary()

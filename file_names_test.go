@@ -50,7 +50,7 @@ func TestFileNamesOfPeers(t *testing.T) {
 	}
 	wantFiles(t, dest)
 	wantContent(t, outside, []byte("mine"))
-	if err := h.link(rt).cause(); err != nil {
+	if err := h.link(rt).Cause(); err != nil {
 		t.Error(err)
 	}
 }

@@ -252,7 +252,7 @@ func TestManyFiles(t *testing.T) {
 	}
 	wg.Wait()
 	wantFiles(t, b.DestPath())
-	if err := upLink(t, a, b).cause(); err != nil {
+	if err := upLink(t, a, b).Cause(); err != nil {
 		t.Error(err)
 	}
 }

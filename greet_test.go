@@ -7,7 +7,6 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"errors"
-	"fmt"
 	"io"
 	"math/big"
 	"net"
@@ -18,83 +17,9 @@ import (
 	"testing"
 	"time"
 
+	"github.com/discoro/discoro/internal/link"
 	"github.com/discoro/discoro/internal/testkit"
 )
-
-// addrConn is a connection of which only the address matters.
-type addrConn struct {
-	net.Conn
-	addr *net.TCPAddr
-}
-
-func (c addrConn) RemoteAddr() net.Addr { return c.addr }
-
-func fromAddr(ip string, port int) addrConn {
-	return addrConn{addr: &net.TCPAddr{IP: net.ParseIP(ip), Port: port}}
-}
-
-func TestGreetingsAreBounded(t *testing.T) {
-	t.Parallel()
-	start := time.Unix(1000, 0)
-	var gs greetings
-	var first *greeting
-	for i := range maxGreetingsAt {
-		g, evicted := gs.add(fromAddr("10.0.0.1", i), start.Add(time.Duration(i)))
-		if g == nil || evicted != nil {
-			t.Fatalf("connection %d of one address: %v, %v", i, g, evicted)
-		}
-		if first == nil {
-			first = g
-		}
-	}
-	if g, evicted := gs.add(fromAddr("10.0.0.1", 99), start.Add(greetingTime-1)); g != nil || evicted != nil {
-		t.Errorf("one too many: %v, %v", g, evicted)
-	}
-	other, evicted := gs.add(fromAddr("10.0.0.2", 1), start)
-	if other == nil || evicted != nil {
-		t.Errorf("another address: %v, %v", other, evicted)
-	}
-	g, evicted := gs.add(fromAddr("10.0.0.1", 99), start.Add(greetingTime))
-	if g == nil || evicted != first {
-		t.Errorf("one too many, later: %v in place of %v, not of the first", g, evicted)
-	}
-	gs.remove(first) // its greeting ends after that
-	if n := len(gs.list); n != maxGreetingsAt+1 {
-		t.Errorf("%d are booked", n)
-	}
-	for i := len(gs.list); i < maxGreetings; i++ {
-		if g, _ := gs.add(fromAddr(fmt.Sprintf("10.1.0.%d", i), 1), start.Add(greetingTime)); g == nil {
-			t.Fatalf("connection %d of many addresses is refused", i)
-		}
-	}
-	late := start.Add(2 * greetingTime)
-	oldest := gs.list[0]
-	if g, evicted := gs.add(fromAddr("10.2.0.1", 1), late); g == nil || evicted != oldest {
-		t.Errorf("one too many in total: %v in place of %v", g, evicted)
-	}
-	for len(gs.list) > 0 {
-		gs.remove(gs.list[0])
-	}
-	gs.remove(other)
-	if len(gs.count) != 0 {
-		t.Errorf("addresses are left: %v", gs.count)
-	}
-}
-
-func TestAddressOf(t *testing.T) {
-	t.Parallel()
-	for ip, want := range map[string]string{
-		"10.0.0.7": "10.0.0.7", "::ffff:10.0.0.7": "10.0.0.7", "127.0.0.1": "127.0.0.1", "::1": "::1",
-		"2001:db8:1:2:3:4:5:6": "2001:db8:1:2::", "2001:db8:1:2:ffff::": "2001:db8:1:2::",
-	} {
-		if got := addressOf(&net.TCPAddr{IP: net.ParseIP(ip), Port: 1}).String(); got != want {
-			t.Errorf("%s counts as %s, want %s", ip, got, want)
-		}
-	}
-	if got := addressOf(&net.UnixAddr{}); got.IsValid() {
-		t.Errorf("no TCP address counts as %v", got)
-	}
-}
 
 // TestConnectErrors shows what users see of everything that can be at an address.
 func TestConnectErrors(t *testing.T) {
@@ -175,7 +100,7 @@ func TestConnectErrors(t *testing.T) {
 			case err != nil && (!strings.HasPrefix(err.Error(), "discoro: ") || strings.Count(err.Error(), ": discoro: ") > 0):
 				t.Errorf("%v says whose it is more than once, or not at all", err)
 			}
-			if links := rt.net.all(); err != nil && len(links) != 0 {
+			if links := rt.net.All(); err != nil && len(links) != 0 {
 				t.Errorf("%d links are left", len(links))
 			}
 		})
@@ -308,10 +233,7 @@ func silentConnections(t *testing.T, secret string) {
 			})
 		})
 	}
-	rt.net.greetings.mu.Lock()
-	held := len(rt.net.greetings.list)
-	rt.net.greetings.mu.Unlock()
-	if held > maxGreetings {
+	if held := rt.net.Unproven(); held > link.MaxGreetings {
 		t.Errorf("%d are held", held)
 	}
 	honest := testRuntime(t, Config{Name: "honest", Secret: secret})
@@ -323,11 +245,7 @@ func silentConnections(t *testing.T, secret string) {
 	if n := log.Count("refused a connection"); n == 0 || n > 3 {
 		t.Errorf("%d lines in the log", n)
 	}
-	testkit.Eventually(t, "they are forgotten", func() bool {
-		rt.net.greetings.mu.Lock()
-		defer rt.net.greetings.mu.Unlock()
-		return len(rt.net.greetings.list) == 0 && len(rt.net.greetings.count) == 0
-	})
+	testkit.Eventually(t, "they are forgotten", func() bool { return rt.net.Unproven() == 0 })
 }
 
 // TestProvenMakesNoRoom has a peer prove itself, and its link not be up yet: it is no stranger any more, whose connection might be closed to make
@@ -336,14 +254,10 @@ func TestProvenMakesNoRoom(t *testing.T) {
 	t.Parallel()
 	rt := testRuntime(t, Config{})
 	h := newHostile(t, rt, true)
-	testkit.Eventually(t, "the link is being made", func() bool { return rt.net.linkIf(h.id) != nil })
-	l := rt.net.linkIf(h.id)
-	testkit.Eventually(t, "it is no stranger", func() bool {
-		rt.net.greetings.mu.Lock()
-		defer rt.net.greetings.mu.Unlock()
-		return len(rt.net.greetings.list) == 0
-	})
-	if err := l.cause(); err != nil {
+	testkit.Eventually(t, "the link is being made", func() bool { return rt.net.If(h.id) != nil })
+	l := rt.net.If(h.id)
+	testkit.Eventually(t, "it is no stranger", func() bool { return rt.net.Unproven() == 0 })
+	if err := l.Cause(); err != nil {
 		t.Errorf("its link has ended: %v", err)
 	}
 }
@@ -352,7 +266,7 @@ func TestProvenMakesNoRoom(t *testing.T) {
 func TestManyHonestPeersAtOnce(t *testing.T) {
 	t.Parallel()
 	rt := testRuntime(t, Config{})
-	const n = 3 * maxGreetingsAt
+	const n = 3 * link.MaxGreetingsAt
 	var wg sync.WaitGroup
 	for range n {
 		peer := testRuntime(t, Config{Name: "peer"})

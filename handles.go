@@ -9,6 +9,7 @@ import (
 	"weak"
 
 	"github.com/discoro/discoro/internal/call"
+	"github.com/discoro/discoro/internal/link"
 	"github.com/discoro/discoro/wire"
 )
 
@@ -115,12 +116,12 @@ func (rt *Runtime) exported(l *localCoro) uint64 {
 
 // nameOf returns what logs call the coroutine with that key in the runtime at the other end of home. A
 // key says nothing to people. Without a handle here, the coroutine's name is not known here.
-func (rt *Runtime) nameOf(home *link, key uint64) string {
+func (rt *Runtime) nameOf(home *link.Link, key uint64) string {
 	rt.mu.Lock()
-	c := rt.handles.getLocked(handleKey{home.id, key})
+	c := rt.handles.getLocked(handleKey{home.ID, key})
 	rt.mu.Unlock()
 	if c == nil {
-		return "unknown@" + home.location().String()
+		return "unknown@" + home.Location().String()
 	}
 	return c.String()
 }
@@ -200,7 +201,7 @@ func (e *ends) keep(key uint64, o *wire.Outcome) {
 
 // endOf returns the answer to a question that came over l, for the end of a coroutine that is not
 // there.
-func (rt *Runtime) endOf(l *link, key uint64) call.Outcome {
+func (rt *Runtime) endOf(l *link.Link, key uint64) call.Outcome {
 	rt.ends.mu.Lock()
 	o := rt.ends.of[key]
 	rt.ends.mu.Unlock()
@@ -208,7 +209,7 @@ func (rt *Runtime) endOf(l *link, key uint64) call.Outcome {
 	case o == nil:
 		return call.Outcome{Err: fmt.Errorf("discoro: the coroutine at %v has ended some time ago, or there never was one, "+
 			"and how it ended is no longer known there: monitor it, or wait for it, before it ends: %w", rt.loc, ErrNotFound)}
-	case l.isSelf():
+	case l.IsSelf():
 		return rt.outcomeOf(o, nil)
 	}
 	return call.Outcome{Remote: o}

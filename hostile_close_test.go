@@ -49,9 +49,9 @@ func TestClientThatSpeaksForOthers(t *testing.T) {
 				inMemory(t, 1, SchedulerConfig{}, NodeConfig{}, func(c *memCluster) {
 					client := c.client("c")
 					p := c.schedule(client, 2, ComputationConfig{})
-					for _, l := range client.net.all() {
+					for _, l := range client.net.All() {
 						for _, f := range foreignFrames(p)[name] {
-							l.tell(f)
+							l.Tell(f)
 						}
 					}
 					synctest.Wait()

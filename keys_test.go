@@ -99,12 +99,10 @@ func guessedKeys(t *testing.T) {
 			t.Fatalf("%v was reached: %v, %d are subscribed", ch, err, ch.hub.count())
 		}
 	}
-	if l.cause() != nil {
-		t.Errorf("the link has ended: %v", l.cause())
+	if l.Cause() != nil {
+		t.Errorf("the link has ended: %v", l.Cause())
 	}
-	l.mu.Lock()
-	held := len(l.served)
-	l.mu.Unlock()
+	held := l.Load().Served
 	rt.channels.mu.Lock()
 	held += len(rt.channels.members)
 	rt.channels.mu.Unlock()

@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/discoro/discoro/internal/link"
 	"github.com/discoro/discoro/internal/testkit"
 	"github.com/discoro/discoro/wire"
 )
@@ -58,9 +59,7 @@ func brokenLinkEndsEverything(t *testing.T) {
 	}
 	served := upLink(t, b, a)
 	testkit.Eventually(t, "all are served", func() bool {
-		served.mu.Lock()
-		defer served.mu.Unlock()
-		return len(served.served) == monitors+len(pending)
+		return served.Load().Served == monitors+len(pending)
 	})
 	p.Cut()
 	for range pending {
@@ -73,7 +72,7 @@ func brokenLinkEndsEverything(t *testing.T) {
 			t.Errorf("a monitor fired with %+v", e)
 		}
 	}
-	for _, l := range []*link{l, served} {
+	for _, l := range []*link.Link{l, served} {
 		if err := waitEnded(t, l); !errors.Is(err, ErrDisconnected) {
 			t.Errorf("a link ended with %v", err)
 		}
@@ -125,10 +124,8 @@ func fullQueue(t *testing.T) {
 	if err := c.Deliver(ctx, "x"); !errors.Is(err, context.DeadlineExceeded) {
 		t.Errorf("Deliver: %v, want the context's error", err)
 	}
-	l.mu.Lock()
-	waiting, queued := l.room.waiting(), l.queue.size()
-	l.mu.Unlock()
-	if waiting != 0 || queued > maxQueue+len(body)+100 {
+	waiting, queued := l.Load().Waiting, l.Load().Queued
+	if waiting != 0 || queued > link.MaxQueue+len(body)+100 {
 		t.Errorf("%d senders are remembered and %d bytes held", waiting, queued)
 	}
 	p.Thaw()

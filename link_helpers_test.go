@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/discoro/discoro/internal/link"
 	"github.com/discoro/discoro/internal/stopwatch"
 	"github.com/discoro/discoro/internal/testkit"
 )
@@ -74,22 +75,22 @@ func connect(t *testing.T, from *Runtime, to Location) {
 }
 
 // upLink returns the link from one runtime to another once it is up: the side that was dialled is so a little later.
-func upLink(t *testing.T, from, to *Runtime) *link {
+func upLink(t *testing.T, from, to *Runtime) *link.Link {
 	t.Helper()
-	var l *link
+	var l *link.Link
 	testkit.Eventually(t, fmt.Sprintf("the link from %v to %v is up", from, to), func() bool {
-		l = from.net.linkIf(to.id)
-		return l != nil && l.stateNow() == linkUp
+		l = from.net.If(to.id)
+		return l != nil && l.IsUp()
 	})
 	return l
 }
 
 // waitEnded waits until a link has ended, and returns how.
-func waitEnded(t *testing.T, l *link) error {
+func waitEnded(t *testing.T, l *link.Link) error {
 	t.Helper()
 	select {
-	case <-l.ended:
-		return l.cause()
+	case <-l.Ended():
+		return l.Cause()
 	case <-time.After(testkit.Patience):
 		t.Fatal("the link has not ended")
 		return nil

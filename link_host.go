@@ -7,6 +7,7 @@ import (
 
 	"github.com/discoro/discoro/internal/call"
 	"github.com/discoro/discoro/internal/fault"
+	"github.com/discoro/discoro/internal/link"
 	"github.com/discoro/discoro/internal/transport"
 	"github.com/discoro/discoro/wire"
 )
@@ -16,21 +17,21 @@ type linkHost Runtime
 
 func (h *linkHost) rt() *Runtime { return (*Runtime)(h) }
 
-func (h *linkHost) start(f func()) bool { return h.rt().start(f) }
+func (h *linkHost) Start(f func()) bool { return h.rt().start(f) }
 
-func (h *linkHost) wait(ctx context.Context, k *call.Call) (call.Outcome, error) {
+func (h *linkHost) Wait(ctx context.Context, k *call.Call) (call.Outcome, error) {
 	return h.rt().wait(ctx, k)
 }
 
-func (h *linkHost) frame(l *link, f wire.Frame) error { return h.rt().dispatch(l, f) }
+func (h *linkHost) Frame(l *link.Link, f wire.Frame) error { return h.rt().dispatch(l, f) }
 
-func (h *linkHost) up(l *link) { h.rt().linkCameUp(l) }
+func (h *linkHost) Up(l *link.Link) { h.rt().linkCameUp(l) }
 
-func (h *linkHost) down(l *link, wasUp bool, err error) { h.rt().linkEnded(l, wasUp, err) }
+func (h *linkHost) Down(l *link.Link, wasUp bool, err error) { h.rt().linkEnded(l, wasUp, err) }
 
-func (h *linkHost) stream(l *link, s transport.PeerStream) error { return h.rt().answerFile(l, s) }
+func (h *linkHost) Stream(l *link.Link, s transport.PeerStream) error { return h.rt().answerFile(l, s) }
 
-func (h *linkHost) encode(out call.Outcome) *wire.Outcome {
+func (h *linkHost) Encode(out call.Outcome) *wire.Outcome {
 	o, err := encodeOutcome(h.rt(), out)
 	if err != nil {
 		return failed(err)
@@ -39,13 +40,13 @@ func (h *linkHost) encode(out call.Outcome) *wire.Outcome {
 }
 
 // linkOf returns the link to the runtime that c runs in.
-func (rt *Runtime) linkOf(c *Coro) *link {
+func (rt *Runtime) linkOf(c *Coro) *link.Link {
 	if rt != c.rt { // a handle of another runtime in this process
 		return rt.linkTo(c.home, c.loc)
 	}
 	if l := c.link.Load(); l != nil {
 		select {
-		case <-l.ended:
+		case <-l.Ended():
 		default:
 			return l
 		}
@@ -56,11 +57,11 @@ func (rt *Runtime) linkOf(c *Coro) *link {
 }
 
 // linkConfig is what links know of the runtime, which accepts them at ln.
-func (rt *Runtime) linkConfig(ln net.Listener) netConfig {
+func (rt *Runtime) linkConfig(ln net.Listener) link.Config {
 	s := &rt.cfg
-	return netConfig{
-		id: rt.id, loc: rt.loc, hello: rt.hello, protect: s.protect, listener: ln, dial: rt.dialTCP, lookup: s.lookup,
-		maxMessage: s.MaxMessage, msgTimeout: s.MsgTimeout, pulse: s.pulse, log: rt.log, warnings: &rt.warnings,
+	return link.Config{
+		ID: rt.id, Location: link.Location(rt.loc), Hello: rt.hello, Protect: s.protect, Listener: ln, Dial: rt.dialTCP, Lookup: s.lookup,
+		MaxMessage: s.MaxMessage, MsgTimeout: s.MsgTimeout, Pulse: s.pulse, Log: rt.log, Warnings: &rt.warnings,
 	}
 }
 
@@ -73,7 +74,7 @@ func (rt *Runtime) hello() wire.Hello {
 }
 
 // dialTCP connects to a location.
-func (rt *Runtime) dialTCP(ctx context.Context, to Location) (net.Conn, error) {
+func (rt *Runtime) dialTCP(ctx context.Context, to link.Location) (net.Conn, error) {
 	if h := rt.cfg.host; h != nil {
 		return h.Dial(ctx, rt.loc.String(), to.String())
 	}
@@ -82,11 +83,13 @@ func (rt *Runtime) dialTCP(ctx context.Context, to Location) (net.Conn, error) {
 }
 
 // linkTo returns the link to another runtime: see linkNet.linkTo.
-func (rt *Runtime) linkTo(id wire.ID, loc Location) *link { return rt.net.linkTo(id, loc) }
+func (rt *Runtime) linkTo(id wire.ID, loc Location) *link.Link {
+	return rt.net.To(id, link.Location(loc))
+}
 
 // linkAt returns the link to whatever runtime is at loc: see linkNet.linkAt.
-func (rt *Runtime) linkAt(ctx context.Context, loc Location) (*link, error) {
-	return rt.net.linkAt(ctx, loc)
+func (rt *Runtime) linkAt(ctx context.Context, loc Location) (*link.Link, error) {
+	return rt.net.At(ctx, link.Location(loc))
 }
 
 // sendAway sends msg to c, which runs elsewhere, or has ended. It waits for room in the link's queue.
@@ -94,8 +97,8 @@ func (rt *Runtime) sendAway(c *Coro, msg any) error {
 	encode := func(dst []byte) ([]byte, error) { return rt.appendMessage(dst, msg) }
 	l := rt.linkOf(c)
 	var err error
-	if !l.isSelf() {
-		err = l.send(c.key, encode)
+	if !l.IsSelf() {
+		err = l.Send(c.key, encode)
 	} else if _, err = encode(nil); err == nil { // what cannot be sent is the first thing to know
 		err = errEnded(c)
 	}
@@ -106,9 +109,16 @@ func (rt *Runtime) sendAway(c *Coro, msg any) error {
 }
 
 // pause waits for d, or until the runtime ends.
-func (rt *Runtime) pause(d time.Duration) error {
-	if !waitFor(rt.ctx, d, nil) {
-		return rt.ctx.Err()
+func (rt *Runtime) pause(d time.Duration) error { return waitFor(rt.ctx, d) }
+
+// waitFor waits for d, or until ctx ends.
+func waitFor(ctx context.Context, d time.Duration) error {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
 	}
-	return nil
 }

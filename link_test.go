@@ -179,9 +179,7 @@ func TestAskAndResultRemotely(t *testing.T) {
 	}()
 	testkit.Eventually(t, "the wait is served", func() bool {
 		l := upLink(t, b, a)
-		l.mu.Lock()
-		defer l.mu.Unlock()
-		return len(l.served) == 1
+		return l.Load().Served == 1
 	})
 	if _, err := Ask[int](ctx, c, true); !errors.Is(err, ErrNotFound) {
 		t.Errorf("Ask of one that ends: %v, want ErrNotFound", err)
@@ -307,8 +305,8 @@ func TestErrorsCrossLinks(t *testing.T) {
 					t.Errorf("%T is no PanicError", err)
 				}
 			}
-			if l.cause() != nil {
-				t.Errorf("the link has ended: %v", l.cause())
+			if l.Cause() != nil {
+				t.Errorf("the link has ended: %v", l.Cause())
 			}
 		})
 	}

@@ -9,6 +9,7 @@ import (
 
 	"github.com/discoro/discoro/internal/call"
 	"github.com/discoro/discoro/internal/fault"
+	"github.com/discoro/discoro/internal/link"
 	"github.com/discoro/discoro/wire"
 )
 
@@ -184,7 +185,7 @@ func (rt *Runtime) locateAt(ctx context.Context, name string, loc Location) (*Co
 	if err != nil {
 		return nil, err
 	}
-	if l.isSelf() {
+	if l.IsSelf() {
 		if c := rt.named(name); c != nil {
 			return c, nil
 		}
@@ -192,7 +193,7 @@ func (rt *Runtime) locateAt(ctx context.Context, name string, loc Location) (*Co
 	}
 	ctx, cancel := context.WithTimeoutCause(ctx, rt.cfg.MsgTimeout, ErrTimeout)
 	defer cancel()
-	out, err := l.request(ctx, waitLocate, func(call uint64) wire.Frame { return &wire.Locate{Call: call, Name: name} })
+	out, err := l.Request(ctx, waitLocate, nil, func(call uint64) wire.Frame { return &wire.Locate{Call: call, Name: name} })
 	if err != nil {
 		return nil, err
 	}
@@ -200,10 +201,10 @@ func (rt *Runtime) locateAt(ctx context.Context, name string, loc Location) (*Co
 }
 
 // serveLocate answers with the coroutine that has a name.
-func (rt *Runtime) serveLocate(l *link, f *wire.Locate) {
+func (rt *Runtime) serveLocate(l *link.Link, f *wire.Locate) {
 	out := call.Outcome{Err: fmt.Errorf("no coroutine of that name at %v: %w", rt.loc, ErrNotFound)}
 	if c := rt.named(f.Name); c != nil {
 		out = call.Outcome{Value: c}
 	}
-	l.reply(f.Call, out)
+	l.Reply(f.Call, out)
 }

@@ -29,7 +29,7 @@ func TestRunAfterALostServer(t *testing.T) {
 			next <- j
 		})
 		l := c.sched.linkTo(first.job.server.ID, first.Location())
-		l.fail(errors.New("cut by the test"))
+		l.Fail(errors.New("cut by the test"))
 		var lost *ServerLostError
 		if err := first.Wait(c.ctx); !errors.As(err, &lost) || lost.Server != first.Location() {
 			t.Errorf("the first ended with %v", err)
@@ -69,7 +69,7 @@ func TestServerLostWhileClosing(t *testing.T) {
 			closed := make(chan error, 1)
 			go func() { closed <- p.Close(c.ctx) }()
 			synctest.Wait()
-			client.linkTo(co.job.server.ID, co.Location()).fail(errors.New("cut by the test"))
+			client.linkTo(co.job.server.ID, co.Location()).Fail(errors.New("cut by the test"))
 			c.net.Heal()
 			if err := co.Wait(c.ctx); !errors.Is(err, ErrTerminated) || !strings.Contains(err.Error(), "terminated, as ") {
 				t.Errorf("own scheduler %v: it ended with %v", own, err)

@@ -257,7 +257,7 @@ func TestMailboxWaitsBounded(t *testing.T) {
 	if _, err := Ask[int](ctx, far, large); !errors.Is(err, ErrRejected) {
 		t.Errorf("beyond the bound: %v", err)
 	}
-	near.net.linkIf(home.id).fail(errors.New("cut"))
+	near.net.If(home.id).Fail(errors.New("cut"))
 	if err := testkit.Next(t, first); !errors.Is(err, ErrDisconnected) {
 		t.Error(err)
 	}

@@ -10,6 +10,7 @@ import (
 	"text/tabwriter"
 
 	"github.com/discoro/discoro/internal/cli"
+	"github.com/discoro/discoro/internal/link"
 	"github.com/discoro/discoro/internal/statelock"
 	"github.com/discoro/discoro/wire"
 )
@@ -236,7 +237,7 @@ func (r *nodeRole) CloseActive(closed func()) {
 // slotStatus is what is known of one server.
 type slotStatus struct {
 	name, location, state string
-	link                  *link // nil: it is not up
+	link                  *link.Link // nil: it is not up
 }
 
 // Status shows what the node does, and its servers.
@@ -301,7 +302,7 @@ func (s *slotStatus) tally(ctx context.Context, rt *Runtime) string {
 	if s.link == nil {
 		return "-"
 	}
-	out, err := s.link.request(ctx, waitTally, func(call uint64) wire.Frame { return &wire.Tally{Call: call} })
+	out, err := s.link.Request(ctx, waitTally, nil, func(call uint64) wire.Frame { return &wire.Tally{Call: call} })
 	if err = cmp.Or(err, out.Err); err != nil {
 		return "unknown"
 	}

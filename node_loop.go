@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/discoro/discoro/internal/hours"
+	"github.com/discoro/discoro/internal/link"
 	"github.com/discoro/discoro/internal/loop"
 	"github.com/discoro/discoro/wire"
 )
@@ -27,19 +28,19 @@ type nodeLoop struct {
 	after  sync.Mutex                   // guards following, which run owns until it ends; leaf
 
 	slots      []*serverSlot
-	schedulers map[wire.ID]*link  // links to runtimes that are schedulers
-	serving    *service           // nil: free
-	avail      wire.Avail         // the latest reading
-	paces      chan time.Duration // capacity 1: how often to read it
-	draining   bool               // it takes nothing new, and never will
-	closing    bool               // its servers are being stopped
-	phase      hours.Phase        // by the hours of service
-	alarm      *time.Timer        // calls lookAtClock; nil: there are no hours
-	served     int                // computations that it has served
-	left       chan struct{}      // closed when the node is draining and serves nothing
-	nearby     []nearCall         // schedulers that wait for the nodes near this one
-	free       []func()           // to be called when nothing is served
-	allEnded   func()             // to be called when every server has ended
+	schedulers map[wire.ID]*link.Link // links to runtimes that are schedulers
+	serving    *service               // nil: free
+	avail      wire.Avail             // the latest reading
+	paces      chan time.Duration     // capacity 1: how often to read it
+	draining   bool                   // it takes nothing new, and never will
+	closing    bool                   // its servers are being stopped
+	phase      hours.Phase            // by the hours of service
+	alarm      *time.Timer            // calls lookAtClock; nil: there are no hours
+	served     int                    // computations that it has served
+	left       chan struct{}          // closed when the node is draining and serves nothing
+	nearby     []nearCall             // schedulers that wait for the nodes near this one
+	free       []func()               // to be called when nothing is served
+	allEnded   func()                 // to be called when every server has ended
 }
 
 // serverSlot is the place of a server. When a server has ended, the node starts a fresh one in its
@@ -49,7 +50,7 @@ type serverSlot struct {
 	port      int             // immutable: of TCPPorts; 0: any
 	nonce     wire.Token      // of the server that is starting or up
 	host      serverHost      // nil: none has been started
-	link      *link           // to the server; nil: it is not up
+	link      *link.Link      // to the server; nil: it is not up
 	info      wire.ServerInfo // of the server that is up
 	guest     bool            // it was not started by the node, which does not end it either
 	stopping  bool            // stop was called
@@ -91,7 +92,7 @@ func newNodeLoop(rt *Runtime, cfg settledNode, folder string) *nodeLoop {
 	l := &nodeLoop{
 		rt: rt, cfg: cfg, folder: folder,
 		box: loop.NewInbox[linkEvent](), asks: loop.NewInbox[func(*nodeLoop)](), ended: make(chan struct{}),
-		schedulers: map[wire.ID]*link{}, avail: readAvail(folder), paces: make(chan time.Duration, 1),
+		schedulers: map[wire.ID]*link.Link{}, avail: readAvail(folder), paces: make(chan time.Duration, 1),
 		left: make(chan struct{}),
 	}
 	for i := range cfg.count {
@@ -176,19 +177,19 @@ func (l *nodeLoop) step(e linkEvent) {
 
 // ghost reports whether the link of e has ended. Its reader may lag behind the end: the loop may
 // have handled the end before this event, and would then wait for ever for another one.
-func ghost(e linkEvent) bool { return e.link.cause() != nil }
+func ghost(e linkEvent) bool { return e.link.Cause() != nil }
 
 // linkChanged makes an offer to a scheduler whose link has come up, and handles the end of a link.
 func (l *nodeLoop) linkChanged(e linkEvent) {
 	if e.isUp() {
-		if peer, up := e.link.isUp(); up && peer.Roles&roleScheduler != 0 {
-			l.schedulers[e.link.id] = e.link
+		if peer, up := e.link.Peer(); up && peer.Roles&roleScheduler != 0 {
+			l.schedulers[e.link.ID] = e.link
 			l.offerTo(e.link)
 		}
 		return
 	}
-	if l.schedulers[e.link.id] == e.link {
-		delete(l.schedulers, e.link.id)
+	if l.schedulers[e.link.ID] == e.link {
+		delete(l.schedulers, e.link.ID)
 	}
 	if l.serving != nil && l.serving.scheduler == e.link {
 		l.release("the scheduler is gone", true)
@@ -218,7 +219,7 @@ func (l *nodeLoop) startServer(s *serverSlot) {
 // sendTrouble sends the scheduler of the computation that is served why no server comes up.
 func (l *nodeLoop) sendTrouble(why string) {
 	if v := l.serving; v != nil && !v.releasing {
-		v.scheduler.tell(&wire.Servers{Token: v.reserve.Token, Reason: why})
+		v.scheduler.Tell(&wire.Servers{Token: v.reserve.Token, Reason: why})
 	}
 }
 
@@ -244,7 +245,7 @@ func restartPause(fails int) time.Duration {
 }
 
 // serverUp puts a server that has come up into its slot.
-func (l *nodeLoop) serverUp(from *link, f *wire.ServerUp) {
+func (l *nodeLoop) serverUp(from *link.Link, f *wire.ServerUp) {
 	i := slices.IndexFunc(l.slots, func(s *serverSlot) bool { return s.link == from })
 	switch {
 	case i >= 0:
@@ -254,7 +255,7 @@ func (l *nodeLoop) serverUp(from *link, f *wire.ServerUp) {
 		l.slots = append(l.slots, &serverSlot{index: i, guest: true})
 	case f.Index < 0 || f.Index >= len(l.slots) || l.slots[f.Index].nonce != f.Nonce || l.slots[f.Index].host == nil:
 		l.rt.log.Warn("a runtime says that it is a server of this node, and is not",
-			slog.String("peer", from.location().String()))
+			slog.String("peer", from.Location().String()))
 		return
 	default:
 		i = f.Index
@@ -272,7 +273,7 @@ func (l *nodeLoop) serverLost(s *serverSlot, reason string) {
 	if s.setUp && !s.closed && !l.closing {
 		reason = cmp.Or(s.killedFor, reason)
 		l.rt.log.Warn("a server is lost", slog.String("server", peerLocation(info.Peer).String()), slog.String("why", reason))
-		l.serving.scheduler.tell(&wire.Servers{Token: l.serving.reserve.Token, Gone: []wire.ServerInfo{info}, Reason: reason})
+		l.serving.scheduler.Tell(&wire.Servers{Token: l.serving.reserve.Token, Gone: []wire.ServerInfo{info}, Reason: reason})
 	}
 	s.link, s.setUp, s.closed = nil, false, false
 	if s.guest {
@@ -292,7 +293,7 @@ func (l *nodeLoop) hostEnded(s *serverSlot, nonce wire.Token, how string) {
 	lost := s.link != nil
 	switch {
 	case lost:
-		s.link.fail(errors.New("the server " + how))
+		s.link.Fail(errors.New("the server " + how))
 		l.serverLost(s, "it "+how)
 	case s.killedFor != "" && !l.closing: // its link had ended before, without the reason
 		l.rt.log.Warn("a lost server has ended", slog.Int("server", s.index+1), slog.String("how", how))

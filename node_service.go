@@ -10,13 +10,14 @@ import (
 	"github.com/discoro/discoro/internal/call"
 	"github.com/discoro/discoro/internal/fault"
 	"github.com/discoro/discoro/internal/hours"
+	"github.com/discoro/discoro/internal/link"
 	"github.com/discoro/discoro/wire"
 )
 
 // service is the computation that the node serves.
 type service struct {
 	reserve   wire.Reserve
-	scheduler *link
+	scheduler *link.Link
 	pulse     time.Duration // between signs of life, and between NodeAvails; 0: the usual one
 	releasing bool          // the servers are closing the computation
 	over      bool          // they do it without waiting for the client
@@ -31,7 +32,7 @@ func (l *nodeLoop) offer() {
 }
 
 // offerTo sends a scheduler what the node is, and whether it is free.
-func (l *nodeLoop) offerTo(link *link) {
+func (l *nodeLoop) offerTo(link *link.Link) {
 	o := &wire.Offer{
 		Node: l.rt.peer(), Name: l.rt.cfg.Name, Platform: runtime.GOOS + "/" + runtime.GOARCH, CPUs: len(l.slots),
 		Free: true, Functions: registry.names(), Build: l.rt.build,
@@ -47,24 +48,24 @@ func (l *nodeLoop) offerTo(link *link) {
 	case l.serving != nil:
 		o.Free, o.Reason = false, "it serves another computation"
 	}
-	link.tell(o)
+	link.Tell(o)
 }
 
 // reserve makes the node serve a computation, or refuses that.
-func (l *nodeLoop) reserve(from *link, f *wire.Reserve) {
+func (l *nodeLoop) reserve(from *link.Link, f *wire.Reserve) {
 	reason := l.away()
 	if l.serving != nil {
 		reason = "it serves another computation"
 	}
 	if reason != "" {
-		from.tell(&wire.Released{Token: f.Token, Reason: reason})
+		from.Tell(&wire.Released{Token: f.Token, Reason: reason})
 		return
 	}
 	l.serving = &service{reserve: *f, scheduler: from}
-	if p := sanePulse(f.Pulse); p > 0 { // the scheduler knows the bounds, but may not keep to them
+	if p := link.SanePulse(f.Pulse); p > 0 { // the scheduler knows the bounds, but may not keep to them
 		l.serving.pulse = min(max(p, l.cfg.MinPulseInterval), l.cfg.MaxPulseInterval)
 	}
-	l.rt.net.beat.change(0, l.serving.pulse)
+	l.rt.net.SetPulse(0, l.serving.pulse)
 	l.readAvailEvery(l.serving.pulse)
 	l.rt.log.Debug("serving a computation", slog.String("client", peerLocation(f.Client).String()))
 	l.offerOthers(from)
@@ -77,7 +78,7 @@ func (l *nodeLoop) reserve(from *link, f *wire.Reserve) {
 }
 
 // offerOthers sends an offer to every scheduler except one.
-func (l *nodeLoop) offerOthers(except *link) {
+func (l *nodeLoop) offerOthers(except *link.Link) {
 	for _, link := range l.schedulers {
 		if link != except {
 			l.offerTo(link)
@@ -89,8 +90,8 @@ func (l *nodeLoop) offerOthers(except *link) {
 func (l *nodeLoop) setUp(s *serverSlot) {
 	r := &l.serving.reserve
 	s.setUp = true
-	l.serving.scheduler.tell(&wire.Servers{Token: r.Token, Up: []wire.ServerInfo{s.info}})
-	s.link.tell(&wire.Setup{
+	l.serving.scheduler.Tell(&wire.Servers{Token: r.Token, Up: []wire.ServerInfo{s.info}})
+	s.link.Tell(&wire.Setup{
 		Token: r.Token, Node: l.rt.peer(), Client: r.Client, Scheduler: r.Scheduler, Pulse: int64(l.serving.pulse),
 	})
 }
@@ -108,7 +109,7 @@ func (l *nodeLoop) release(reason string, over bool) {
 	v.over = over
 	for _, s := range l.slots {
 		if s.setUp && s.isUp() {
-			s.link.tell(&wire.CloseServer{Token: v.reserve.Token, Over: over})
+			s.link.Tell(&wire.CloseServer{Token: v.reserve.Token, Over: over})
 		}
 	}
 	l.releasedIfClosed()
@@ -116,7 +117,7 @@ func (l *nodeLoop) release(reason string, over bool) {
 
 // serverDone handles that the computation has closed at a server, or that a function there does not
 // end.
-func (l *nodeLoop) serverDone(from *link, f *wire.ServerDone) {
+func (l *nodeLoop) serverDone(from *link.Link, f *wire.ServerDone) {
 	i := slices.IndexFunc(l.slots, func(s *serverSlot) bool { return s.link == from })
 	if i < 0 || l.serving == nil || f.Token != l.serving.reserve.Token {
 		return
@@ -158,9 +159,9 @@ func (l *nodeLoop) releasedIfClosed() {
 		s.setUp, s.closed = false, false
 	}
 	l.serving = nil
-	l.rt.net.beat.change(v.pulse, 0)
+	l.rt.net.SetPulse(v.pulse, 0)
 	l.readAvailEvery(0)
-	v.scheduler.tell(&wire.Released{Token: v.reserve.Token, Reason: v.reason})
+	v.scheduler.Tell(&wire.Released{Token: v.reserve.Token, Reason: v.reason})
 	l.rt.log.Debug("free again")
 	l.countServed()
 	l.offer()
@@ -253,24 +254,24 @@ const maxNear = 64
 
 // nearCall is a scheduler that waits for the nodes near this one.
 type nearCall struct {
-	from *link
+	from *link.Link
 	call uint64
 }
 
 // near looks for the nodes of the local network, for a scheduler of another network. Schedulers
 // that ask while a search is under way get its answer.
-func (l *nodeLoop) near(from *link, f *wire.Near) {
+func (l *nodeLoop) near(from *link.Link, f *wire.Near) {
 	var err error
 	switch {
-	case l.schedulers[from.id] != from:
-		err = fmt.Errorf("discoro: the runtime at %v is no scheduler: %w", from.location(), ErrRejected)
+	case l.schedulers[from.ID] != from:
+		err = fmt.Errorf("discoro: the runtime at %v is no scheduler: %w", from.Location(), ErrRejected)
 	case l.rt.discovery == nil:
 		err = fmt.Errorf("discoro: discovery is off at the node %v: %w", l.rt.loc, ErrRejected)
 	case len(l.nearby) >= maxNear:
 		err = fmt.Errorf("discoro: %d schedulers ask the node %v at once: %w", maxNear, l.rt.loc, ErrRejected)
 	}
 	if err != nil {
-		from.reply(f.Call, call.Outcome{Err: err})
+		from.Reply(f.Call, call.Outcome{Err: err})
 		return
 	}
 	l.nearby = append(l.nearby, nearCall{from, f.Call})
@@ -286,17 +287,17 @@ func (l *nodeLoop) near(from *link, f *wire.Near) {
 // answerNear answers the schedulers that wait, when a search has ended with err.
 func (l *nodeLoop) answerNear(err error) {
 	nodes := []string{}
-	for _, link := range l.rt.net.all() {
-		if peer, up := link.isUp(); up && peer.Roles&roleNode != 0 {
-			nodes = append(nodes, link.location().String())
+	for _, link := range l.rt.net.All() {
+		if peer, up := link.Peer(); up && peer.Roles&roleNode != 0 {
+			nodes = append(nodes, link.Location().String())
 		}
 	}
 	for _, c := range l.nearby {
 		if err != nil {
-			c.from.reply(c.call, call.Outcome{Err: fault.Because(err, "discover")})
+			c.from.Reply(c.call, call.Outcome{Err: fault.Because(err, "discover")})
 			continue
 		}
-		c.from.reply(c.call, call.Outcome{Value: nodes})
+		c.from.Reply(c.call, call.Outcome{Value: nodes})
 	}
 	l.nearby = nil
 }

@@ -6,6 +6,7 @@ import (
 	"log/slog"
 
 	"github.com/discoro/discoro/internal/call"
+	"github.com/discoro/discoro/internal/link"
 	"github.com/discoro/discoro/wire"
 )
 
@@ -15,7 +16,7 @@ import (
 // was refused. One goroutine at a time uses it.
 type notices struct {
 	to   *Coro      // immutable
-	link *link      // immutable: to its runtime; nil: whichever link there is
+	link *link.Link // immutable: to its runtime; nil: whichever link there is
 	last *call.Call // the last notice under way; nil: none is
 	size int        // bytes of the notices under way
 }
@@ -56,12 +57,12 @@ func (n *notices) deliver(ctx context.Context, body []byte, size int) error {
 		l = n.to.rt.linkOf(n.to)
 	}
 	build := func(call uint64) wire.Frame { return &wire.Deliver{Call: call, To: n.to.key, Body: body} }
-	if err := l.waitRoom(ctx, build(0)); err != nil {
+	if err := l.WaitRoom(ctx, build(0)); err != nil {
 		return err
 	}
 	before, k := n.last, call.New(waitDeliver, n.to)
 	n.last, n.size = k, n.size+size
-	_, err := l.ask(call.Func(func(out call.Outcome) { finishBehind(before, k, out.Err) }), build)
+	_, err := l.Ask(call.Func(func(out call.Outcome) { finishBehind(before, k, out.Err) }), build)
 	if err != nil {
 		n.last, n.size = nil, 0
 	}

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/discoro/discoro/internal/call"
+	"github.com/discoro/discoro/internal/link"
 )
 
 // Connect makes a link to the runtime at addr, "host:port", and returns its announced location. It blocks until the
@@ -23,16 +24,16 @@ func (rt *Runtime) Connect(ctx context.Context, addr string) (Location, error) {
 	if err != nil {
 		return Location{}, fmt.Errorf("discoro: %w", err)
 	}
-	if l.isSelf() {
+	if l.IsSelf() {
 		return Location{}, fmt.Errorf("discoro: connect to %v: that is this runtime itself: %w", loc, ErrRejected)
 	}
-	return l.location(), nil
+	return Location(l.Location()), nil
 }
 
 // Disconnect closes the link to the runtime at loc; what was on it ends with ErrDisconnected on both sides. Config.Peers
 // are dialled again. It blocks until what is queued has been sent, at most a second. ErrNotFound: there is no link to loc.
 func (rt *Runtime) Disconnect(loc Location) error {
-	links := slices.DeleteFunc(rt.net.all(), func(l *link) bool { return l.location() != loc })
+	links := slices.DeleteFunc(rt.net.All(), func(l *link.Link) bool { return Location(l.Location()) != loc })
 	if len(links) == 0 && rt.isClosing() {
 		return fmt.Errorf("discoro: disconnect %v: %w", loc, errRuntimeClosed)
 	}
@@ -44,7 +45,7 @@ func (rt *Runtime) Disconnect(loc Location) error {
 	for _, l := range links {
 		k := call.New(waitDisconnect, nil)
 		if !rt.start(func() {
-			l.bye(ctx, rt.String()+" disconnects")
+			l.Bye(ctx, rt.String()+" disconnects")
 			k.Finish(call.Outcome{})
 		}) {
 			return nil // Close does it
@@ -59,11 +60,23 @@ func (rt *Runtime) Disconnect(loc Location) error {
 // Peers returns the locations of the runtimes that there is a link to, sorted.
 func (rt *Runtime) Peers() []Location {
 	var locs []Location
-	for _, l := range rt.net.all() {
-		if _, up := l.isUp(); up {
-			locs = append(locs, l.location())
+	for _, l := range rt.net.All() {
+		if _, up := l.Peer(); up {
+			locs = append(locs, Location(l.Location()))
 		}
 	}
 	slices.SortFunc(locs, func(a, b Location) int { return cmp.Or(cmp.Compare(a.Addr, b.Addr), cmp.Compare(a.Port, b.Port)) })
 	return locs
+}
+
+// Traffic counts what went over a runtime's links since its start.
+type Traffic struct {
+	FramesSent, FramesReceived uint64
+	BytesSent, BytesReceived   uint64 // of frames; yamux and TLS add to that
+	Writes                     uint64 // each carries all the frames that were queued then
+}
+
+// Traffic returns what went over the links so far; what goes from the runtime to itself is not counted.
+func (rt *Runtime) Traffic() Traffic {
+	return Traffic(rt.net.Traffic())
 }

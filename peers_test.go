@@ -6,10 +6,9 @@ import (
 	"net"
 	"strings"
 	"testing"
-	"time"
 
+	"github.com/discoro/discoro/internal/link"
 	"github.com/discoro/discoro/internal/testkit"
-	"github.com/discoro/discoro/wire"
 )
 
 // TestPeersAreKeptConnected cuts the link to one of Config.Peers.
@@ -18,9 +17,9 @@ func TestPeersAreKeptConnected(t *testing.T) {
 	b := testRuntime(t, Config{Name: "b"})
 	p := newProxy(t, b.Location())
 	a := testRuntime(t, Config{Name: "a", Peers: []string{p.location().String()}})
-	var old *link
+	var old *link.Link
 	for round := range 4 {
-		testkit.Eventually(t, fmt.Sprintf("link %d is up", round), func() bool { l := a.net.linkIf(b.id); return l != nil && l != old && l.stateNow() == linkUp })
+		testkit.Eventually(t, fmt.Sprintf("link %d is up", round), func() bool { l := a.net.If(b.id); return l != nil && l != old && l.IsUp() })
 		old = upLink(t, a, b)
 		p.Cut()
 		_ = waitEnded(t, old)
@@ -84,29 +83,5 @@ func TestPeerThatComesLater(t *testing.T) {
 		t.Errorf("%d warnings:\n%s", n, log)
 	}
 	b := testRuntime(t, Config{Name: "b", TCPPort: loc.Port})
-	testkit.Eventually(t, "the link is up", func() bool { l := a.net.linkIf(b.id); return l != nil && l.stateNow() == linkUp })
-}
-
-// TestEveryAddressOfAPeer keeps every address of a name connected, its own left out.
-func TestEveryAddressOfAPeer(t *testing.T) {
-	t.Parallel()
-	a := testRuntime(t, Config{Name: "a"})
-	b := testRuntime(t, Config{Name: "b"})
-	one, two := newProxy(t, a.Location()), newProxy(t, b.Location())
-	a.start(func() { a.net.keepPeer(one.location(), nil) }) // leads back to a
-	a.start(func() { a.net.keepPeer(two.location(), nil) })
-	testkit.Eventually(t, "b is connected", func() bool { return len(a.Peers()) == 1 })
-	ok, bad := upLink(t, a, b), a.net.deadLink(wire.NewID(), Location{}, errors.New("ended"))
-	if !a.net.untilOneEnds([]*link{ok, bad}, time.Hour, false) {
-		t.Error("of two links one has ended, and nobody noticed")
-	}
-	if a.net.untilOneEnds([]*link{ok}, time.Millisecond, true) {
-		t.Error("none has ended")
-	}
-	ended := make(chan bool, 1)
-	go func() { ended <- a.net.untilOneEnds([]*link{ok}, time.Hour, false) }()
-	two.Cut()
-	if !testkit.Next(t, ended) {
-		t.Error("the end was not noticed")
-	}
+	testkit.Eventually(t, "the link is up", func() bool { l := a.net.If(b.id); return l != nil && l.IsUp() })
 }

@@ -135,7 +135,7 @@ const processStop = `"stop"`
 func (l *nodeLoop) hostServer(s *serverSlot) (serverHost, error) {
 	cfg := l.cfg.Config
 	if !cfg.inMemory() { // there is no such port
-		if err := portFree(l.rt.net.cfg.listener.Addr(), s.port); err != nil {
+		if err := portFree(l.rt.net.Addr(), s.port); err != nil {
 			return nil, err
 		}
 	}
@@ -194,7 +194,7 @@ func (h *runtimeHost) run(cfg ServerConfig) {
 	how := "closed"
 	if h.killed.Load() {
 		how = "was killed"
-		s.rt.net.sever(errors.New("the server was killed"))
+		s.rt.net.Sever(errors.New("the server was killed"))
 	}
 	if err := s.Close(); err != nil {
 		how += fmt.Sprintf(": %v", err)

@@ -187,12 +187,8 @@ func strangers(t *testing.T) {
 	if text := log.String(); strings.Contains(text, secret) || strings.Contains(text, "panic") {
 		t.Errorf("the log has the secret, or a panic:\n%s", text)
 	}
-	testkit.Eventually(t, "they are forgotten", func() bool {
-		rt.net.greetings.mu.Lock()
-		defer rt.net.greetings.mu.Unlock()
-		return len(rt.net.greetings.list) == 0
-	})
-	if n := len(rt.net.all()); n != 1 {
+	testkit.Eventually(t, "they are forgotten", func() bool { return rt.net.Unproven() == 0 })
+	if n := len(rt.net.All()); n != 1 {
 		t.Errorf("%d links, want that of the honest peer", n)
 	}
 	if n, err := Ask[int](testkit.Context(t), echo, 5); n != 5 || err != nil || upLink(t, honest, rt) != l {
@@ -281,8 +277,8 @@ func badBodies(t *testing.T) {
 			t.Errorf("after %s: %v", name, err)
 		}
 	}
-	if l.cause() != nil {
-		t.Errorf("the link has ended: %v", l.cause())
+	if l.Cause() != nil {
+		t.Errorf("the link has ended: %v", l.Cause())
 	}
 	stillServes(t, rt)
 }

@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/discoro/discoro/internal/link"
 	"github.com/discoro/discoro/internal/stopwatch"
 	"github.com/discoro/discoro/internal/testkit"
 )
@@ -87,7 +88,7 @@ func silenceEndsEverything(t *testing.T) {
 			t.Errorf("%s: %v, want ErrDisconnected", e.verb, e.err)
 		}
 	}
-	watch.Within("failing", missedPulses*pulse+time.Second)
+	watch.Within("failing", link.MissedPulses*pulse+time.Second)
 	_, _ = waitEnded(t, la), waitEnded(t, lb)
 	p.Thaw()
 	p.Cut()
@@ -136,9 +137,7 @@ func TestPromise04Send(t *testing.T) {
 			return nil, nil
 		})
 		waits := func() bool {
-			l.mu.Lock()
-			defer l.mu.Unlock()
-			return l.room.waiting() > 0
+			return l.Load().Waiting > 0
 		}
 		testkit.Eventually(t, "the sender waits", waits)
 		other := a.Spawn("other", func(c *Coro) (any, error) { return nil, c.Yield() })
@@ -216,7 +215,7 @@ func TestPromise05Detection(t *testing.T) { //nolint:tparallel // so that its pa
 			if err := testkit.Next(t, ended); !errors.Is(err, ErrDisconnected) {
 				t.Errorf("a wait ended with %v, want ErrDisconnected", err)
 			}
-			t.Logf("noticed after %v", watch.Within("noticing it", missedPulses*pulse+time.Second))
+			t.Logf("noticed after %v", watch.Within("noticing it", link.MissedPulses*pulse+time.Second))
 		})
 	}
 	t.Run("slow", func(t *testing.T) {
@@ -249,23 +248,21 @@ func slowIsNotDead(t *testing.T, pulse time.Duration) {
 	}
 	wg.Wait()
 	la, lb := upLink(t, a, b), upLink(t, b, a)
-	waiting := func(l *link) int {
-		l.mu.Lock()
-		defer l.mu.Unlock()
-		return l.queue.size()
+	waiting := func(l *link.Link) int {
+		return l.Load().Queued
 	}
-	before := map[*link]int{la: waiting(la), lb: waiting(lb)}
+	before := map[*link.Link]int{la: waiting(la), lb: waiting(lb)}
 	select {
-	case <-la.ended:
-		t.Errorf("a lost the link: %v", la.cause())
-	case <-lb.ended:
-		t.Errorf("b lost the link: %v", lb.cause())
-	case <-time.After(2 * missedPulses * pulse):
+	case <-la.Ended():
+		t.Errorf("a lost the link: %v", la.Cause())
+	case <-lb.Ended():
+		t.Errorf("b lost the link: %v", lb.Cause())
+	case <-time.After(2 * link.MissedPulses * pulse):
 	}
 	for l, before := range before {
 		if now := waiting(l); now == 0 || now >= before {
 			t.Errorf("%d bytes wait, of %d: the transfers were not under way all the time", now, before)
 		}
-		l.fail(errors.New("the test is over"))
+		l.Fail(errors.New("the test is over"))
 	}
 }

@@ -108,7 +108,7 @@ func strangersChangeNothing(t *testing.T) {
 	if msg := testkit.Next(t, got); msg != "from home" {
 		t.Errorf("received %v", msg)
 	}
-	if n := len(home.net.all()); n != 0 {
+	if n := len(home.net.All()); n != 0 {
 		t.Errorf("%d links", n)
 	}
 }
@@ -135,8 +135,8 @@ func TestPromise14EncodingErrors(t *testing.T) {
 				t.Errorf("a result that is %s: %+v", name, e)
 			}
 		}
-		if upLink(t, a, b) != l || l.cause() != nil {
-			t.Errorf("the link ended: %v", l.cause())
+		if upLink(t, a, b) != l || l.Cause() != nil {
+			t.Errorf("the link ended: %v", l.Cause())
 		}
 	})
 }

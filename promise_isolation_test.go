@@ -74,9 +74,7 @@ func isolation(t *testing.T, secret string) {
 		})
 	}
 	waiting := func() int {
-		l.mu.Lock()
-		defer l.mu.Unlock()
-		return l.queue.size()
+		return l.Load().Queued
 	}
 	testkit.Eventually(t, "a large message is on its way", func() bool { n := waiting(); return 0 < n && n < isolationLarge })
 	deafTo := coroAt(a, never)
@@ -106,7 +104,7 @@ func isolation(t *testing.T, secret string) {
 		t.Error("signs of life came behind the large messages")
 	}
 	bulk.Wait()
-	if err := l.cause(); err != nil || upLink(t, b, a).cause() != nil {
+	if err := l.Cause(); err != nil || upLink(t, b, a).Cause() != nil {
 		t.Errorf("the link ended: %v", err)
 	}
 }

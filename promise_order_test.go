@@ -227,10 +227,10 @@ func prefixOfEachLink(t *testing.T) {
 		sent := make(chan int, 1)
 		go func() {
 			n := 0
-			for ; l.cause() == nil; n++ {
+			for ; l.Cause() == nil; n++ {
 				body := strings.Repeat("x", 10+n%5*30_000)
 				encode := func(dst []byte) ([]byte, error) { return a.appendMessage(dst, []any{round, n, body}) }
-				if err := l.send(c.key, encode); err != nil {
+				if err := l.Send(c.key, encode); err != nil {
 					break
 				}
 			}

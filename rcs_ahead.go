@@ -147,6 +147,6 @@ func (m *mapping[A, R]) takeLongBack() {
 func (m *mapping[A, R]) takeBack(it *item[R]) {
 	if !it.back && it.job != nil {
 		it.back = true
-		m.s.comp.scheduler().tell(&wire.Unrun{Token: m.s.comp.token, Job: it.job.id})
+		m.s.comp.scheduler().Tell(&wire.Unrun{Token: m.s.comp.token, Job: it.job.id})
 	}
 }

@@ -7,6 +7,7 @@ import (
 
 	"github.com/discoro/discoro/internal/call"
 	"github.com/discoro/discoro/internal/fault"
+	"github.com/discoro/discoro/internal/link"
 	"github.com/discoro/discoro/internal/turn"
 	"github.com/discoro/discoro/wire"
 )
@@ -73,7 +74,7 @@ func (c *Coro) ask(ctx context.Context, msg any) (call.Outcome, error) {
 	if err != nil {
 		return call.Outcome{}, err
 	}
-	out, err := c.rt.linkOf(c).requestOf(ctx, waitAsk, c, func(call uint64) wire.Frame {
+	out, err := c.rt.linkOf(c).Request(ctx, waitAsk, c, func(call uint64) wire.Frame {
 		return &wire.Ask{Call: call, To: c.key, Body: body}
 	})
 	if err == nil {
@@ -129,22 +130,22 @@ func (r *Request) fail(err error) {
 }
 
 // putAsk puts a question from another runtime into a mailbox, now or when there is room.
-func (rt *Runtime) putAsk(l *link, f *wire.Ask) error {
+func (rt *Runtime) putAsk(l *link.Link, f *wire.Ask) error {
 	c := rt.coroutine(f.To)
 	if c == nil {
-		l.reply(f.Call, rt.noCoro(l, f, f.To))
+		l.Reply(f.Call, rt.noCoro(l, f, f.To))
 		return nil
 	}
 	r := &Request{remote: true, body: f.Body, from: c}
 	r.answer = func(out call.Outcome) {
-		if stop := l.unserve(f.Call); stop != nil {
+		if stop := l.Unserve(f.Call); stop != nil {
 			stop()
-			l.reply(f.Call, out)
+			l.Reply(f.Call, out)
 		}
 	}
 	var w stopper
-	if err := l.serve(f.Call, w.stop); err != nil {
-		return l.refuseCall(f.Call, err)
+	if err := l.Serve(f.Call, w.stop); err != nil {
+		return l.Refuse(f.Call, err)
 	}
 	ended := c.onEnd(func() { r.fail(errEnded(&c.Coro)) })
 	m := &roomWait{msg: r, size: len(f.Body)}
@@ -161,20 +162,20 @@ func (rt *Runtime) putAsk(l *link, f *wire.Ask) error {
 }
 
 // serveWait replies when the coroutine has ended.
-func (rt *Runtime) serveWait(l *link, f *wire.Wait) error {
+func (rt *Runtime) serveWait(l *link.Link, f *wire.Wait) error {
 	c := rt.coroutine(f.Of)
 	if c == nil {
 		rt.stray(l, f, f.Of)
-		l.reply(f.Call, rt.endOf(l, f.Of))
+		l.Reply(f.Call, rt.endOf(l, f.Of))
 		return nil
 	}
 	var w stopper
-	if err := l.serve(f.Call, w.stop); err != nil {
-		return l.refuseCall(f.Call, err)
+	if err := l.Serve(f.Call, w.stop); err != nil {
+		return l.Refuse(f.Call, err)
 	}
 	w.set(c.onEnd(func() {
-		if l.unserve(f.Call) != nil {
-			l.reply(f.Call, c.outcomeNow())
+		if l.Unserve(f.Call) != nil {
+			l.Reply(f.Call, c.outcomeNow())
 		}
 	}))
 	return nil
@@ -190,11 +191,11 @@ func (rt *Runtime) sendExit(watcher, c *Coro, out call.Outcome) {
 	if err != nil {
 		o = failed(err)
 	}
-	rt.linkOf(watcher).tell(&wire.Exit{To: watcher.key, Coro: rt.handleValue(c), Outcome: *o})
+	rt.linkOf(watcher).Tell(&wire.Exit{To: watcher.key, Coro: rt.handleValue(c), Outcome: *o})
 }
 
 // putExit puts an Exit from another runtime into the watcher's mailbox.
-func (rt *Runtime) putExit(l *link, f *wire.Exit) {
+func (rt *Runtime) putExit(l *link.Link, f *wire.Exit) {
 	watcher := rt.coroutine(f.To)
 	if watcher == nil {
 		rt.stray(l, f, f.To)

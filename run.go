@@ -12,6 +12,7 @@ import (
 
 	"github.com/discoro/discoro/internal/call"
 	"github.com/discoro/discoro/internal/fault"
+	"github.com/discoro/discoro/internal/link"
 	"github.com/discoro/discoro/wire"
 )
 
@@ -77,7 +78,7 @@ func (p *Computation) post(where wire.Where, lane uint64, t Task) (*job, error) 
 		j.finish(call.Outcome{Err: err})
 		return nil, err
 	}
-	if err := l.post(&wire.Run{Token: p.token, Job: j.id, Where: where, Lane: lane, Call: s.wire()}); err != nil {
+	if err := l.Post(&wire.Run{Token: p.token, Job: j.id, Where: where, Lane: lane, Call: s.wire()}); err != nil {
 		j.finish(call.Outcome{Err: err})
 		return nil, fault.Because(err, "run %s", s.fn)
 	}
@@ -120,7 +121,7 @@ func (p *Computation) awaitStart(ctx context.Context, j *job) (*Coro, error) {
 // same, it is terminated.
 func (p *Computation) unrun(j *job, cause error) error {
 	l := p.scheduler()
-	l.tell(&wire.Unrun{Token: p.token, Job: j.id})
+	l.Tell(&wire.Unrun{Token: p.token, Job: j.id})
 	report := p.reportOf(l, j.id) // the answer comes behind that to Unrun: a job without a server has ended by now
 	waited := j.done.IsDone()
 	j.started.OnDone(func(out call.Outcome) {
@@ -137,7 +138,7 @@ func (p *Computation) unrun(j *job, cause error) error {
 // what returns what a wait for the job's start waits for. It names a large argument, which may be
 // the reason for the wait.
 func (j *job) what() string {
-	if j.size < largeFrame {
+	if j.size < link.LargeFrame {
 		return "run " + j.fn
 	}
 	return fmt.Sprintf("run %s with an argument of %d bytes", j.fn, j.size)
@@ -218,7 +219,7 @@ func (rt *Runtime) jobOf(id wire.JobID, token wire.Token) *job {
 }
 
 // jobStarted records that a job has started at a server.
-func (rt *Runtime) jobStarted(l *link, f *wire.Started) {
+func (rt *Runtime) jobStarted(l *link.Link, f *wire.Started) {
 	j := rt.jobOf(f.Job, f.Token)
 	if j == nil {
 		return
@@ -243,7 +244,7 @@ func (rt *Runtime) jobStarted(l *link, f *wire.Started) {
 	p.mu.Unlock()
 	p.flush()
 	j.started.Set(call.Outcome{Value: c})
-	if cause := l.cause(); cause != nil { // the link has ended meanwhile, and did not find this job at the server
+	if cause := l.Cause(); cause != nil { // the link has ended meanwhile, and did not find this job at the server
 		rt.loseJob(j, cause)
 	}
 }
@@ -328,14 +329,14 @@ func (rt *Runtime) loseJobsAt(id wire.ID, cause error) {
 		rt.loseJob(j, cause)
 	}
 	for _, p := range comps {
-		if l := p.scheduler(); l != nil && l.id == id {
+		if l := p.scheduler(); l != nil && l.ID == id {
 			p.end(cause)
 		}
 	}
 }
 
 // scheduler returns the link to the scheduler, nil when the computation is not scheduled.
-func (p *Computation) scheduler() *link {
+func (p *Computation) scheduler() *link.Link {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return p.sched

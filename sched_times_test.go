@@ -196,7 +196,7 @@ func TestCutOffNode(t *testing.T) {
 		}
 		<-time.After(time.Minute) // the pulses are the usual ones again
 		for _, rt := range []*Runtime{c.sched.Runtime, c.nodes[0].rt, c.nodes[1].rt} {
-			if d := rt.net.beat.now(); d != MinPulseInterval {
+			if d := rt.net.Pulse(); d != MinPulseInterval {
 				t.Errorf("%v pulses every %v", rt, d)
 			}
 		}

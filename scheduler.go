@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/discoro/discoro/internal/call"
+	"github.com/discoro/discoro/internal/link"
 	"github.com/discoro/discoro/internal/loop"
 	"github.com/discoro/discoro/internal/schedule"
 	"github.com/discoro/discoro/wire"
@@ -130,10 +131,10 @@ type schedLoop struct {
 	box   loop.Actor[schedEvent] // has what follows to itself
 
 	state *schedule.State
-	links map[wire.ID]*link // those that the state knows its peers by: effects go there, or nowhere
-	wake  time.Time         // what timer is set to
-	pulse time.Duration     // what the active computation asks for; 0: there is none
-	ping  time.Duration     // the interval of the lookout that it asks for; 0: none
+	links map[wire.ID]*link.Link // those that the state knows its peers by: effects go there, or nowhere
+	wake  time.Time              // what timer is set to
+	pulse time.Duration          // what the active computation asks for; 0: there is none
+	ping  time.Duration          // the interval of the lookout that it asks for; 0: none
 
 	closers []schedCloser // wait for the end of a computation
 	left    chan struct{} // closed when the scheduler takes nothing new and has nothing left to do
@@ -150,7 +151,7 @@ func newSchedLoop(rt *Runtime, cfg *SchedulerConfig) *schedLoop {
 	})
 	l := &schedLoop{
 		rt: rt, look: newLookout(rt), state: state,
-		links: map[wire.ID]*link{rt.id: rt.net.self}, left: make(chan struct{}),
+		links: map[wire.ID]*link.Link{rt.id: rt.net.Self}, left: make(chan struct{}),
 	}
 	l.box.Handle = l.step
 	l.timer = time.AfterFunc(time.Hour, func() { l.box.Put(schedEvent{own: schedTick{}}) })
@@ -188,7 +189,7 @@ func (l *schedLoop) keepTime() {
 	}
 	pulse, ping := l.state.Intervals()
 	if pulse != l.pulse {
-		l.rt.net.beat.change(l.pulse, pulse)
+		l.rt.net.SetPulse(l.pulse, pulse)
 		l.pulse = pulse
 	}
 	if ping != l.ping {
@@ -199,7 +200,7 @@ func (l *schedLoop) keepTime() {
 
 // feed hands an event of a link to the state. It reports false where the event means nothing to it.
 func (l *schedLoop) feed(now time.Time, e linkEvent) bool {
-	id := e.link.id
+	id := e.link.ID
 	old := l.links[id]
 	switch {
 	case e.down != nil:
@@ -208,7 +209,7 @@ func (l *schedLoop) feed(now time.Time, e linkEvent) bool {
 			l.state.Down(now, id, e.down.Error())
 		}
 	case old != e.link:
-		if _, up := e.link.isUp(); !up {
+		if _, up := e.link.Peer(); !up {
 			return false // the link ended before this event came
 		}
 		if old != nil {
@@ -217,7 +218,7 @@ func (l *schedLoop) feed(now time.Time, e linkEvent) bool {
 		l.links[id] = e.link
 	}
 	if e.frame != nil {
-		loc := e.link.location()
+		loc := e.link.Location()
 		l.state.Frame(now, wire.Peer{ID: id, Host: loc.Addr, Port: loc.Port}, e.frame)
 	}
 	return true
@@ -230,13 +231,13 @@ func (l *schedLoop) perform(e schedule.Effect) {
 		return // the state knows, or is about to learn, that the link has ended
 	}
 	if e.Frame == nil {
-		link.reply(e.Call, call.Outcome{Value: e.Answer.Value, Err: e.Answer.Err})
+		link.Reply(e.Call, call.Outcome{Value: e.Answer.Value, Err: e.Answer.Err})
 		return
 	}
 	if f, ok := e.Frame.(*wire.Reserve); ok {
 		f.Scheduler = l.rt.peer()
 	}
-	link.tell(e.Frame)
+	link.Tell(e.Frame)
 }
 
 // The operator of a scheduler sends events to its loop: to see its state, to close the active

@@ -8,6 +8,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/discoro/discoro/internal/link"
 	"github.com/discoro/discoro/wire"
 )
 
@@ -18,18 +19,18 @@ type lookout struct {
 	rt    *Runtime           // immutable
 	paces chan time.Duration // capacity 1: the latest interval that the active computation asks for
 
-	mu  sync.Mutex           // guards following; leaf
-	far map[Location][]*link // to each of SchedulerConfig.Nodes, as of the last dial
+	mu  sync.Mutex                // guards following; leaf
+	far map[Location][]*link.Link // to each of SchedulerConfig.Nodes, as of the last dial
 }
 
 func newLookout(rt *Runtime) *lookout {
-	return &lookout{rt: rt, paces: make(chan time.Duration, 1), far: map[Location][]*link{}}
+	return &lookout{rt: rt, paces: make(chan time.Duration, 1), far: map[Location][]*link.Link{}}
 }
 
 // begin starts the goroutines. They end with the runtime.
 func (o *lookout) begin(nodes []Location, every time.Duration) {
 	for _, n := range nodes {
-		o.rt.start(func() { o.rt.net.keepPeer(n, func(links []*link) { o.reached(n, links) }) })
+		o.rt.start(func() { o.rt.net.Keep(link.Location(n), func(links []*link.Link) { o.reached(n, links) }) })
 	}
 	o.rt.start(func() { o.run(every) })
 }
@@ -76,7 +77,7 @@ func (o *lookout) search() {
 		}
 	}
 	o.mu.Lock()
-	var far []*link
+	var far []*link.Link
 	for _, links := range o.far {
 		far = append(far, links...)
 	}
@@ -88,7 +89,7 @@ func (o *lookout) search() {
 
 // reached records the links to one of SchedulerConfig.Nodes, and asks over the new ones for the
 // nodes near that.
-func (o *lookout) reached(node Location, links []*link) {
+func (o *lookout) reached(node Location, links []*link.Link) {
 	o.mu.Lock()
 	old := o.far[node]
 	o.far[node] = links
@@ -102,17 +103,17 @@ func (o *lookout) reached(node Location, links []*link) {
 
 // askNear asks a node for the nodes of its network, and connects to those. It ends at the latest
 // soon after twice MsgTimeout.
-func (o *lookout) askNear(l *link) {
+func (o *lookout) askNear(l *link.Link) {
 	ctx, cancel := context.WithTimeout(o.rt.ctx, 2*o.rt.cfg.MsgTimeout)
 	defer cancel()
-	out, err := l.request(ctx, waitDiscover, func(call uint64) wire.Frame { return &wire.Near{Call: call} })
+	out, err := l.Request(ctx, waitDiscover, nil, func(call uint64) wire.Frame { return &wire.Near{Call: call} })
 	var near []string
 	if err == nil {
 		near, err = resultAs[[]string](o.rt, out, "near")
 	}
 	if err != nil {
 		o.rt.log.Debug("cannot ask a node for the nodes near it",
-			slog.String("node", l.location().String()), slog.Any("err", err))
+			slog.String("node", l.Location().String()), slog.Any("err", err))
 		return
 	}
 	dials := o.rt.group(maxFoundDial)

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"encoding/binary"
 	"encoding/hex"
-	"errors"
 	"io"
 	"net"
 	"os"
@@ -14,6 +13,7 @@ import (
 
 	"github.com/hashicorp/yamux"
 
+	"github.com/discoro/discoro/internal/link"
 	"github.com/discoro/discoro/internal/testkit"
 	"github.com/discoro/discoro/wire"
 )
@@ -74,12 +74,12 @@ func quietYamux() *yamux.Config {
 }
 
 // link returns rt's link to it, once that is up.
-func (h *hostile) link(rt *Runtime) *link {
+func (h *hostile) link(rt *Runtime) *link.Link {
 	h.t.Helper()
-	var l *link
+	var l *link.Link
 	testkit.Eventually(h.t, "the hostile peer has a link", func() bool {
-		l = rt.net.linkIf(h.id)
-		return l != nil && l.stateNow() == linkUp
+		l = rt.net.If(h.id)
+		return l != nil && l.IsUp()
 	})
 	return l
 }
@@ -165,7 +165,7 @@ func everyKindFromAnybody(t *testing.T) {
 				if locs := node.Servers(); len(locs) == 1 {
 					return locs[0]
 				}
-				waitFor(t.Context(), time.Millisecond, nil)
+				_ = waitFor(t.Context(), time.Millisecond)
 			}
 		},
 	}
@@ -227,8 +227,8 @@ func framesAboutNothing(t *testing.T) {
 	if reply, ok := f.(*wire.Reply); err != nil || !ok || reply.Call != 1 || reply.Outcome.Err == nil {
 		t.Errorf("%+v, %v: want the answer to what can be answered", f, err)
 	}
-	if l.cause() != nil {
-		t.Errorf("the link has ended: %v", l.cause())
+	if l.Cause() != nil {
+		t.Errorf("the link has ended: %v", l.Cause())
 	}
 }
 
@@ -276,24 +276,10 @@ func callsOfOnePeerAreLimited(t *testing.T) {
 	h.send(&wire.Wait{Call: 1, Of: key}, &wire.Ask{Call: 2, To: key}, &wire.Cancel{Call: 2}, &wire.Ask{Call: 2, To: key})
 	testkit.Eventually(t, "both wait", func() bool { return watches() == 2 })
 	h.send(&wire.Ask{Call: 1, To: key})
-	if err := waitEnded(t, l); !strings.Contains(err.Error(), errCallTwice.Error()) {
+	if err := waitEnded(t, l); !strings.Contains(err.Error(), link.ErrCallTwice.Error()) {
 		t.Errorf("ended with %v", err)
 	}
 	testkit.Eventually(t, "nobody waits any more", func() bool { return watches() == 0 })
-
-	full := rt.net.newLink(wire.NewID(), Location{}, linkUp)
-	for i := range maxServed {
-		if err := full.serve(uint64(i), func() {}); err != nil {
-			t.Fatal(err)
-		}
-	}
-	if err := full.serve(maxServed, func() {}); !errors.Is(err, ErrRejected) {
-		t.Errorf("one call too many: %v, want ErrRejected", err)
-	}
-	full.unserve(7)
-	if err := full.serve(maxServed, func() {}); err != nil {
-		t.Errorf("one call fewer: %v", err)
-	}
 }
 
 // peerThatAsksAndDoesNotRead is thrown out when its answers have piled up, and what they took is given back.
@@ -302,7 +288,7 @@ func peerThatAsksAndDoesNotRead(t *testing.T) {
 	rt := testRuntime(t, Config{MaxMessage: 1 << 20})
 	h := newHostile(t, rt, false)
 	l := h.link(rt)
-	limit := maxQueue + maxAnswers*rt.net.maxFrame()
+	limit := link.MaxQueue + link.MaxAnswers*rt.net.MaxFrame()
 	c := rt.Spawn("large", func(c *Coro) (any, error) {
 		_, err := c.Receive()
 		return strings.Repeat("x", 1<<20-10), err
@@ -312,18 +298,14 @@ func peerThatAsksAndDoesNotRead(t *testing.T) {
 		h.send(&wire.Wait{Call: uint64(i), Of: publicKey(c)})
 	}
 	testkit.Eventually(t, "all wait", func() bool {
-		l.mu.Lock()
-		defer l.mu.Unlock()
-		return len(l.served) == asked
+		return l.Load().Served == asked
 	})
 	most := 0
 	watched := make(chan struct{})
 	go func() {
 		defer close(watched)
-		for l.cause() == nil {
-			l.mu.Lock()
-			most = max(most, l.queue.size())
-			l.mu.Unlock()
+		for l.Cause() == nil {
+			most = max(most, l.Load().Queued)
 		}
 	}()
 	if err := c.Send("end"); err != nil {
@@ -336,11 +318,8 @@ func peerThatAsksAndDoesNotRead(t *testing.T) {
 	if most > limit {
 		t.Errorf("%d bytes were held, of at most %d", most, limit)
 	}
-	l.mu.Lock()
-	held := len(l.queue.small) + l.queue.size() + len(l.spare) + len(l.served)
-	l.mu.Unlock()
-	if held != 0 {
-		t.Errorf("%d are still held", held)
+	if held := l.Load(); held != (link.Load{}) {
+		t.Errorf("%+v is still held", held)
 	}
 }
 

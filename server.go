@@ -14,6 +14,7 @@ import (
 	"github.com/discoro/discoro/internal/call"
 	"github.com/discoro/discoro/internal/fault"
 	"github.com/discoro/discoro/internal/files"
+	"github.com/discoro/discoro/internal/link"
 	"github.com/discoro/discoro/internal/loop"
 	"github.com/discoro/discoro/wire"
 )
@@ -74,7 +75,7 @@ func newServer(c ServerConfig) (*Server, error) {
 	stuck := func(fn string) { s.loop.box.Put(serverEvent{own: functionStuck(fn)}) }
 	rt.stuckTo.Store(&stuck)
 	rt.addRole(roleServer, s.loop)
-	l.tell(&wire.ServerUp{
+	l.Tell(&wire.ServerUp{
 		Index: c.index, Nonce: c.nonce,
 		Info: rt.serverInfo(), Functions: registry.names(),
 	})
@@ -118,7 +119,7 @@ func (s *Server) Wait() error {
 // serverLoop is a server's loop and what it owns.
 type serverLoop struct {
 	rt    *Runtime                // immutable
-	node  *link                   // immutable
+	node  *link.Link              // immutable
 	owned bool                    // immutable: the node started it, and will start another
 	left  chan struct{}           // closed when the server is of no use any more
 	dir   atomic.Pointer[string]  // the last computation's folder; written by the loop, read by Close
@@ -140,8 +141,8 @@ func (l *serverLoop) leave() {
 type servedComp struct {
 	token     wire.Token
 	name      string // for logs
-	client    *link
-	scheduler *link
+	client    *link.Link
+	scheduler *link.Link
 	dir       string
 	pulse     time.Duration // between signs of life; 0: the usual one
 	fetching  bool          // the client was asked for the computation's files
@@ -190,13 +191,13 @@ func (l *serverLoop) step(e serverEvent) {
 	case *wire.Unstart:
 		l.takeBack(f)
 	case *wire.Tally:
-		e.link.reply(f.Call, call.Outcome{Value: l.rt.countCoros()})
+		e.link.Reply(f.Call, call.Outcome{Value: l.rt.countCoros()})
 	}
 }
 
 // setUp makes the server serve a computation. It can be used when it has links to the client and to
 // the scheduler, and the computation's files.
-func (l *serverLoop) setUp(from *link, f *wire.Setup) {
+func (l *serverLoop) setUp(from *link.Link, f *wire.Setup) {
 	if from != l.node || l.comp != nil {
 		return
 	}
@@ -206,21 +207,21 @@ func (l *serverLoop) setUp(from *link, f *wire.Setup) {
 		client:    l.rt.linkTo(f.Client.ID, peerLocation(f.Client)),
 		scheduler: l.rt.linkTo(f.Scheduler.ID, peerLocation(f.Scheduler)),
 		dir:       filepath.Join(l.rt.DestPath(), fmt.Sprintf("%x", f.Token[4:12])),
-		pulse:     sanePulse(f.Pulse),
+		pulse:     link.SanePulse(f.Pulse),
 	}
 	l.comp = c
-	l.rt.net.beat.change(0, c.pulse)
+	l.rt.net.SetPulse(0, c.pulse)
 	l.dir.Store(&c.dir)
 	l.rt.resetVars()
 	if err := os.MkdirAll(c.dir, 0o700); err != nil {
 		l.sendReady(fmt.Errorf("no folder for the computation's files: %w", err))
 		return
 	}
-	l.rt.files.Serve(c.token, c.dir, func() { c.scheduler.tell(&wire.Heard{Token: c.token}) })
-	for _, link := range []*link{c.client, c.scheduler} {
-		if _, up := link.isUp(); !up {
+	l.rt.files.Serve(c.token, c.dir, func() { c.scheduler.Tell(&wire.Heard{Token: c.token}) })
+	for _, link := range []*link.Link{c.client, c.scheduler} {
+		if _, up := link.Peer(); !up {
 			l.rt.start(func() {
-				<-link.ready
+				<-link.Ready()
 				l.put(linkEvent{link: link})
 			})
 		}
@@ -244,8 +245,8 @@ func (l *serverLoop) readyIfLinked() {
 
 // linked reports whether the links to the client and to the scheduler are up.
 func (c *servedComp) linked() bool {
-	_, client := c.client.isUp()
-	_, scheduler := c.scheduler.isUp()
+	_, client := c.client.Peer()
+	_, scheduler := c.scheduler.Peer()
 	return client && scheduler
 }
 
@@ -264,11 +265,11 @@ func (e filesFetched) handle(l *serverLoop) {
 
 // sendReady notifies the scheduler that the server can be used or, with err, why it cannot.
 func (l *serverLoop) sendReady(err error) {
-	f := &wire.Ready{Token: l.comp.token, Node: l.node.id, Info: l.rt.serverInfo()}
+	f := &wire.Ready{Token: l.comp.token, Node: l.node.ID, Info: l.rt.serverInfo()}
 	if err != nil {
 		f.Err = encodeError(err)
 	}
-	l.comp.scheduler.tell(f)
+	l.comp.scheduler.Tell(f)
 }
 
 // serverInfo returns what frames say of this server.
@@ -334,13 +335,13 @@ func (l *serverLoop) closedIfIdle() {
 		return
 	}
 	l.comp = nil
-	l.rt.net.beat.change(c.pulse, 0)
+	l.rt.net.SetPulse(c.pulse, 0)
 	l.rt.resetVars()
 	l.rt.start(func() {
 		l.rt.files.AwaitIdle()
 		if err := files.RemoveAll(c.dir); err != nil {
 			l.rt.log.Warn("cannot remove a computation's folder", slog.Any("err", err))
 		}
-		l.node.tell(&wire.ServerDone{Token: c.token})
+		l.node.Tell(&wire.ServerDone{Token: c.token})
 	})
 }

@@ -10,6 +10,7 @@ import (
 
 	"github.com/discoro/discoro/internal/call"
 	"github.com/discoro/discoro/internal/fault"
+	"github.com/discoro/discoro/internal/link"
 	"github.com/discoro/discoro/wire"
 )
 
@@ -56,7 +57,7 @@ func (l *serverLoop) launch(c *servedComp, f *wire.Start) bool {
 	l.rt.spawn(fn.name, body, func(co *localCoro) {
 		co.serves, co.pc = &serverJob{fn: fn.name, comp: c.name, dir: c.dir, lane: f.Lane}, 0
 		c.running[f.Job] = co
-		c.client.tell(&wire.Started{
+		c.client.Tell(&wire.Started{
 			Token: c.token, Job: f.Job, Coro: l.rt.handleValue(&co.Coro), Server: l.rt.peer(), At: time.Now().UnixNano(),
 		})
 		co.onEnd(func() { l.jobEnded(c, f.Job, co) })
@@ -130,11 +131,11 @@ func (l *serverLoop) jobEnded(c *servedComp, id wire.JobID, co *localCoro) {
 // sendDone sends the client how a job has ended, and the scheduler that it has. Where both are one
 // runtime, one frame is for both.
 func (l *serverLoop) sendDone(c *servedComp, id wire.JobID, o *wire.Outcome) {
-	c.client.tell(&wire.Done{Token: c.token, Job: id, Outcome: *o})
+	c.client.Tell(&wire.Done{Token: c.token, Job: id, Outcome: *o})
 	if c.client == c.scheduler {
 		return
 	}
-	c.scheduler.tell(&wire.Freed{Token: c.token, Job: id})
+	c.scheduler.Tell(&wire.Freed{Token: c.token, Job: id})
 	c.freed.Add(1)
 	if c.asking.CompareAndSwap(false, true) {
 		time.AfterFunc(heardAfter, c.askHeard)
@@ -169,8 +170,8 @@ func (e functionStuck) handle(l *serverLoop) {
 	if c == nil || c.closing {
 		return
 	}
-	heard := call.Func(func(call.Outcome) { l.node.tell(&wire.ServerDone{Token: c.token, Stuck: []string{fn}}) })
-	if _, err := c.client.ask(heard, func(call uint64) wire.Frame { return &wire.Locate{Call: call} }); err != nil {
+	heard := call.Func(func(call.Outcome) { l.node.Tell(&wire.ServerDone{Token: c.token, Stuck: []string{fn}}) })
+	if _, err := c.client.Ask(heard, func(call uint64) wire.Frame { return &wire.Locate{Call: call} }); err != nil {
 		heard(call.Outcome{})
 	}
 }
@@ -208,14 +209,14 @@ func (c *servedComp) askHeard() {
 		if c.done.Load() { // the server may serve the computation again, and this is not about that
 			return
 		}
-		c.scheduler.tell(&wire.Heard{Token: c.token, Jobs: n - c.heard})
+		c.scheduler.Tell(&wire.Heard{Token: c.token, Jobs: n - c.heard})
 		c.heard = n
 		c.asking.Store(false)
 		if c.freed.Load() > n && c.asking.CompareAndSwap(false, true) {
 			time.AfterFunc(heardAfter, c.askHeard)
 		}
 	})
-	_, _ = c.client.ask(answer, func(call uint64) wire.Frame { return &wire.Locate{Call: call} })
+	_, _ = c.client.Ask(answer, func(call uint64) wire.Frame { return &wire.Locate{Call: call} })
 }
 
 // closeComp closes the computation. Its coroutines are terminated; when they have ended, the node
@@ -248,12 +249,12 @@ func (l *serverLoop) awaitClient(c *servedComp) {
 	}
 	c.awaiting = true
 	done := func() { l.box.Put(serverEvent{own: clientDone{c}}) }
-	if _, up := c.client.isUp(); !up { // nothing was sent, or all is lost
+	if _, up := c.client.Peer(); !up { // nothing was sent, or all is lost
 		done()
 		return
 	}
-	timer := time.AfterFunc(missedPulses*cmp.Or(c.pulse, l.rt.net.beat.usual)+awaitFor, done)
-	err := c.client.askLast(call.Func(func(call.Outcome) {
+	timer := time.AfterFunc(link.MissedPulses*cmp.Or(c.pulse, l.rt.cfg.pulse)+awaitFor, done)
+	err := c.client.AskLast(call.Func(func(call.Outcome) {
 		timer.Stop()
 		done()
 	}))

@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/discoro/discoro/internal/files"
+	"github.com/discoro/discoro/internal/link"
 	"github.com/discoro/discoro/internal/stopwatch"
 	"github.com/discoro/discoro/internal/testkit"
 	"github.com/discoro/discoro/internal/transport"
@@ -127,15 +128,15 @@ func peerThatOpensNothing(t *testing.T) {
 	t.Parallel()
 	rt := testRuntime(t, Config{})
 	h := newHostile(t, rt, true)
-	testkit.Eventually(t, "it is being greeted", func() bool { return rt.net.linkIf(h.id) != nil })
-	l := rt.net.linkIf(h.id)
+	testkit.Eventually(t, "it is being greeted", func() bool { return rt.net.If(h.id) != nil })
+	l := rt.net.If(h.id)
 	watch := stopwatch.Start(t)
 	if err := waitEnded(t, l); !errors.Is(err, ErrDisconnected) {
 		t.Errorf("ended with %v", err)
 	}
 	watch.Within("waiting for it", 10*time.Second)
 	h = newHostile(t, rt, true)
-	testkit.Eventually(t, "another is being greeted", func() bool { return rt.net.linkIf(h.id) != nil })
+	testkit.Eventually(t, "another is being greeted", func() bool { return rt.net.If(h.id) != nil })
 	// The runtime's Close, at the end, does not wait for it.
 	watch = stopwatch.Start(t)
 	if err := rt.Close(); err != nil {
@@ -150,7 +151,7 @@ func TestFilesBothWays(t *testing.T) {
 	t.Parallel()
 	for _, secret := range []string{"", "sixteen characters and more"} {
 		a, b := twoRuntimes(t, Config{Addr: "127.0.0.1", Secret: secret})
-		links := []*link{upLink(t, a, b), upLink(t, b, a)}
+		links := []*link.Link{upLink(t, a, b), upLink(t, b, a)}
 		path, content := someFile(t, "file", 2<<20+17)
 		var all sync.WaitGroup
 		for i := range 2 * transport.MaxStreams {
@@ -181,8 +182,8 @@ func TestFilesBothWays(t *testing.T) {
 		}
 		all.Wait()
 		for i, l := range links {
-			testkit.Eventually(t, "nothing is left of the streams", func() bool { return len(l.streams.open) == 0 })
-			if err := l.cause(); err != nil {
+			testkit.Eventually(t, "nothing is left of the streams", func() bool { return l.Load().Streams == 0 })
+			if err := l.Cause(); err != nil {
 				t.Error(err)
 			}
 			rt := []*Runtime{a, b}[i]

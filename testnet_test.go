@@ -10,6 +10,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/discoro/discoro/internal/link"
 	"github.com/discoro/discoro/internal/testkit"
 	"github.com/discoro/discoro/internal/testnet"
 )
@@ -38,7 +39,7 @@ func hostedPair(t *testing.T, n *testnet.Network, cfg Config) (a, b *Runtime, c 
 	cfg.Name, cfg.host, cfg.Peers = "a", n.Host("a"), []string{b.Location().String()}
 	a = testRuntime(t, cfg)
 	t.Cleanup(n.Heal) // before they close
-	testkit.Eventually(t, "a has dialled", func() bool { l := a.net.linkIf(b.id); return l != nil && l.stateNow() == linkUp })
+	testkit.Eventually(t, "a has dialled", func() bool { l := a.net.If(b.id); return l != nil && l.IsUp() })
 	return a, b, locate(t, a, b, "got"), got
 }
 
@@ -83,8 +84,8 @@ func TestCutHoldsWhatIsSent(t *testing.T) {
 				t.Fatalf("%v came, want %d", v, i)
 			}
 		}
-		if la.cause() != nil || lb.cause() != nil {
-			t.Errorf("the cut broke the link: %v, %v", la.cause(), lb.cause())
+		if la.Cause() != nil || lb.Cause() != nil {
+			t.Errorf("the cut broke the link: %v, %v", la.Cause(), lb.Cause())
 		}
 	})
 }
@@ -97,12 +98,12 @@ func TestBreakShowsAtOnce(t *testing.T) {
 		n.Host("a").Cut()
 		n.Host("a").Break() // also what is cut off
 		n.Host("a").Heal()
-		for _, l := range []*link{la, lb} {
+		for _, l := range []*link.Link{la, lb} {
 			if err := waitEnded(t, l); !errors.Is(err, ErrDisconnected) || strings.Contains(err.Error(), "no sign of life") {
 				t.Errorf("ended with %v", err)
 			}
 		}
-		testkit.Eventually(t, "a has dialled anew", func() bool { l := a.net.linkIf(b.id); return l != nil && l != la && l.stateNow() == linkUp })
+		testkit.Eventually(t, "a has dialled anew", func() bool { l := a.net.If(b.id); return l != nil && l != la && l.IsUp() })
 		if err := c.Send("again"); err != nil {
 			t.Fatal(err)
 		}
@@ -123,7 +124,7 @@ func TestClosedWhileCut(t *testing.T) {
 		if err := a.Close(); err != nil {
 			t.Fatal(err)
 		}
-		nothing(t, lb.ended, 100*time.Millisecond)
+		nothing(t, lb.Ended(), 100*time.Millisecond)
 		n.Host("a").Heal()
 		if err := waitEnded(t, lb); !errors.Is(err, ErrDisconnected) {
 			t.Errorf("ended with %v", err)

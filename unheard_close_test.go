@@ -9,6 +9,8 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"github.com/discoro/discoro/internal/link"
 )
 
 // unheardLarge returns a result that does not fit into the buffers of a connection that nobody
@@ -116,7 +118,7 @@ func (f *frozenRuns) next(within time.Duration) frozenEnd {
 }
 
 // unheardDead is how long a link may be silent in these tests before it counts as dead.
-const unheardDead = missedPulses * 2 * MinPulseInterval
+const unheardDead = link.MissedPulses * 2 * MinPulseInterval
 
 // start calls do in a goroutine. Its error comes over the channel.
 func (f *frozenRuns) start(do func(f *frozenRuns) error) <-chan error {
@@ -169,14 +171,14 @@ var unheardCloses = map[string]struct {
 	"the node is lost": {
 		do: func(f *frozenRuns) error {
 			for _, rt := range append(f.nodes[0].loop.hosted.all(), f.nodes[0].rt) {
-				rt.net.sever(errors.New("killed"))
+				rt.net.Sever(errors.New("killed"))
 			}
 			return nil
 		},
 		soon: true, lost: true,
 	},
 	"the scheduler closes":  {do: func(f *frozenRuns) error { return f.sched.Close() }, soon: true},
-	"the scheduler is lost": {do: func(f *frozenRuns) error { f.sched.net.sever(errors.New("killed")); return nil }, soon: true},
+	"the scheduler is lost": {do: func(f *frozenRuns) error { f.sched.net.Sever(errors.New("killed")); return nil }, soon: true},
 	"the scheduler closes the computation": {
 		do: func(f *frozenRuns) error {
 			f.sched.loop.closeActive(func() {})
@@ -332,10 +334,7 @@ func TestClientThatNeverAnswers(t *testing.T) {
 	inMemory(t, 1, SchedulerConfig{}, NodeConfig{Servers: 1}, func(c *memCluster) {
 		f := c.freeze(ComputationConfig{})
 		for _, rt := range f.nodes[0].loop.hosted.all() {
-			l := rt.net.linkIf(f.client.id)
-			l.mu.Lock()
-			l.peer.Pulse = maxPulse // so that its silence does not count
-			l.mu.Unlock()
+			rt.net.If(f.client.id).HeardPulse(link.MaxPulse) // so that its silence does not count
 		}
 		start := time.Now()
 		if err := f.nodes[0].Drain(c.ctx); err != nil {

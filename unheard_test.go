@@ -220,7 +220,7 @@ func TestServerAsksWhatIsHeard(t *testing.T) {
 	c.freed.Store(4)
 	c.askHeard()
 	over := make(chan struct{})
-	if err := c.client.askLast(call.Func(func(call.Outcome) { close(over) })); err != nil {
+	if err := c.client.AskLast(call.Func(func(call.Outcome) { close(over) })); err != nil {
 		t.Fatal(err)
 	}
 	<-over
@@ -231,7 +231,7 @@ func TestServerAsksWhatIsHeard(t *testing.T) {
 	if err := client.Close(); err != nil {
 		t.Error(err)
 	}
-	testkit.Eventually(t, "the link is down", func() bool { return c.client.cause() != nil })
+	testkit.Eventually(t, "the link is down", func() bool { return c.client.Cause() != nil })
 	c.freed.Store(4)
 	c.asking.Store(true)
 	c.askHeard()

@@ -8,6 +8,7 @@ import (
 
 	"github.com/discoro/discoro/internal/call"
 	"github.com/discoro/discoro/internal/fault"
+	"github.com/discoro/discoro/internal/link"
 	"github.com/discoro/discoro/wire"
 )
 
@@ -78,8 +79,8 @@ func decoded(msg any, err error) (any, error) {
 // encodeAs encodes a value for a receiver that knows its type t. A small value gets a buffer that
 // is just large enough.
 func encodeAs(t reflect.Type, v any, rt *Runtime) ([]byte, error) {
-	buf, _ := frameBuffers.Get().(*[]byte)
-	defer putBuffer(buf)
+	buf := link.GetBuffer()
+	defer link.PutBuffer(buf)
 	var ctx any
 	if rt != nil {
 		ctx = rt
@@ -89,7 +90,7 @@ func encodeAs(t reflect.Type, v any, rt *Runtime) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	if len(b) >= largeFrame { // not worth a copy
+	if len(b) >= link.LargeFrame { // not worth a copy
 		*buf = nil
 		return b, nil
 	}

@@ -9,6 +9,7 @@ import (
 	"sync"
 
 	"github.com/discoro/discoro/internal/call"
+	"github.com/discoro/discoro/internal/link"
 	"github.com/discoro/discoro/wire"
 )
 
@@ -67,7 +68,7 @@ const maxPeerNews = 1 << 16
 // peerWatches are a runtime's watchers, and what they have been told: who is online.
 type peerWatches struct {
 	mu     sync.Mutex // guards following, and the items of each watch; leaf
-	online map[*link]PeerStatus
+	online map[*link.Link]PeerStatus
 	of     map[*Coro]*peerWatch
 }
 
@@ -75,7 +76,7 @@ type peerWatches struct {
 type peerWatch struct {
 	rt    *Runtime     // immutable
 	to    *Coro        // immutable
-	link  *link        // immutable: to its runtime; nil: it runs in this process
+	link  *link.Link   // immutable: to its runtime; nil: it runs in this process
 	items []PeerStatus // guarded by peerWatches.mu, like the rest
 	busy  bool         // somebody sends
 	full  bool         // too many wait: what is there is lost
@@ -100,13 +101,13 @@ func (ws *peerWatches) add(w *peerWatch) bool {
 
 // tell books that a link has come up, or that one which was up has ended, and tells the watchers. Who calls it for one link
 // after another does so in order. It never blocks.
-func (ws *peerWatches) tell(l *link, err error) {
-	peer, _ := l.isUp()
-	s := PeerStatus{Location: l.location(), Name: peer.Name, Online: err == nil, Err: err}
+func (ws *peerWatches) tell(l *link.Link, err error) {
+	peer, _ := l.Peer()
+	s := PeerStatus{Location: Location(l.Location()), Name: peer.Name, Online: err == nil, Err: err}
 	ws.mu.Lock()
 	if s.Online {
 		if ws.online == nil {
-			ws.online = map[*link]PeerStatus{}
+			ws.online = map[*link.Link]PeerStatus{}
 		}
 		ws.online[l] = s
 	} else {
@@ -177,9 +178,9 @@ func (w *peerWatch) send() {
 // awaitEnd ends the watch when a watcher elsewhere has ended, or the link to its runtime.
 func (w *peerWatch) awaitEnd() {
 	wait := func(call uint64) wire.Frame { return &wire.Wait{Call: call, Of: w.to.key} }
-	err := w.link.waitRoom(w.rt.ctx, wait(0)) // and that may take a while
+	err := w.link.WaitRoom(w.rt.ctx, wait(0)) // and that may take a while
 	if err == nil {
-		_, err = w.link.ask(call.Func(func(call.Outcome) { w.end() }), wait)
+		_, err = w.link.Ask(call.Func(func(call.Outcome) { w.end() }), wait)
 	}
 	if err != nil {
 		w.drop(err)

@@ -7,7 +7,9 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/discoro/discoro/internal/link"
 	"github.com/discoro/discoro/internal/testkit"
+	"github.com/discoro/discoro/wire"
 )
 
 // status is the next change of a watcher that collect made.
@@ -111,7 +113,7 @@ func TestWatchPeersInOrder(t *testing.T) {
 	}
 	for range rounds {
 		connect(t, a, b.Location())
-		upLink(t, a, b).fail(errors.New("pulled")) // and the next dial begins at once
+		upLink(t, a, b).Fail(errors.New("pulled")) // and the next dial begins at once
 	}
 	for i, got := range watchers {
 		for n := range 2 * rounds {
@@ -132,7 +134,7 @@ func TestWatchEndsWithTheLink(t *testing.T) {
 	if s := status(t, got); s.Name != "b" || !s.Online {
 		t.Errorf("%+v", s)
 	}
-	upLink(t, a, b).fail(errors.New("pulled"))
+	upLink(t, a, b).Fail(errors.New("pulled"))
 	testkit.Eventually(t, "the watch has ended", func() bool { return watches(a) == 0 })
 	a.WatchPeers(nil)
 	a.WatchPeers(Nobody(a, b))
@@ -162,7 +164,7 @@ func TestWatchIsBounded(t *testing.T) {
 	if !a.watches.add(w) {
 		t.Fatal("no watch")
 	}
-	other := a.net.deadLink(b.id, b.loc, ErrClosed)
+	other := a.net.To(wire.ID{}, link.Location(b.loc))
 	for range maxPeerNews {
 		a.watches.tell(other, ErrDisconnected)
 	}

@@ -26,6 +26,9 @@ var (
 	Goexit = errors.New("the function ended by runtime.Goexit")
 )
 
+// RuntimeClosed is why nothing more can be done with a runtime. It wraps Closed.
+var RuntimeClosed = New("the runtime is closed", Closed)
+
 // terminated is the type of Terminated. A coroutine is a context, so code that only knows contexts
 // must see context.Canceled.
 type terminated struct{}

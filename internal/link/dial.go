@@ -1,4 +1,4 @@
-package discoro
+package link
 
 import (
 	"context"
@@ -15,7 +15,7 @@ import (
 )
 
 // dialLink makes l come up, or fail. linkFor has booked it.
-func (n *linkNet) dialLink(l *link, loc Location) {
+func (n *Net) dialLink(l *Link, loc Location) {
 	_, err := n.dial(n.ctx, loc, l)
 	l.endDial(err)
 }
@@ -24,17 +24,17 @@ func (n *linkNet) dialLink(l *link, loc Location) {
 const (
 	firstPause = 20 * time.Millisecond
 	mostPause  = time.Second
-	// busyTries is how often a dial tries when the peer hangs up without a word, as one that is busy does.
-	busyTries = 8
+	// BusyTries is how often a dial tries when the peer hangs up without a word, as one that is busy does.
+	BusyTries = 8
 )
 
 // dial connects to the runtime at loc, which must be that of the link want unless that is nil, and returns the link to it,
 // which is up. It tries at most Config.MsgTimeout.
-func (n *linkNet) dial(ctx context.Context, loc Location, want *link) (*link, error) {
+func (n *Net) dial(ctx context.Context, loc Location, want *Link) (*Link, error) {
 	a := &dialAttempt{net: n, loc: loc, want: want}
-	err := n.cfg.protect.Ready(ctx) // may take longer than a dial
+	err := n.cfg.Protect.Ready(ctx) // may take longer than a dial
 	if err == nil {
-		ctx, cancel := context.WithTimeoutCause(ctx, n.cfg.msgTimeout, ErrTimeout)
+		ctx, cancel := context.WithTimeoutCause(ctx, n.cfg.MsgTimeout, fault.Timeout)
 		defer cancel()
 		err = a.run(ctx)
 	}
@@ -42,12 +42,12 @@ func (n *linkNet) dial(ctx context.Context, loc Location, want *link) (*link, er
 		a.leave(nil)
 		return a.link, nil
 	}
-	is := []error{ErrDisconnected, err}
+	is := []error{fault.Disconnected, err}
 	if r := refusedAs(err); r != nil {
 		is = append(is, r)
 	}
 	if n.ctx.Err() != nil {
-		is = append(is, ErrClosed)
+		is = append(is, fault.Closed)
 	}
 	err = fault.New(fmt.Sprintf("connect to %v: %v", loc, err), is...)
 	a.leave(err)
@@ -56,10 +56,10 @@ func (n *linkNet) dial(ctx context.Context, loc Location, want *link) (*link, er
 
 // dialAttempt is one dial, which may take several connections.
 type dialAttempt struct {
-	net   *linkNet // immutable
+	net   *Net     // immutable
 	loc   Location // immutable
-	want  *link    // immutable: nil is any runtime
-	link  *link    // to the runtime that was found at loc
+	want  *Link    // immutable: nil is any runtime
+	link  *Link    // to the runtime that was found at loc
 	added bool     // this dial is booked with link
 }
 
@@ -74,7 +74,7 @@ func (a *dialAttempt) run(ctx context.Context) error {
 		again := isDuplicate(err) && a.link != nil // the other side dials too, or there is a link already
 		if isHangUp(err) && ctx.Err() == nil {
 			hungUp++
-			again = hungUp < busyTries
+			again = hungUp < BusyTries
 		}
 		if !again {
 			return err
@@ -91,10 +91,10 @@ func (a *dialAttempt) run(ctx context.Context) error {
 			return err
 		}
 		if a.link != nil {
-			if _, up := a.link.isUp(); up {
+			if _, up := a.link.Peer(); up {
 				return nil
 			}
-			if down := a.link.cause(); down != nil && a.want != nil {
+			if down := a.link.Cause(); down != nil && a.want != nil {
 				return down
 			}
 		}
@@ -132,12 +132,12 @@ func isHangUp(err error) bool {
 
 // once tries one connection.
 func (a *dialAttempt) once(ctx context.Context) error {
-	raw, err := a.net.cfg.dial(ctx, a.loc)
+	raw, err := a.net.cfg.Dial(ctx, a.loc)
 	if err != nil {
 		return err
 	}
 	var c *claim
-	conn, peer, err := wire.Dial(ctx, raw, a.net.cfg.protect, a.net.hello(), func(peer wire.Hello) (refusal *wire.Refusal) {
+	conn, peer, err := wire.Dial(ctx, raw, a.net.cfg.Protect, a.net.hello(), func(peer wire.Hello) (refusal *wire.Refusal) {
 		c, refusal = a.claim(peer)
 		return refusal
 	})
@@ -160,7 +160,7 @@ func (a *dialAttempt) once(ctx context.Context) error {
 
 // claim finds the link that the connection is for, and claims that.
 func (a *dialAttempt) claim(peer wire.Hello) (*claim, *wire.Refusal) {
-	if a.want != nil && peer.ID != a.want.id {
+	if a.want != nil && peer.ID != a.want.ID {
 		return nil, &wire.Refusal{Code: wire.RefuseClosed, Text: "the runtime that was there has ended; another has its address"}
 	}
 	if a.want != nil {
@@ -173,7 +173,7 @@ func (a *dialAttempt) claim(peer wire.Hello) (*claim, *wire.Refusal) {
 
 // join books the dial with the link of the table; it reports false when the runtime is closing.
 func (a *dialAttempt) join(id wire.ID) bool {
-	if a.added && a.link.id == id && a.link.cause() == nil {
+	if a.added && a.link.ID == id && a.link.Cause() == nil {
 		return true
 	}
 	a.leave(errors.New("another dial took over"))

@@ -1,21 +1,12 @@
-package discoro
+package link
 
 import "sync/atomic"
 
-// Traffic counts what went over a runtime's links since its start.
+// Traffic counts what went over links.
 type Traffic struct {
 	FramesSent, FramesReceived uint64
 	BytesSent, BytesReceived   uint64 // of frames; yamux and TLS add to that
 	Writes                     uint64 // each carries all the frames that were queued then
-}
-
-// Traffic returns what went over the links so far; what goes from the runtime to itself is not counted.
-func (rt *Runtime) Traffic() Traffic {
-	return Traffic{
-		FramesSent: rt.net.traffic.framesSent.Load(), FramesReceived: rt.net.traffic.framesReceived.Load(),
-		BytesSent: rt.net.traffic.bytesSent.Load(), BytesReceived: rt.net.traffic.bytesReceived.Load(),
-		Writes: rt.net.traffic.writes.Load(),
-	}
 }
 
 // traffic is Traffic while it is counted.

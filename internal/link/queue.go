@@ -1,4 +1,4 @@
-package discoro
+package link
 
 import (
 	"slices"
@@ -12,7 +12,7 @@ import (
 // lane, in which what must not overtake it waits behind it. With each batch of small frames one lane may send something: lanes
 // take turns. Frames of more than wire.PartSize leave in parts, wire.MaxParted of them at a time. It is guarded by the link's
 // lock.
-type linkQueue struct {
+type queue struct {
 	small  []chunk
 	bytes  int     // in small
 	lanes  []*lane // in the order in which they came
@@ -35,8 +35,8 @@ const (
 	chunkSize = wire.PartSize + 64
 	// smallChunk is how many bytes a chunk has room for at first.
 	smallChunk = 1 << 10
-	// largeFrame is from how many bytes on a frame is a large one.
-	largeFrame = 8 << 10
+	// LargeFrame is from how many bytes on a frame is a large one.
+	LargeFrame = 8 << 10
 )
 
 // chunks are not in use; those of smallChunk bytes are for links over which little goes: a runtime may have thousands.
@@ -68,7 +68,7 @@ func (c *chunk) free() {
 	switch {
 	case c.pooled == nil:
 	case c.frame:
-		putBuffer(c.pooled)
+		PutBuffer(c.pooled)
 	case cap(*c.pooled) <= smallChunk:
 		smallChunks.Put(c.pooled)
 	default:
@@ -77,7 +77,7 @@ func (c *chunk) free() {
 }
 
 // addSmall takes in small frames; they are copied.
-func (q *linkQueue) addSmall(head, body []byte) {
+func (q *queue) addSmall(head, body []byte) {
 	size := len(head) + len(body)
 	q.bytes += size
 	end := len(q.small) - 1
@@ -186,10 +186,10 @@ func keyOf(f wire.Frame) laneKey {
 func jobKey(j wire.JobID) laneKey { return laneKey{kind: laneJob, num: j.Seq, id: j.Client} }
 
 // size returns how many bytes wait.
-func (q *linkQueue) size() int { return q.bytes + q.bulk + len(q.last) }
+func (q *queue) size() int { return q.bytes + q.bulk + len(q.last) }
 
 // lane returns the lane that a frame with that key waits in, nil when it need not.
-func (q *linkQueue) lane(key laneKey) *lane {
+func (q *queue) lane(key laneKey) *lane {
 	for _, l := range q.lanes {
 		if l.key == key || l.key.kind == laneRoles && key.kind == laneJob {
 			return l
@@ -199,20 +199,20 @@ func (q *linkQueue) lane(key laneKey) *lane {
 }
 
 // held returns how many bytes wait in lanes, or else among the small frames.
-func (q *linkQueue) held(inLane bool) int {
+func (q *queue) held(inLane bool) int {
 	if inLane {
 		return q.bulk
 	}
 	return q.bytes
 }
 
-func (q *linkQueue) goesInLane(key laneKey, size int) bool {
-	return size >= largeFrame || len(q.lanes) > 0 && q.lane(key) != nil
+func (q *queue) goesInLane(key laneKey, size int) bool {
+	return size >= LargeFrame || len(q.lanes) > 0 && q.lane(key) != nil
 }
 
 // add takes in an encoded frame. Of one of at least largeFrame bytes, body, its end, is kept, and own, the one of frameBuffers
 // which that is, if it is; everything else is copied.
-func (q *linkQueue) add(key laneKey, head, body []byte, own *[]byte) {
+func (q *queue) add(key laneKey, head, body []byte, own *[]byte) {
 	size := len(head) + len(body)
 	switch {
 	case len(q.lanes) > 0 && key.kind == laneLast:
@@ -228,7 +228,7 @@ func (q *linkQueue) add(key laneKey, head, body []byte, own *[]byte) {
 		l = &lane{key: key}
 		q.lanes = append(q.lanes, l)
 	}
-	if size >= largeFrame {
+	if size >= LargeFrame {
 		l.frames = append(l.frames, laneFrame{head: append([]byte(nil), head...), body: body, large: true, own: own})
 		return
 	}
@@ -260,14 +260,14 @@ func (p *piece) chunk() chunk {
 	}
 	c.b = append(append(c.b, p.bytes[0]...), p.bytes[1]...)
 	if p.own != nil {
-		putBuffer(p.own)
+		PutBuffer(p.own)
 	}
 	return c
 }
 
 // take returns what is to be written next: small frames, and behind them a piece, which is empty when there is none.
 // spare is where the queue goes on.
-func (q *linkQueue) take(spare []chunk) (small []chunk, p piece) {
+func (q *queue) take(spare []chunk) (small []chunk, p piece) {
 	small, q.small, q.bytes = q.small, spare, 0
 	if len(q.lanes) == 0 {
 		return small, piece{}
@@ -306,7 +306,7 @@ func (q *linkQueue) take(spare []chunk) (small []chunk, p piece) {
 }
 
 // nextLane returns which lane sends next: one whose frame is on its way, or may be.
-func (q *linkQueue) nextLane() int {
+func (q *queue) nextLane() int {
 	for i := range q.lanes {
 		at := (q.turn + i) % len(q.lanes)
 		if l := q.lanes[at]; l.number != 0 || l.frames[0].size() <= wire.PartSize || q.parted < wire.MaxParted {
@@ -317,7 +317,7 @@ func (q *linkQueue) nextLane() int {
 }
 
 // cut takes the next piece off the lane's first frame.
-func (q *linkQueue) cut(l *lane) piece {
+func (q *queue) cut(l *lane) piece {
 	f := &l.frames[0]
 	if f.size() <= wire.PartSize {
 		l.sent = f.size()
@@ -367,7 +367,7 @@ type roomWaiter struct {
 
 // admit reports whether what w is about may go to q now; turn is what its sender waited for, if it did. Where not, it
 // returns what is finished when the sender's turn comes.
-func (r *roomCalls) admit(q *linkQueue, w roomWaiter, turn *call.Call) (wait *call.Call) {
+func (r *roomCalls) admit(q *queue, w roomWaiter, turn *call.Call) (wait *call.Call) {
 	if r.small.giveUp(turn) || r.lanes.giveUp(turn) {
 		return nil
 	}
@@ -376,10 +376,10 @@ func (r *roomCalls) admit(q *linkQueue, w roomWaiter, turn *call.Call) (wait *ca
 	if inLane {
 		line = &r.lanes
 	}
-	if len(line.waits) == 0 && q.held(inLane)+line.kept < maxQueue {
+	if len(line.waits) == 0 && q.held(inLane)+line.kept < MaxQueue {
 		return nil
 	}
-	w.k = call.New(waitSend, nil)
+	w.k = call.New(whySend, nil)
 	line.waits = append(line.waits, w)
 	return w.k
 }
@@ -399,7 +399,7 @@ func (r *roomCalls) drop(k *call.Call) bool {
 }
 
 // next returns those whose turn comes now; what they left is in q, sent is how many frames and bytes that is.
-func (r *roomCalls) next(q *linkQueue) (turns []*call.Call, sent sentFrames) {
+func (r *roomCalls) next(q *queue) (turns []*call.Call, sent sentFrames) {
 	turns = r.lanes.next(q, true, r.small.next(q, false, nil, &sent), &sent)
 	return turns, sent
 }
@@ -407,8 +407,8 @@ func (r *roomCalls) next(q *linkQueue) (turns []*call.Call, sent sentFrames) {
 // sentFrames counts what went into a queue.
 type sentFrames struct{ frames, bytes int }
 
-func (l *roomLine) next(q *linkQueue, inLane bool, turns []*call.Call, sent *sentFrames) []*call.Call {
-	for len(l.waits) > 0 && q.held(inLane)+l.kept < maxQueue {
+func (l *roomLine) next(q *queue, inLane bool, turns []*call.Call, sent *sentFrames) []*call.Call {
+	for len(l.waits) > 0 && q.held(inLane)+l.kept < MaxQueue {
 		w := l.waits[0]
 		l.waits[0] = roomWaiter{}
 		l.waits = l.waits[1:]
@@ -447,4 +447,13 @@ func (r *roomCalls) end() (all []*call.Call) {
 		*line = roomLine{}
 	}
 	return all
+}
+
+// waiting returns how many senders wait, and how many have not used their turn yet.
+func (r *roomCalls) waiting() int {
+	n := 0
+	for _, line := range []*roomLine{&r.small, &r.lanes} {
+		n += len(line.waits) + len(line.told)
+	}
+	return n
 }

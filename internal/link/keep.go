@@ -1,4 +1,4 @@
-package discoro
+package link
 
 import (
 	"context"
@@ -8,21 +8,22 @@ import (
 	"slices"
 	"time"
 
+	"github.com/discoro/discoro/internal/fault"
 	"github.com/discoro/discoro/wire"
 )
 
 // Between two dials of one of Config.Peers.
 const (
 	peerPause     = 100 * time.Millisecond
-	mostPeerPause = 30 * time.Second
+	MostPeerPause = 30 * time.Second
 )
 
-// keepPeer keeps a runtime connected, one of Config.Peers most often, for as long as this one lives: every address of a name. came, where
+// Keep keeps a runtime connected, one of Config.Peers most often, for as long as this one lives: every address of a name. came, where
 // there is one, is told of the links after each dial.
-func (n *linkNet) keepPeer(peer Location, came func([]*link)) {
+func (n *Net) Keep(peer Location, came func([]*Link)) {
 	pause, told := peerPause, false
 	for {
-		links, err := n.dialAll(n.ctx, peer, nil)
+		links, err := n.DialAll(n.ctx, peer, nil)
 		if n.ctx.Err() != nil {
 			return
 		}
@@ -31,7 +32,7 @@ func (n *linkNet) keepPeer(peer Location, came func([]*link)) {
 			if !told {
 				level = slog.LevelWarn // once; it is tried for ever
 			}
-			n.cfg.log.Log(n.ctx, level, "cannot reach a peer; trying again", slog.String("peer", peer.String()), slog.Any("err", err))
+			n.cfg.Log.Log(n.ctx, level, "cannot reach a peer; trying again", slog.String("peer", peer.String()), slog.Any("err", err))
 		}
 		told = err != nil
 		if came != nil {
@@ -42,7 +43,7 @@ func (n *linkNet) keepPeer(peer Location, came func([]*link)) {
 		if n.untilOneEnds(links, wait, err != nil) && time.Since(start) > wait { // it held
 			pause = peerPause
 		} else {
-			pause = min(2*pause, mostPeerPause)
+			pause = min(2*pause, MostPeerPause)
 		}
 		if err == nil && n.pause(peerPause/2+rand.N(pause)) != nil {
 			return
@@ -51,7 +52,7 @@ func (n *linkNet) keepPeer(peer Location, came func([]*link)) {
 }
 
 // untilOneEnds waits until one of links has ended, which it reports, or the runtime; where limited, no longer than d.
-func (n *linkNet) untilOneEnds(links []*link, d time.Duration, limited bool) bool {
+func (n *Net) untilOneEnds(links []*Link, d time.Duration, limited bool) bool {
 	var timeout <-chan time.Time // nil: never
 	if limited {
 		timer := time.NewTimer(d)
@@ -62,7 +63,7 @@ func (n *linkNet) untilOneEnds(links []*link, d time.Duration, limited bool) boo
 		n.mu.Lock()
 		lost := n.lost
 		n.mu.Unlock()
-		if slices.ContainsFunc(links, func(l *link) bool { return l.cause() != nil }) {
+		if slices.ContainsFunc(links, func(l *Link) bool { return l.Cause() != nil }) {
 			return true
 		}
 		select {
@@ -75,32 +76,32 @@ func (n *linkNet) untilOneEnds(links []*link, d time.Duration, limited bool) boo
 	}
 }
 
-// dialAll connects to every address of peer, but for this runtime's own, and returns the links, or the errors. up, where there is one, is
+// DialAll connects to every address of peer, but for this runtime's own, and returns the links, or the errors. up, where there is one, is
 // called as soon as one of these is linked.
-func (n *linkNet) dialAll(ctx context.Context, peer Location, up func()) ([]*link, error) {
-	lctx, cancel := context.WithTimeout(ctx, n.cfg.msgTimeout)
+func (n *Net) DialAll(ctx context.Context, peer Location, up func()) ([]*Link, error) {
+	lctx, cancel := context.WithTimeout(ctx, n.cfg.MsgTimeout)
 	defer cancel()
-	addrs, err := n.cfg.lookup(lctx, peer.Addr)
+	addrs, err := n.cfg.Lookup(lctx, peer.Addr)
 	if err != nil {
 		return nil, err
 	}
 	type result struct {
-		l   *link
+		l   *Link
 		err error
 	}
 	results := make(chan result, len(addrs))
 	for _, a := range addrs {
-		if !n.host.start(func() {
-			l, err := n.linkAt(ctx, Location{Addr: a, Port: peer.Port})
+		if !n.host.Start(func() {
+			l, err := n.At(ctx, Location{Addr: a, Port: peer.Port})
 			if err == nil && up != nil {
 				up()
 			}
 			results <- result{l, err}
 		}) {
-			return nil, ErrClosed
+			return nil, fault.Closed
 		}
 	}
-	var links []*link
+	var links []*Link
 	var errs []error
 	for range addrs {
 		r := <-results // soon, and at once when ctx ends
@@ -109,7 +110,7 @@ func (n *linkNet) dialAll(ctx context.Context, peer Location, up func()) ([]*lin
 		case errors.As(r.err, &refusal) && refusal.Code == wire.RefuseSelf:
 		case r.err != nil:
 			errs = append(errs, r.err)
-		case !r.l.isSelf():
+		case !r.l.IsSelf():
 			links = append(links, r.l)
 		}
 	}

@@ -1,4 +1,4 @@
-package discoro
+package link
 
 import (
 	"context"
@@ -12,27 +12,28 @@ import (
 	"unicode"
 
 	"github.com/discoro/discoro/internal/call"
+	"github.com/discoro/discoro/internal/fault"
 	"github.com/discoro/discoro/internal/transport"
 	"github.com/discoro/discoro/wire"
 )
 
-// link is what a runtime has to do with one other runtime, from the first frame that is to go there until the
+// Link is what a runtime has to do with one other runtime, from the first frame that is to go there until the
 // connection ends; a new connection is a new link. Frames are queued, encoded, from the start; the dial goes on
 // meanwhile. The link to oneself hands frames over without encoding them.
-type link struct {
-	net      *linkNet        // immutable
-	id       wire.ID         // immutable: the other runtime
-	prev     *link           // immutable: the link to the same runtime before this one, if that has only just ended
-	more     chan struct{}   // capacity 1: there is something to write
-	ready    chan struct{}   // closed by up, or by fail before that
-	ended    chan struct{}   // closed by fail
-	told     chan struct{}   // closed by linkNet.wentDown when the host knows of the end
-	streams  linkStreams     // that this side has opened
-	t        *transport.Conn // immutable once up
-	messages []soleMessage   // owned by the reader: to be used
+type Link struct {
+	net     *Net            // immutable
+	ID      wire.ID         // immutable: the other runtime
+	prev    *Link           // immutable: the link to the same runtime before this one, if that has only just ended
+	more    chan struct{}   // capacity 1: there is something to write
+	ready   chan struct{}   // closed by up, or by fail before that
+	ended   chan struct{}   // closed by fail
+	told    chan struct{}   // closed by linkNet.wentDown when the host knows of the end
+	streams ownStreams      // that this side has opened
+	t       *transport.Conn // immutable once up
+	bodies  []Body          // owned by the reader: for newBody
 
 	mu        sync.Mutex // guards following; leaf
-	state     linkState
+	state     state
 	claim     *claim     // the connection that is being greeted; nil except in linkGreeting
 	dials     int        // dials under way that may make it come up
 	newer     uint64     // a later greeting of the peer, seen while the link is up
@@ -40,7 +41,7 @@ type link struct {
 	loc       Location   // of the other runtime, as announced; where to dial before that is known
 	dialled   Location   // where this side reached it, when it did
 	peer      wire.Hello // what the other runtime said of itself
-	queue     linkQueue  // frames to be written
+	queue     queue      // frames to be written
 	spare     []chunk    // empty, for queue
 	room      roomCalls  // senders that wait for room in queue
 	calls     map[uint64]call.Answerer
@@ -55,33 +56,42 @@ type link struct {
 
 // Bounds of what a link holds.
 const (
-	// maxQueue is how many bytes of small frames, and as many of large ones and what is behind them, wait for a link's
+	// MaxQueue is how many bytes of small frames, and as many of large ones and what is behind them, wait for a link's
 	// writer before senders wait.
-	maxQueue = 4 << 20
-	// maxAnswers is how many of the largest messages wait beyond that, as answers and as frames of discoro's own, which
+	MaxQueue = 4 << 20
+	// MaxAnswers is how many of the largest messages wait beyond that, as answers and as frames of discoro's own, which
 	// cannot wait: with more the peer asks and does not read, and the link ends.
-	maxAnswers = 4
-	// maxServed is how many calls of the other side may wait for their answers; more are refused.
-	maxServed = 1 << 17
+	MaxAnswers = 4
+	// MaxServed is how many calls of the other side may wait for their answers; more are refused.
+	MaxServed = 1 << 17
 	// oversizedGrace is how long a peer that has sent a message of too many bytes has to read that.
 	oversizedGrace = 2 * time.Second
 	// minFrame is what a frame may have at least, however small Config.MaxMessage is: names, errors with their stacks.
 	minFrame = 1 << 20
 )
 
-// isSelf reports whether l is the runtime's link to itself.
-func (l *link) isSelf() bool { return l.id == l.net.cfg.id }
+// Ready returns a channel that is closed when the link is up, or has ended before that.
+func (l *Link) Ready() <-chan struct{} { return l.ready }
 
-// post sends a frame of discoro's own. It never blocks.
-func (l *link) post(f wire.Frame) error { return l.postAs(keyOf(f), f) }
+// Ended returns a channel that is closed when the link has ended.
+func (l *Link) Ended() <-chan struct{} { return l.ended }
+
+// Conn returns the connection, once the link is up.
+func (l *Link) Conn() *transport.Conn { return l.t }
+
+// IsSelf reports whether l is the runtime's link to itself.
+func (l *Link) IsSelf() bool { return l.ID == l.net.cfg.ID }
+
+// Post sends a frame of discoro's own. It never blocks.
+func (l *Link) Post(f wire.Frame) error { return l.postAs(keyOf(f), f) }
 
 // postAs is post of a frame that keeps its order with those of key.
-func (l *link) postAs(key laneKey, f wire.Frame) error {
-	if l.isSelf() {
-		return l.net.host.frame(l, f)
+func (l *Link) postAs(key laneKey, f wire.Frame) error {
+	if l.IsSelf() {
+		return l.net.host.Frame(l, f)
 	}
 	buf := frameBuffers.Get().(*[]byte)
-	defer putBuffer(buf)
+	defer PutBuffer(buf)
 	head, body, err := wire.AppendHead((*buf)[:0], f)
 	*buf = head
 	if err != nil {
@@ -90,19 +100,19 @@ func (l *link) postAs(key laneKey, f wire.Frame) error {
 	return l.enqueue(key, head, body)
 }
 
-// tell is post for frames whose loss shows in the link's end.
-func (l *link) tell(f wire.Frame) {
-	if err := l.post(f); err != nil && !errors.Is(err, ErrDisconnected) {
-		l.net.cfg.log.Error("cannot encode a frame", slog.Any("err", err))
+// Tell is post for frames whose loss shows in the link's end.
+func (l *Link) Tell(f wire.Frame) {
+	if err := l.Post(f); err != nil && !errors.Is(err, fault.Disconnected) {
+		l.net.cfg.Log.Error("cannot encode a frame", slog.Any("err", err))
 	}
 }
 
 // enqueue adds an encoded frame to what the writer will write. A peer that lets too much pile up loses the link. body may
 // be kept, head is copied.
-func (l *link) enqueue(key laneKey, head, body []byte) error {
-	limit := maxQueue + maxAnswers*l.net.maxFrame()
+func (l *Link) enqueue(key laneKey, head, body []byte) error {
+	limit := MaxQueue + MaxAnswers*l.net.MaxFrame()
 	l.mu.Lock()
-	if l.state == linkDown {
+	if l.state == stateDown {
 		err := l.err
 		l.mu.Unlock()
 		return err
@@ -113,21 +123,21 @@ func (l *link) enqueue(key laneKey, head, body []byte) error {
 	}
 	l.mu.Unlock()
 	if over {
-		l.fail(fmt.Errorf("more than %d bytes wait for it to read", limit))
-		return l.cause()
+		l.Fail(fmt.Errorf("more than %d bytes wait for it to read", limit))
+		return l.Cause()
 	}
 	l.queued(len(head) + len(body))
 	return nil
 }
 
 // queued counts a frame and wakes the writer.
-func (l *link) queued(bytes int) {
+func (l *Link) queued(bytes int) {
 	l.net.traffic.sent(1, bytes)
 	l.wake()
 }
 
 // wake wakes the writer.
-func (l *link) wake() {
+func (l *Link) wake() {
 	select {
 	case l.more <- struct{}{}:
 	default:
@@ -136,10 +146,10 @@ func (l *link) wake() {
 
 // offer is enqueue for what can wait. When there is no room, or others wait, it returns a call that is finished when the
 // frame's turn comes: turn, the next time.
-func (l *link) offer(key laneKey, head, body []byte, turn *call.Call) (wait *call.Call, err error) {
+func (l *Link) offer(key laneKey, head, body []byte, turn *call.Call) (wait *call.Call, err error) {
 	w := roomWaiter{key: key, size: len(head) + len(body)}
 	l.mu.Lock()
-	if l.state == linkDown {
+	if l.state == stateDown {
 		err = l.err
 	} else if wait = l.room.admit(&l.queue, w, turn); wait == nil {
 		l.queue.add(key, head, body, nil)
@@ -151,10 +161,10 @@ func (l *link) offer(key laneKey, head, body []byte, turn *call.Call) (wait *cal
 	return wait, err
 }
 
-// offerFrame is post for what can wait; see offer.
-func (l *link) offerFrame(f wire.Frame, turn *call.Call) (wait *call.Call, err error) {
+// Offer is post for what can wait; see offer.
+func (l *Link) Offer(f wire.Frame, turn *call.Call) (wait *call.Call, err error) {
 	buf := frameBuffers.Get().(*[]byte)
-	defer putBuffer(buf)
+	defer PutBuffer(buf)
 	head, body, err := wire.AppendHead((*buf)[:0], f)
 	*buf = head
 	if err != nil {
@@ -165,10 +175,10 @@ func (l *link) offerFrame(f wire.Frame, turn *call.Call) (wait *call.Call, err e
 
 // give is offer of a frame in one piece, which the queue takes now, or when its turn comes: then the call is finished that is
 // returned. Of a large frame the queue takes own, too; see linkQueue.add.
-func (l *link) give(key laneKey, frame []byte, own *[]byte) (wait *call.Call, err error) {
+func (l *Link) give(key laneKey, frame []byte, own *[]byte) (wait *call.Call, err error) {
 	w := roomWaiter{key: key, size: len(frame), frame: frame, own: own}
 	l.mu.Lock()
-	if l.state == linkDown {
+	if l.state == stateDown {
 		err = l.err
 	} else if wait = l.room.admit(&l.queue, w, nil); wait == nil {
 		l.queue.add(key, nil, frame, own)
@@ -183,42 +193,46 @@ func (l *link) give(key laneKey, frame []byte, own *[]byte) (wait *call.Call, er
 // frameBuffers hold frames between encoding and queueing.
 var frameBuffers = sync.Pool{New: func() any { return new([]byte) }}
 
-func putBuffer(b *[]byte) {
+// GetBuffer returns an empty buffer for encoding, which goes back with PutBuffer.
+func GetBuffer() *[]byte { return frameBuffers.Get().(*[]byte) }
+
+// PutBuffer takes back a buffer that nobody uses any more.
+func PutBuffer(b *[]byte) {
 	if cap(*b) <= 1<<20 {
 		frameBuffers.Put(b)
 	}
 }
 
-// send encodes a message for the peer's coroutine with that key and queues it, waiting for room when there is none.
+// Send encodes a message for the peer's coroutine with that key and queues it, waiting for room when there is none.
 // encode appends the message to what it gets.
-func (l *link) send(to uint64, encode func(dst []byte) ([]byte, error)) error {
+func (l *Link) Send(to uint64, encode func(dst []byte) ([]byte, error)) error {
 	buf := frameBuffers.Get().(*[]byte)
 	b, err := wire.AppendMessage((*buf)[:0], to, encode)
 	*buf = b
 	if err != nil {
-		putBuffer(buf)
+		PutBuffer(buf)
 		return err
 	}
-	key, large := laneKey{kind: laneCoro, num: to}, len(b) >= largeFrame
+	key, large := laneKey{kind: laneCoro, num: to}, len(b) >= LargeFrame
 	wait, err := l.give(key, b, buf)
 	if err == nil && wait != nil {
 		err = l.awaitGiven(wait)
 	}
 	if err != nil || !large { // the queue has none of it
-		putBuffer(buf)
+		PutBuffer(buf)
 	}
 	return err
 }
 
 // awaitGiven waits until the queue has taken what was given, at most MsgTimeout. With an error it has not, and will not.
-func (l *link) awaitGiven(wait *call.Call) error {
-	ctx, cancel := context.WithTimeoutCause(context.Background(), l.net.cfg.msgTimeout, ErrTimeout)
+func (l *Link) awaitGiven(wait *call.Call) error {
+	ctx, cancel := context.WithTimeoutCause(context.Background(), l.net.cfg.MsgTimeout, fault.Timeout)
 	defer cancel()
-	out, err := l.net.host.wait(ctx, wait)
+	out, err := l.net.host.Wait(ctx, wait)
 	switch {
 	case err == nil:
 		return out.Err
-	case !l.dropRoom(wait):
+	case !l.DropRoom(wait):
 		if out, ok := wait.Result(); ok {
 			return out.Err
 		}
@@ -228,20 +242,20 @@ func (l *link) awaitGiven(wait *call.Call) error {
 }
 
 // errFull is the error of a wait for room that ctx has ended with err.
-func (l *link) errFull(ctx context.Context, err error) error {
-	if cause := context.Cause(ctx); errors.Is(cause, ErrTimeout) {
-		return fmt.Errorf("the link's queue has been full for %v: %w", l.net.cfg.msgTimeout, cause)
+func (l *Link) errFull(ctx context.Context, err error) error {
+	if cause := context.Cause(ctx); errors.Is(cause, fault.Timeout) {
+		return fmt.Errorf("the link's queue has been full for %v: %w", l.net.cfg.MsgTimeout, cause)
 	}
 	return err
 }
 
-// waitRoom waits while there is no room for f, or others wait, until ctx ends.
-func (l *link) waitRoom(ctx context.Context, f wire.Frame) error {
+// WaitRoom waits while there is no room for f, or others wait, until ctx ends.
+func (l *Link) WaitRoom(ctx context.Context, f wire.Frame) error {
 	w := roomWaiter{key: keyOf(f), size: wire.BodySize(f)}
 	var turn *call.Call
 	for {
 		l.mu.Lock()
-		if l.state == linkDown {
+		if l.state == stateDown {
 			defer l.mu.Unlock()
 			return l.err
 		}
@@ -251,16 +265,16 @@ func (l *link) waitRoom(ctx context.Context, f wire.Frame) error {
 			l.takeTurns() // whether the caller uses its turn is not known
 			return nil
 		}
-		if _, err := l.net.host.wait(ctx, turn); err != nil {
-			l.dropRoom(turn)
+		if _, err := l.net.host.Wait(ctx, turn); err != nil {
+			l.DropRoom(turn)
 			return l.errFull(ctx, err)
 		}
 	}
 }
 
-// dropRoom takes back the wait for room, or the turn when it has come; it reports false when there is neither. Those behind may
+// DropRoom takes back the wait for room, or the turn when it has come; it reports false when there is neither. Those behind may
 // go on.
-func (l *link) dropRoom(k *call.Call) bool {
+func (l *Link) DropRoom(k *call.Call) bool {
 	l.mu.Lock()
 	dropped := l.room.drop(k)
 	l.mu.Unlock()
@@ -269,7 +283,7 @@ func (l *link) dropRoom(k *call.Call) bool {
 }
 
 // takeTurns lets those go on for whom there is room.
-func (l *link) takeTurns() {
+func (l *Link) takeTurns() {
 	l.mu.Lock()
 	turns, sent := l.room.next(&l.queue)
 	l.mu.Unlock()
@@ -277,7 +291,7 @@ func (l *link) takeTurns() {
 }
 
 // tellTurns tells senders that their turn has come.
-func (l *link) tellTurns(turns []*call.Call, sent sentFrames) {
+func (l *Link) tellTurns(turns []*call.Call, sent sentFrames) {
 	for _, k := range turns {
 		k.Finish(call.Outcome{})
 	}
@@ -287,36 +301,60 @@ func (l *link) tellTurns(turns []*call.Call, sent sentFrames) {
 	}
 }
 
-// location returns where the other runtime is.
-func (l *link) location() Location {
+// Location returns where the other runtime is.
+func (l *Link) Location() Location {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return l.loc
 }
 
 // leadsTo reports whether the link is up and reaches what is at loc.
-func (l *link) leadsTo(loc Location) bool {
+func (l *Link) leadsTo(loc Location) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	return l.state == linkUp && (l.loc == loc || l.dialled == loc)
+	return l.state == stateUp && (l.loc == loc || l.dialled == loc)
 }
 
-// cause returns why the link ended, nil while it has not.
-func (l *link) cause() error {
+// Cause returns why the link ended, nil while it has not.
+func (l *Link) Cause() error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return l.err
 }
 
-// isUp reports whether the link is connected, and what the other side said of itself.
-func (l *link) isUp() (wire.Hello, bool) {
+// Peer reports whether the link is connected, and what the other side said of itself.
+func (l *Link) Peer() (wire.Hello, bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	return l.peer, l.state == linkUp
+	return l.peer, l.state == stateUp
 }
 
+// Load is what a link holds.
+type Load struct {
+	Queued  int // bytes of frames that wait to be written
+	Chunks  int // buffers for them, in use or kept
+	Waiting int // senders that wait for room in the queue
+	Calls   int // calls of this side that are not answered yet
+	Served  int // calls of the other side that are not answered yet
+	Streams int // streams that this side has opened
+	Sending int // of these, how many send a file at the moment
+}
+
+// Load returns what the link holds.
+func (l *Link) Load() Load {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return Load{
+		Queued: l.queue.size(), Chunks: len(l.queue.small) + len(l.spare), Waiting: l.room.waiting(),
+		Calls: len(l.calls), Served: len(l.served), Streams: len(l.streams.open), Sending: int(l.streams.sending.Load()),
+	}
+}
+
+// IsUp reports whether the link is connected.
+func (l *Link) IsUp() bool { return l.stateNow() == stateUp }
+
 // write owns the write half. It ends with the link.
-func (l *link) write() {
+func (l *Link) write() {
 	for {
 		select {
 		case <-l.more:
@@ -329,7 +367,7 @@ func (l *link) write() {
 }
 
 // writeSome writes what waits, of large frames one part; it reports whether there is more.
-func (l *link) writeSome() bool {
+func (l *Link) writeSome() bool {
 	l.mu.Lock()
 	out, p := l.queue.take(l.spare)
 	l.spare = nil
@@ -343,7 +381,7 @@ func (l *link) writeSome() bool {
 	}
 	for i := range out {
 		if err := l.t.Write(out[i].b); err != nil {
-			l.fail(fmt.Errorf("write: %w", l.t.Explain(err)))
+			l.Fail(fmt.Errorf("write: %w", l.t.Explain(err)))
 			return false
 		}
 		out[i].free()
@@ -351,7 +389,7 @@ func (l *link) writeSome() bool {
 	}
 	clear(out)
 	l.mu.Lock()
-	if l.state == linkUp {
+	if l.state == stateUp {
 		l.spare = out[:0]
 	}
 	l.mu.Unlock()
@@ -359,17 +397,17 @@ func (l *link) writeSome() bool {
 }
 
 // read owns the read half: it finds the owner of each frame, hands it over, and never waits. It ends with the link.
-func (l *link) read() {
-	r := wire.NewReader(l.t.Frames, l.net.maxFrame())
+func (l *Link) read() {
+	r := wire.NewReader(l.t.Frames, l.net.MaxFrame())
 	for {
 		f, size, err := r.Next()
 		if err == nil {
 			l.net.traffic.received(size)
 			if bye, ok := f.(*wire.Bye); ok {
-				l.fail(fmt.Errorf("the peer closed it: %s", printable(bye.Reason)))
+				l.Fail(fmt.Errorf("the peer closed it: %s", printable(bye.Reason)))
 				return
 			}
-			err = l.net.host.frame(l, f)
+			err = l.net.host.Frame(l, f)
 		}
 		if err != nil {
 			l.sayOversized(err)
@@ -382,13 +420,13 @@ func (l *link) read() {
 // sayOversized tells the peer why the link is about to end where err is the one breach that our own peers make, when Config.MaxMessage
 // differs. What the peer still sends is dropped until it has read that, and has closed the connection: what nobody reads would have the
 // connection reset, and the word lost.
-func (l *link) sayOversized(err error) {
+func (l *Link) sayOversized(err error) {
 	var e *wire.OversizedError
 	if !errors.As(err, &e) {
 		return
 	}
-	reason := fmt.Sprintf("a message, argument or result has %d bytes, and its Config.MaxMessage is %d", e.Size, l.net.cfg.maxMessage)
-	if l.post(&wire.Bye{Reason: reason}) != nil {
+	reason := fmt.Sprintf("a message, argument or result has %d bytes, and its Config.MaxMessage is %d", e.Size, l.net.cfg.MaxMessage)
+	if l.Post(&wire.Bye{Reason: reason}) != nil {
 		return
 	}
 	_ = l.t.Frames.SetReadDeadline(time.Now().Add(oversizedGrace))
@@ -396,18 +434,18 @@ func (l *link) sayOversized(err error) {
 }
 
 // broken ends the link after an error of its connection, or a breach of the protocol.
-func (l *link) broken(err error) {
+func (l *Link) broken(err error) {
 	err = l.t.Explain(err)
 	if isBreach(err) {
-		l.net.cfg.warnings.Warn(l.net.cfg.log, l.location().Addr, "a peer broke the protocol; the link is closed",
-			slog.String("peer", l.location().String()), slog.Any("err", err))
+		l.net.cfg.Warnings.Warn(l.net.cfg.Log, l.Location().Addr, "a peer broke the protocol; the link is closed",
+			slog.String("peer", l.Location().String()), slog.Any("err", err))
 	}
-	l.fail(err)
+	l.Fail(err)
 }
 
 // isBreach reports whether err is what a peer did that no peer of ours does.
 func isBreach(err error) bool {
-	return errors.Is(err, wire.ErrMalformed) || errors.Is(err, errCallTwice) || transport.IsBreach(err)
+	return errors.Is(err, wire.ErrMalformed) || errors.Is(err, ErrCallTwice) || transport.IsBreach(err)
 }
 
 // printable makes a peer's text fit for a line of a log.
@@ -424,15 +462,15 @@ func printable(s string) string {
 	}, s)
 }
 
-// bye closes the link in order: what is queued is written, the peer reads it all and closes its side. It waits for that
+// Bye closes the link in order: what is queued is written, the peer reads it all and closes its side. It waits for that
 // at most until ctx ends.
-func (l *link) bye(ctx context.Context, reason string) {
-	_, up := l.isUp()
-	if up && l.post(&wire.Bye{Reason: reason}) == nil {
+func (l *Link) Bye(ctx context.Context, reason string) {
+	_, up := l.Peer()
+	if up && l.Post(&wire.Bye{Reason: reason}) == nil {
 		select {
 		case <-l.ended:
 		case <-ctx.Done():
 		}
 	}
-	l.fail(errors.New(reason))
+	l.Fail(errors.New(reason))
 }

@@ -1,4 +1,4 @@
-package discoro
+package link
 
 import (
 	"fmt"
@@ -12,14 +12,14 @@ import (
 	"github.com/discoro/discoro/wire"
 )
 
-// missedPulses is after how many pulses without a sign of life the other side counts as dead.
-const missedPulses = 5
+// MissedPulses is after how many pulses without a sign of life the other side counts as dead.
+const MissedPulses = 5
 
-// maxPulse bounds what a peer may say of the time between its pulses.
-const maxPulse = wire.MaxPulse
+// MaxPulse bounds what a peer may say of the time between its pulses.
+const MaxPulse = wire.MaxPulse
 
-// leastPulse bounds what a computation may ask for.
-const leastPulse = wire.LeastPulse
+// LeastPulse bounds what a computation may ask for.
+const LeastPulse = wire.LeastPulse
 
 // heartbeat is how often a runtime gives signs of life: its own default, and while it has a part in computations as often as
 // the most demanding of them wants.
@@ -31,11 +31,11 @@ type heartbeat struct {
 
 	mu    sync.Mutex            // guards following; leaf
 	asked map[time.Duration]int // how many want that
-	fresh map[*link]bool        // that came up, or whose peer pulses at another interval, since pulses looked last
+	fresh map[*Link]bool        // that came up, or whose peer pulses at another interval, since pulses looked last
 }
 
 func (h *heartbeat) begin(usual time.Duration) {
-	h.usual, h.asked, h.fresh = usual, map[time.Duration]int{}, map[*link]bool{}
+	h.usual, h.asked, h.fresh = usual, map[time.Duration]int{}, map[*Link]bool{}
 	h.changed, h.look = make(chan struct{}, 1), make(chan struct{}, 1)
 	h.every.Store(int64(usual))
 }
@@ -50,7 +50,7 @@ func (h *heartbeat) change(was, is time.Duration) {
 	h.asked[was]--
 	h.asked[is]++
 	every := h.usual
-	least := maxPulse + 1
+	least := MaxPulse + 1
 	for d, n := range h.asked {
 		switch {
 		case n == 0:
@@ -69,7 +69,7 @@ func (h *heartbeat) change(was, is time.Duration) {
 }
 
 // lookAt makes pulses look at a link that is not as it was when it looked last.
-func (h *heartbeat) lookAt(l *link) {
+func (h *heartbeat) lookAt(l *Link) {
 	h.mu.Lock()
 	h.fresh[l] = true
 	h.mu.Unlock()
@@ -80,7 +80,7 @@ func (h *heartbeat) lookAt(l *link) {
 }
 
 // takeFresh returns the links that are to be looked at.
-func (h *heartbeat) takeFresh() []*link {
+func (h *heartbeat) takeFresh() []*Link {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	links := slices.Collect(maps.Keys(h.fresh))
@@ -88,31 +88,31 @@ func (h *heartbeat) takeFresh() []*link {
 	return links
 }
 
-// sanePulse bounds what a frame says of a computation's pulses; 0 is not said.
-func sanePulse(ns int64) time.Duration {
+// SanePulse bounds what a frame says of a computation's pulses; 0 is not said.
+func SanePulse(ns int64) time.Duration {
 	if ns <= 0 {
 		return 0
 	}
-	return min(max(time.Duration(ns), leastPulse), maxPulse)
+	return min(max(time.Duration(ns), LeastPulse), MaxPulse)
 }
 
 // pulses sends signs of life on links that are otherwise silent, and ends links whose other side gives none. It sleeps until
 // the next link is due, and ends with the runtime. With thousands of links, whose peers come one by one, it looks at those that
 // have changed only, and at all when one is due.
-func (n *linkNet) pulses() {
-	timer := time.NewTimer(maxPulse)
+func (n *Net) pulses() {
+	timer := time.NewTimer(MaxPulse)
 	defer timer.Stop()
-	due := time.Now().Add(maxPulse)
+	due := time.Now().Add(MaxPulse)
 	for {
-		var links []*link
+		var links []*Link
 		fresh := false
 		select {
 		case <-timer.C:
-			links = n.all()
+			links = n.All()
 		case <-n.beat.look:
 			links, fresh = n.beat.takeFresh(), true
 		case <-n.beat.changed:
-			links = n.all()
+			links = n.All()
 			for _, l := range links {
 				l.announcePulse()
 			}
@@ -134,8 +134,8 @@ func (n *linkNet) pulses() {
 }
 
 // stoodStill keeps peers from being blamed for what they may have said while this process did not run: they have as much longer to be heard.
-func (n *linkNet) stoodStill(d time.Duration) {
-	for _, l := range n.all() {
+func (n *Net) stoodStill(d time.Duration) {
+	for _, l := range n.All() {
 		l.mu.Lock()
 		l.heard = l.heard.Add(d)
 		l.mu.Unlock()
@@ -143,8 +143,8 @@ func (n *linkNet) stoodStill(d time.Duration) {
 }
 
 // checkPulses looks at links, and returns when to look again.
-func (n *linkNet) checkPulses(links []*link, now time.Time) time.Duration {
-	next := maxPulse
+func (n *Net) checkPulses(links []*Link, now time.Time) time.Duration {
+	next := MaxPulse
 	for _, l := range links {
 		next = min(next, l.checkPulse(now))
 	}
@@ -157,24 +157,24 @@ func (h *heartbeat) step() time.Duration {
 }
 
 // announcePulse tells the peer how often it will hear from this side, when that has changed.
-func (l *link) announcePulse() {
+func (l *Link) announcePulse() {
 	every := l.net.beat.now()
 	l.mu.Lock()
-	due := l.state == linkUp && l.announced != every
+	due := l.state == stateUp && l.announced != every
 	if due {
 		l.announced = every
 	}
 	l.mu.Unlock()
 	if due {
-		l.tell(&wire.Pulse{Every: int64(every)})
+		l.Tell(&wire.Pulse{Every: int64(every)})
 	}
 }
 
 // checkPulse does for one link what pulses does for all, and returns when it is to be looked at again. A silence must have been
 // there at two looks: when this process is busy, its reader comes first.
-func (l *link) checkPulse(now time.Time) time.Duration {
+func (l *Link) checkPulse(now time.Time) time.Duration {
 	l.mu.Lock()
-	up, t, theirs, every := l.state == linkUp, l.t, l.peer.Pulse, l.net.beat.now()
+	up, t, theirs, every := l.state == stateUp, l.t, l.peer.Pulse, l.net.beat.now()
 	wait := every - now.Sub(l.lastSent)
 	if l.queue.size() > 0 { // what is queued is a sign of life
 		wait = every
@@ -184,13 +184,13 @@ func (l *link) checkPulse(now time.Time) time.Duration {
 	suspected := l.suspect
 	l.mu.Unlock()
 	if !up {
-		return maxPulse
+		return MaxPulse
 	}
 	silent := l.silentFor(now, t)
-	suspect := silent > missedPulses*theirs
+	suspect := silent > MissedPulses*theirs
 	if suspect && suspected {
-		l.fail(fmt.Errorf("no sign of life for %v, %d pulses", silent.Round(time.Millisecond), missedPulses))
-		return maxPulse
+		l.Fail(fmt.Errorf("no sign of life for %v, %d pulses", silent.Round(time.Millisecond), MissedPulses))
+		return MaxPulse
 	}
 	if suspect != suspected {
 		l.mu.Lock()
@@ -198,17 +198,17 @@ func (l *link) checkPulse(now time.Time) time.Duration {
 		l.mu.Unlock()
 	}
 	if due {
-		l.tell(&wire.Pulse{Every: int64(every)})
+		l.Tell(&wire.Pulse{Every: int64(every)})
 		wait = every
 	}
 	if suspect {
 		return 0
 	}
-	return min(wait, missedPulses*theirs-silent+1)
+	return min(wait, MissedPulses*theirs-silent+1)
 }
 
 // silentFor tells how long nothing has come from the peer while this process ran.
-func (l *link) silentFor(now time.Time, t *transport.Conn) time.Duration {
+func (l *Link) silentFor(now time.Time, t *transport.Conn) time.Duration {
 	heard := now.Add(-t.SilentFor(now))
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -218,9 +218,9 @@ func (l *link) silentFor(now time.Time, t *transport.Conn) time.Duration {
 	return now.Sub(l.heard)
 }
 
-// heardPulse takes the peer's word on how often it will pulse.
-func (l *link) heardPulse(every time.Duration) {
-	if every <= 0 || every > maxPulse {
+// HeardPulse takes the peer's word on how often it will pulse.
+func (l *Link) HeardPulse(every time.Duration) {
+	if every <= 0 || every > MaxPulse {
 		return
 	}
 	l.mu.Lock()

@@ -1,4 +1,4 @@
-package discoro
+package link
 
 import (
 	"bytes"
@@ -19,7 +19,7 @@ import (
 func TestLinkQueueOrder(t *testing.T) {
 	t.Parallel()
 	rapid.Check(t, func(t *rapid.T) {
-		var q linkQueue
+		var q queue
 		var stream []byte
 		var added []wire.Frame
 		var jobs []uint64
@@ -39,7 +39,7 @@ func TestLinkQueueOrder(t *testing.T) {
 				take()
 				continue
 			}
-			n := rapid.SampledFrom([]int{0, 1, 1, 1, smallChunk / 3, smallChunk, largeFrame - 1, largeFrame, wire.PartSize - 20, wire.PartSize, wire.PartSize + 1, 5 * wire.PartSize}).Draw(t, "size")
+			n := rapid.SampledFrom([]int{0, 1, 1, 1, smallChunk / 3, smallChunk, LargeFrame - 1, LargeFrame, wire.PartSize - 20, wire.PartSize, wire.PartSize + 1, 5 * wire.PartSize}).Draw(t, "size")
 			body := bytes.Repeat([]byte{byte(len(added))}, n)
 			who := rapid.Uint64Range(0, 5).Draw(t, "who")
 			switch rapid.IntRange(0, 3).Draw(t, "kind") {
@@ -69,7 +69,7 @@ func TestLinkQueueOrder(t *testing.T) {
 }
 
 // taken is what the writer writes next.
-func taken(q *linkQueue) (b []byte) {
+func taken(q *queue) (b []byte) {
 	small, p := q.take(nil)
 	if p.size() > 0 {
 		small = append(small, p.chunk())
@@ -84,7 +84,7 @@ func taken(q *linkQueue) (b []byte) {
 // TestSmallChunks shows what a few frames hold until they are written, and that many leave at once all the same.
 func TestSmallChunks(t *testing.T) {
 	t.Parallel()
-	var q linkQueue
+	var q queue
 	frame := bytes.Repeat([]byte{7}, 100)
 	for n, want := range map[int]int{1: smallChunk, 10: smallChunk, 11: chunkSize, 700: chunkSize} {
 		for range n {
@@ -151,7 +151,7 @@ func textOf(t *rapid.T, f wire.Frame) string {
 // TestLinkQueueOvertakes shows what a large frame does not hold back.
 func TestLinkQueueOvertakes(t *testing.T) {
 	t.Parallel()
-	var q linkQueue
+	var q queue
 	for _, f := range []wire.Frame{
 		&wire.Message{To: 1, Body: make([]byte, 20*wire.PartSize)},
 		&wire.Message{To: 1},
@@ -177,16 +177,8 @@ func TestLinkQueueOvertakes(t *testing.T) {
 }
 
 // waiting returns how many senders wait, or have a turn that they have not used.
-func (r *roomCalls) waiting() int {
-	n := 0
-	for _, line := range []*roomLine{&r.small, &r.lanes} {
-		n += len(line.waits) + len(line.told)
-	}
-	return n
-}
-
 // tell finishes the calls of those whose turn has come.
-func (r *roomCalls) tell(q *linkQueue) {
+func (r *roomCalls) tell(q *queue) {
 	turns, _ := r.next(q)
 	for _, k := range turns {
 		k.Finish(call.Outcome{})
@@ -198,9 +190,9 @@ func (r *roomCalls) tell(q *linkQueue) {
 func TestRoomTakesTurns(t *testing.T) {
 	t.Parallel()
 	for _, leave := range []bool{false, true} {
-		var q linkQueue
+		var q queue
 		var room roomCalls
-		greedy := roomWaiter{key: laneKey{kind: laneCoro, num: 1}, size: largeFrame - 1}
+		greedy := roomWaiter{key: laneKey{kind: laneCoro, num: 1}, size: LargeFrame - 1}
 		modest := roomWaiter{key: laneKey{kind: laneCoro, num: 2}, size: 10}
 		if leave {
 			greedy.frame, modest.frame = make([]byte, greedy.size), make([]byte, modest.size)
@@ -236,7 +228,7 @@ func TestRoomTakesTurns(t *testing.T) {
 		if _, came := wait.Result(); !came || !leave && room.admit(&q, modest, wait) != nil {
 			t.Error("the second sender was kept out")
 		}
-		if q.bytes > maxQueue+greedy.size || turn == nil {
+		if q.bytes > MaxQueue+greedy.size || turn == nil {
 			t.Errorf("%d bytes wait, the greedy one waits: %v", q.bytes, turn != nil)
 		}
 		if !room.drop(turn) || room.drop(wait) {
@@ -251,10 +243,10 @@ func TestRoomTakesTurns(t *testing.T) {
 // TestRoomGivenUp shows that a turn that is given up is the next one's, and that newcomers do not overtake.
 func TestRoomGivenUp(t *testing.T) {
 	t.Parallel()
-	var q linkQueue
+	var q queue
 	var room roomCalls
-	large := roomWaiter{key: laneKey{kind: laneCoro, num: 1}, size: maxQueue}
-	q.add(large.key, nil, make([]byte, maxQueue), nil) // in a lane
+	large := roomWaiter{key: laneKey{kind: laneCoro, num: 1}, size: MaxQueue}
+	q.add(large.key, nil, make([]byte, MaxQueue), nil) // in a lane
 	var waits []*call.Call
 	for range 3 {
 		waits = append(waits, room.admit(&q, large, nil))
@@ -269,7 +261,7 @@ func TestRoomGivenUp(t *testing.T) {
 	if len(first) != 1 || first[0] != waits[0] {
 		t.Fatalf("%d have their turn, want the first", len(first))
 	}
-	if room.admit(&q, roomWaiter{key: large.key, size: largeFrame}, nil) == nil {
+	if room.admit(&q, roomWaiter{key: large.key, size: LargeFrame}, nil) == nil {
 		t.Error("a newcomer has overtaken")
 	}
 	room.drop(waits[1]) // waits

@@ -1,4 +1,4 @@
-package discoro
+package link
 
 import (
 	"errors"
@@ -17,8 +17,8 @@ import (
 // had time enough to prove itself; else the new one is closed, and a peer of ours tries again. So a thousand connections
 // that never speak hold 128 sockets for a few seconds, and a peer that does speak gets in among them.
 const (
-	maxGreetings   = 128                    // in total
-	maxGreetingsAt = 16                     // from one address; loopback is one like others
+	MaxGreetings   = 128                    // in total
+	MaxGreetingsAt = 16                     // from one address; loopback is one like others
 	greetingTime   = 250 * time.Millisecond // is enough, when others wait
 )
 
@@ -44,8 +44,8 @@ func (gs *greetings) add(raw net.Conn, now time.Time) (g, evicted *greeting) {
 	if gs.count == nil {
 		gs.count = map[netip.Addr]int{}
 	}
-	atAddr := gs.count[g.from] >= maxGreetingsAt
-	if atAddr || len(gs.list) >= maxGreetings {
+	atAddr := gs.count[g.from] >= MaxGreetingsAt
+	if atAddr || len(gs.list) >= MaxGreetings {
 		i := slices.IndexFunc(gs.list, func(old *greeting) bool { return !atAddr || old.from == g.from })
 		evicted = gs.list[i] // the oldest, as they are in order
 		if now.Sub(evicted.since) < greetingTime {
@@ -94,17 +94,17 @@ func addressOf(a net.Addr) netip.Addr {
 }
 
 // accept owns the listener. It ends when that is closed.
-func (n *linkNet) accept() {
-	if n.cfg.protect.Ready(n.ctx) != nil {
+func (n *Net) accept() {
+	if n.cfg.Protect.Ready(n.ctx) != nil {
 		return
 	}
 	for {
-		raw, err := n.cfg.listener.Accept()
+		raw, err := n.cfg.Listener.Accept()
 		if err != nil {
 			if n.ctx.Err() != nil || errors.Is(err, net.ErrClosed) {
 				return
 			}
-			n.cfg.warnings.Warn(n.cfg.log, "accept", "cannot accept connections; trying again", slog.Any("err", err))
+			n.cfg.Warnings.Warn(n.cfg.Log, "accept", "cannot accept connections; trying again", slog.Any("err", err))
 			if n.pause(100*time.Millisecond) != nil { // out of file descriptors, for one
 				return
 			}
@@ -115,7 +115,7 @@ func (n *linkNet) accept() {
 }
 
 // greetNext greets a connection, if there is room for it.
-func (n *linkNet) greetNext(raw net.Conn) {
+func (n *Net) greetNext(raw net.Conn) {
 	g, evicted := n.greetings.add(raw, time.Now())
 	if evicted != nil {
 		_ = evicted.raw.Close() // its greeting fails, and tells
@@ -125,17 +125,17 @@ func (n *linkNet) greetNext(raw net.Conn) {
 		n.tellRefused(raw, errors.New("too many connections have not proven themselves"))
 		return
 	}
-	if !n.host.start(func() { n.greet(g) }) {
+	if !n.host.Start(func() { n.greet(g) }) {
 		_ = raw.Close()
 	}
 }
 
 // greet finds out who has dialled, and makes it a link.
-func (n *linkNet) greet(g *greeting) {
+func (n *Net) greet(g *greeting) {
 	defer n.greetings.remove(g)
-	var l *link
+	var l *Link
 	var c *claim
-	conn, peer, err := wire.Accept(n.ctx, g.raw, n.cfg.protect, n.hello, func(peer wire.Hello) (refusal *wire.Refusal) {
+	conn, peer, err := wire.Accept(n.ctx, g.raw, n.cfg.Protect, n.hello, func(peer wire.Hello) (refusal *wire.Refusal) {
 		l, c, refusal = n.admit(peer)
 		n.greetings.remove(g) // it has proven itself, and makes room for nobody
 		return refusal
@@ -147,7 +147,7 @@ func (n *linkNet) greet(g *greeting) {
 	if err != nil {
 		if c != nil {
 			l.release(c, err) // a proven peer went meanwhile: nothing to be warned of
-			n.cfg.log.Debug("a peer went while its link was made", slog.Any("err", err))
+			n.cfg.Log.Debug("a peer went while its link was made", slog.Any("err", err))
 			return
 		}
 		n.tellRefused(g.raw, err)
@@ -157,7 +157,7 @@ func (n *linkNet) greet(g *greeting) {
 }
 
 // admit decides on a proven peer that has dialled.
-func (n *linkNet) admit(peer wire.Hello) (*link, *claim, *wire.Refusal) {
+func (n *Net) admit(peer wire.Hello) (*Link, *claim, *wire.Refusal) {
 	for {
 		l, fresh := n.linkFor(peer.ID, Location{Addr: peer.Host, Port: peer.Port})
 		if l == nil {
@@ -170,16 +170,16 @@ func (n *linkNet) admit(peer wire.Hello) (*link, *claim, *wire.Refusal) {
 		if !lost {
 			return l, c, refusal
 		}
-		l.fail(errors.New("the peer has lost it and dials anew"))
+		l.Fail(errors.New("the peer has lost it and dials anew"))
 	}
 }
 
 // tellRefused tells of a connection that did not become a link, unless it is nobody's mistake.
-func (n *linkNet) tellRefused(raw net.Conn, err error) {
+func (n *Net) tellRefused(raw net.Conn, err error) {
 	var refusal *wire.Refusal
 	if errors.As(err, &refusal) && (refusal.Code == wire.RefuseDuplicate || refusal.Code == wire.RefuseClosed) || n.ctx.Err() != nil {
 		return
 	}
-	n.cfg.warnings.Warn(n.cfg.log, addressOf(raw.RemoteAddr()).String(), "refused a connection",
+	n.cfg.Warnings.Warn(n.cfg.Log, addressOf(raw.RemoteAddr()).String(), "refused a connection",
 		slog.String("peer", raw.RemoteAddr().String()), slog.Any("err", err))
 }

@@ -1,4 +1,4 @@
-package discoro
+package link
 
 import (
 	"context"
@@ -13,15 +13,15 @@ import (
 )
 
 // linkStreams are the streams of a link that this side has opened.
-type linkStreams struct {
+type ownStreams struct {
 	// open holds one for each open stream, transport.MaxStreams at most. Those that wait for a stream get
 	// one in the order in which they asked. Immutable.
 	open    chan struct{}
 	sending atomic.Int32 // how many streams send a file at the moment
 }
 
-func newLinkStreams() linkStreams {
-	return linkStreams{open: make(chan struct{}, transport.MaxStreams)}
+func newOwnStreams() ownStreams {
+	return ownStreams{open: make(chan struct{}, transport.MaxStreams)}
 }
 
 // What the streams of a link write at once, all together, while others use the link, and each of them
@@ -37,23 +37,23 @@ const (
 	pieceTime = 4 * time.Millisecond
 )
 
-// linkStream is a stream that this side has opened. One goroutine reads it, and one writes it.
-type linkStream struct {
+// Stream is a stream that this side has opened. One goroutine reads it, and one writes it.
+type Stream struct {
 	net.Conn // immutable
 
-	l      *link       // immutable
+	l      *Link       // immutable
 	unbind func()      // immutable: takes back what ends reads and writes with the context
 	halted atomic.Bool // Write fails
 	piece  int         // how much is written at once while nothing else uses the link; owned by the writer
 }
 
-// openStream opens a stream. It waits while transport.MaxStreams of them are open. The end of ctx ends
+// OpenStream opens a stream. It waits while transport.MaxStreams of them are open. The end of ctx ends
 // the wait, and reads and writes until Halt.
-func (l *link) openStream(ctx context.Context) (*linkStream, error) {
+func (l *Link) OpenStream(ctx context.Context) (*Stream, error) {
 	select {
 	case l.streams.open <- struct{}{}:
 	case <-l.ended:
-		return nil, l.cause()
+		return nil, l.Cause()
 	case <-ctx.Done():
 		return nil, context.Cause(ctx)
 	}
@@ -61,14 +61,14 @@ func (l *link) openStream(ctx context.Context) (*linkStream, error) {
 	if err != nil {
 		<-l.streams.open
 		l.broken(err)
-		return nil, l.cause()
+		return nil, l.Cause()
 	}
-	return &linkStream{Conn: conn, l: l, unbind: transport.DeadlineOn(ctx, conn), piece: streamPiece}, nil
+	return &Stream{Conn: conn, l: l, unbind: transport.DeadlineOn(ctx, conn), piece: streamPiece}, nil
 }
 
 // Write implements [io.Writer]. It writes smaller pieces while frames wait or other streams send, so
 // that frames wait behind streamPiece bytes at most.
-func (s *linkStream) Write(b []byte) (int, error) {
+func (s *Stream) Write(b []byte) (int, error) {
 	written := 0
 	for written < len(b) {
 		if s.halted.Load() {
@@ -99,14 +99,14 @@ func (s *linkStream) Write(b []byte) (int, error) {
 }
 
 // hasFrames reports whether frames wait for the link's writer.
-func (l *link) hasFrames() bool {
+func (l *Link) hasFrames() bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return l.queue.size() > 0
 }
 
 // Share counts the stream among those that send a file, until done is called.
-func (s *linkStream) Share() (done func()) {
+func (s *Stream) Share() (done func()) {
 	s.l.streams.sending.Add(1)
 	return func() { s.l.streams.sending.Add(-1) }
 }
@@ -115,7 +115,7 @@ func (s *linkStream) Share() (done func()) {
 var longAgo = time.Unix(1, 0)
 
 // Halt ends writes at once, for good. From now on the stream does not depend on the context.
-func (s *linkStream) Halt() {
+func (s *Stream) Halt() {
 	s.unbind()
 	s.halted.Store(true)
 	_ = s.SetWriteDeadline(longAgo)
@@ -123,7 +123,7 @@ func (s *linkStream) Halt() {
 
 // End closes the stream, after Halt. It waits until the peer has closed it, too, or the link has ended;
 // the peer discards what was on its way. Then another stream may be opened in its place.
-func (s *linkStream) End() {
+func (s *Stream) End() {
 	_ = s.Close()
 	_, _ = io.Copy(io.Discard, s.Conn)
 	<-s.l.streams.open
@@ -131,22 +131,22 @@ func (s *linkStream) End() {
 
 // Lost returns why the stream has ended, given the error of a Read or a Write. A peer whose link and
 // whose ctx have not ended has broken the protocol, since peers answer everything: the link ends.
-func (s *linkStream) Lost(ctx context.Context, err error) error {
-	if cause := s.l.cause(); cause != nil {
+func (s *Stream) Lost(ctx context.Context, err error) error {
+	if cause := s.l.Cause(); cause != nil {
 		return cause
 	}
 	if ctx.Err() != nil {
 		return context.Cause(ctx)
 	}
 	s.l.broken(err)
-	return s.l.cause()
+	return s.l.Cause()
 }
 
 // acceptStreams takes the streams that the peer opens. It ends with the link.
-func (l *link) acceptStreams() {
+func (l *Link) acceptStreams() {
 	for {
 		s, err := l.t.Accept()
-		if err != nil || !l.net.host.start(func() { l.serveStream(s) }) {
+		if err != nil || !l.net.host.Start(func() { l.serveStream(s) }) {
 			return // read reports why
 		}
 	}
@@ -154,13 +154,13 @@ func (l *link) acceptStreams() {
 
 // serveStream owns a stream that the peer has opened. It ends when the peer has closed the stream, or
 // with the link.
-func (l *link) serveStream(s transport.PeerStream) {
+func (l *Link) serveStream(s transport.PeerStream) {
 	defer func() {
 		_, _ = io.Copy(io.Discard, s) // what was on its way when the answer was sent
 		l.t.Release()
 		_ = s.Close() // last: the peer opens another stream when it sees this
 	}()
-	if err := l.net.host.stream(l, s); err != nil {
+	if err := l.net.host.Stream(l, s); err != nil {
 		l.broken(err)
 	}
 }

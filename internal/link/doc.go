@@ -1,0 +1,2 @@
+// Package link connects a runtime to other runtimes.
+package link
