@@ -25,7 +25,7 @@ type nodeLoop struct {
 	asks   *loop.Inbox[func(*nodeLoop)] // to be called in the loop
 	ended  chan struct{}                // closed by run when it ends
 	hosted hosted                       // servers in this process
-	after  sync.Mutex                   // guards following, which run owns until it ends; leaf
+	after  sync.Mutex                   // guards following, which run owns until it ends; see do
 
 	slots      []*serverSlot
 	schedulers map[wire.ID]*link.Link // links to runtimes that are schedulers
@@ -135,7 +135,8 @@ func (l *nodeLoop) run() {
 	}
 }
 
-// do runs f in the loop, and returns when f has. After the loop has ended, do runs f itself.
+// do runs f in the loop, and returns when f has. After the loop has ended, do runs f itself, with
+// the lock after in place of the loop: unlike other locks, it is held as long as f takes.
 func (l *nodeLoop) do(f func(*nodeLoop)) {
 	done := make(chan struct{})
 	if !l.asks.Put(func(l *nodeLoop) { f(l); close(done) }) {

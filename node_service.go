@@ -126,7 +126,7 @@ func (l *nodeLoop) serverDone(from *link.Link, f *wire.ServerDone) {
 	switch {
 	case len(f.Stuck) == 0 && l.serving.releasing:
 		s.closed = true
-		s.stop() // a fresh server takes its place
+		s.stop() // a fresh server takes its place: nothing of one computation is left for the next one
 		l.releasedIfClosed()
 	case len(f.Stuck) > 0 && !l.serving.releasing:
 		l.replaceStuck(s, f.Stuck)
@@ -200,7 +200,8 @@ func (l *nodeLoop) away() string {
 }
 
 // leave makes the node drain. The schedulers receive an offer that says so, and release the node
-// when it runs no job. left is closed when it is free.
+// when it runs no job: only they know whether one is on its way to it. left is closed when it is
+// free.
 func (l *nodeLoop) leave() {
 	if l.draining {
 		return

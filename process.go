@@ -25,8 +25,12 @@ import (
 	"github.com/discoro/discoro/wire"
 )
 
-// serverEnv marks a process as a server of a node. Its configuration comes on standard input, which
-// stays open as long as the node lives.
+// serverEnv marks a process as a server of a node. Its configuration, which includes the secret,
+// comes on standard input: neither the list of processes nor the environment shows it.
+//
+// Standard input stays open as long as the node lives. However the node ends, its servers see the
+// end of the input, and end as well. When the node ends a server in order, it writes processStop
+// first. Without that the node was killed, and the last of its servers removes the node's folder.
 const serverEnv = "DISCORO_SERVER_PROCESS"
 
 // initCalled is set once Init has found that this process is no server.
@@ -35,7 +39,7 @@ var initCalled atomic.Bool
 // processConfig is the configuration of a server process.
 type processConfig struct {
 	Index                     int
-	Nonce                     wire.Token
+	Nonce                     wire.Token // goes back in ServerUp, which any runtime could send
 	Node                      string
 	Name, Addr, ExtAddr       string
 	TCPPort, UDPPort          int

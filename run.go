@@ -270,7 +270,9 @@ func (p *Computation) nodeOf(server Location) string {
 	return p.servers[server]
 }
 
-// jobHandle returns the handle of a job's coroutine.
+// jobHandle returns the handle of a job's coroutine, which knows its job. The end of a job arrives
+// here before anybody asks for it. So Wait and Result on this handle need no frame, and they still
+// know the end when the server has forgotten it.
 func (rt *Runtime) jobHandle(j *job, hv wire.HandleValue) *Coro {
 	key := handleKey{hv.ID, hv.Key}
 	rt.mu.Lock()

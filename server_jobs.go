@@ -242,7 +242,8 @@ const awaitFor = time.Minute
 // awaitClient puts the event clientDone when the client knows everything that happened here, large
 // results included, or cannot learn it: the link to it has ended, or it has not answered in time.
 // Only after that the scheduler learns that the server has closed, and then ends the jobs that the
-// client does not know of.
+// client does not know of. So of the two reports of a job's end, which travel over two links, the
+// server's arrives first, and the scheduler's says nothing new unless the server's was lost.
 func (l *serverLoop) awaitClient(c *servedComp) {
 	if c.awaiting {
 		return
@@ -273,7 +274,8 @@ func (e clientDone) handle(l *serverLoop) {
 }
 
 // growStack makes the goroutine's stack at once as large as decoding an argument and encoding a
-// result need. Otherwise it would grow in several steps, and each step copies the stack.
+// result need. Otherwise it would grow in several steps, and each step copies the stack, which took
+// a sixth of the time of a small run.
 //
 //go:noinline
 func growStack(i int) byte {

@@ -114,7 +114,9 @@ func peerLocation(p wire.Peer) Location { return Location{Addr: p.Host, Port: p.
 
 // outbox holds messages for the status coroutine of a computation. It gives them the order that
 // Status promises, although their frames come over several links, which keep no order among each
-// other. Computation.mu guards it.
+// other: the scheduler sends what happens to servers, and a server sends what happens to jobs. The
+// start of a job comes before its end by itself, since its server sends both over one link.
+// Computation.mu guards it.
 type outbox struct {
 	items  []any              // to be sent next
 	held   map[Location][]any // of jobs at servers whose ServerInitialized has not come yet

@@ -28,7 +28,8 @@ const (
 )
 
 // valueEncoder is the state of one call of Append: the bytes so far, and their counts. It belongs
-// to that call.
+// to that call. It counts levels, items and bytes as it goes: a value that contains itself would
+// otherwise overflow the stack, which nothing can recover from.
 type valueEncoder struct {
 	codec  *Codec
 	ctx    any    // of the caller, for hooks

@@ -39,8 +39,10 @@
 //	           node is leaving and its last job has ended; Tick:
 //	           nothing ran there for the node's zombie period
 //
-// A node whose Offer says that it is leaving stays reserved until its jobs have ended, and takes no new
-// ones. A node that has left a computation by itself, or for idleness, is not reserved for it again.
+// A node whose Offer says that it is leaving stays reserved until its jobs have ended, and takes no
+// new ones. It is the scheduler that ends its service: so no job is on its way to a node that has
+// gone, and a node that wants to leave need not wait for the end of a long computation. A node that
+// has left a computation by itself, or for idleness, is not reserved for it again.
 //
 // # Servers
 //

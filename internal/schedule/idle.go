@@ -10,6 +10,10 @@ import (
 
 // A node where nothing has run for its zombie period leaves the computation, and a computation that
 // has run nothing for its own period closes: others may need the servers.
+//
+// The scheduler decides both, because only it knows which jobs run where. What it sees counts as
+// work: jobs, submissions, servers that are being set up, and files that arrive, as their server
+// reports. A coroutine that a job has left behind at a server is no job, and does not count.
 
 // Periods are the zombie periods that a scheduler gives to computations; 0: none.
 type Periods struct {

@@ -10,7 +10,16 @@
 //     protocol all the same.
 //
 // A connection in memory brings streams of its own, see [Memory]: yamux keeps timers in a pool of
-// the whole process, which testing/synctest does not allow.
+// the whole process, and a timer that was made in one bubble of testing/synctest ends the program
+// in the next bubble.
+//
+// # The end of a stream
+//
+// A stream counts among the [MaxStreams] of its opener until both sides have closed it. The opener
+// closes its side first. The other side reads up to that end, calls [Conn.Release], which makes
+// room for another stream, and only then closes its own side. The opener opens the next stream when
+// it sees that. So an honest peer never has one stream too many, and a peer that does not close its
+// streams takes room from nobody else.
 //
 // # Goroutines and locks
 //

@@ -29,10 +29,10 @@ type PeerStream interface {
 
 // inStream is the receiving half of a stream that the peer has opened. It bypasses yamux, which
 // would read the bytes into a buffer of its own, keep that locked while it waits for the rest of a
-// frame, and copy them twice. Here the bodies of frames are read from the connection right into the
-// memory that is for them. Everything else stays with yamux, and what goes over the connection is
-// its protocol. As yamux sees frames without bodies, it is inStream that grants the peer its
-// window.
+// frame, and copy them twice; that took more time than all the rest of a transfer. Here the bodies
+// of frames are read from the connection right into the memory that is for them. Everything else
+// stays with yamux, and what goes over the connection is its protocol. As yamux sees frames without
+// bodies, it is inStream that grants the peer its window: as much as was posted.
 type inStream struct {
 	conn    *watchedConn  // immutable: window updates go there
 	id      uint32        // immutable
