@@ -238,8 +238,8 @@ func (m *mapping[A, R]) serverFor(ctx context.Context, it *item[R], more bool) (
 		return sv, true, nil
 	case closed:
 		return nil, false, m.s.errClosed(m.f.name)
-	case ended != nil: // take returns it, with what was waited for
-		return nil, false, nil
+	case ended != nil:
+		return nil, false, nil //nolint:nilerr // take returns it, with what was waited for
 	case len(m.again) > 0: // such an item does not wait behind another
 		return nil, false, nil
 	}

@@ -128,7 +128,7 @@ type schedLoop struct {
 	rt    *Runtime               // immutable
 	look  *lookout               // immutable
 	timer *time.Timer            // puts a tick
-	box   loop.Actor[schedEvent] // has what follows to itself
+	box   loop.Actor[schedEvent] // its handler owns what follows
 
 	state *schedule.State
 	links map[wire.ID]*link.Link // those that the state knows its peers by: effects go there, or nowhere

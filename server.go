@@ -123,7 +123,7 @@ type serverLoop struct {
 	owned bool                    // immutable: the node started it, and will start another
 	left  chan struct{}           // closed when the server is of no use any more
 	dir   atomic.Pointer[string]  // the last computation's folder; written by the loop, read by Close
-	box   loop.Actor[serverEvent] // has what follows to itself
+	box   loop.Actor[serverEvent] // its handler owns what follows
 
 	comp    *servedComp // nil: none
 	hasLeft bool        // left is closed
