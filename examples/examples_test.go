@@ -111,9 +111,10 @@ func TestAll(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	_, examples, _ := strings.Cut(string(readme), "\n## Examples\n")
 	var listed []string
-	for _, row := range regexp.MustCompile(`(?m)^\| ([a-z0-9_, ]+) \|`).FindAllStringSubmatch(string(readme), -1) {
-		listed = append(listed, strings.Split(row[1], ", ")...)
+	for _, row := range regexp.MustCompile(`(?m)^\|.*\| (.*) \|$`).FindAllStringSubmatch(examples, -1) {
+		listed = append(listed, regexp.MustCompile(`[a-z0-9_]+`).FindAllString(row[1], -1)...)
 	}
 	mains, err := filepath.Glob("*/main.go")
 	if err != nil || len(mains) == 0 {

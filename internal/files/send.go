@@ -153,7 +153,7 @@ func (x *exchange) run(ctx context.Context) error {
 	if !a.Go {
 		return x.peer.Decode(a.Err)
 	}
-	x.sending = x.peer.Start(x.send)
+	x.sending = x.peer.Start(func() { x.send(ctx) })
 	if !x.sending {
 		return fault.New("the runtime is closed", fault.Closed)
 	}
@@ -173,8 +173,8 @@ func (x *exchange) run(ctx context.Context) error {
 	}
 }
 
-// send sends the file.
-func (x *exchange) send() {
+// send sends the file, until ctx ends.
+func (x *exchange) send(ctx context.Context) {
 	defer close(x.sent)
 	defer x.s.Share()()
 	err := ErrExited // where sendBlocks does not return
@@ -184,12 +184,12 @@ func (x *exchange) send() {
 			_ = x.s.Close() // the other side sees that bytes are missing
 		}
 	}()
-	err = x.sendBlocks()
+	err = x.sendBlocks(ctx)
 }
 
 // sendBlocks sends the blocks of the file; an error is one of this side. A block is written while the
 // processor still has it in its cache: reading ahead in another goroutine cost more than it gained.
-func (x *exchange) sendBlocks() error {
+func (x *exchange) sendBlocks(ctx context.Context) error {
 	if x.op.head.Size == 0 {
 		return x.op.progress(0)
 	}
@@ -197,6 +197,9 @@ func (x *exchange) sendBlocks() error {
 	defer buffers.Put(buf)
 	sums := wire.NewFileSums(x.op.head.Key).Skip()
 	for at, size := int64(0), x.op.head.Size; at < size; {
+		if err := context.Cause(ctx); err != nil {
+			return err
+		}
 		block, whole := buf.block(size - at)
 		if err := x.op.read(block, at); err != nil {
 			return err
