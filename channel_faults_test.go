@@ -44,7 +44,7 @@ func TestChannelSlowSubscriber(t *testing.T) {
 		for range n {
 			seen = append(seen, testkit.Next(t, got).([]any)[0].(int))
 		}
-		wantError(t, "what came", checkLedger(seen, n), nil)
+		wantError(t, "what came", testkit.CheckLedger(seen, n), nil)
 	}
 	take(quick, sent+1)
 	p.Thaw()
@@ -95,7 +95,7 @@ func TestChannelSlowSubscriberAndDistantSender(t *testing.T) {
 	for range sent {
 		seen = append(seen, testkit.Next(t, got).([]any)[0].(int))
 	}
-	wantError(t, "what came", checkLedger(seen, sent), nil)
+	wantError(t, "what came", testkit.CheckLedger(seen, sent), nil)
 	testkit.Eventually(t, "Send works again", func() bool { return ch.Send([]any{sent, ""}) == nil })
 	if msg := testkit.Next(t, got).([]any); msg[0] != sent {
 		t.Errorf("%v came", msg[0])

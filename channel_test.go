@@ -88,7 +88,7 @@ func testChannel(t *testing.T, owner, home, caller *Runtime) {
 	for range n {
 		seen = append(seen, testkit.Next(t, got).(int))
 	}
-	wantError(t, "what came", checkLedger(seen, n), nil)
+	wantError(t, "what came", testkit.CheckLedger(seen, n), nil)
 	for range 2 {
 		if msg := testkit.Next(t, got); msg != "delivered" {
 			t.Errorf("%v came", msg)

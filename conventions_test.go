@@ -43,7 +43,10 @@ var goStarters = map[place]string{
 	{"process.go", "serveProcess"}:                 "reads standard input, which a Read cannot be got out of: ends with the process",
 	{"wire/protect.go", "newProtection"}:           "derives a key, which ends by itself, and Ready waits for it",
 
-	{"internal/testkit/process.go", "StartProcess"}: "waits for the process, which ends with the test",
+	{"internal/testkit/process.go", "StartProcess"}:  "waits for the process, which ends with the test",
+	{"internal/testkit/proxy.go", "ProxyAt"}:         "Close, which the test's end calls, waits for it",
+	{"internal/testkit/proxy.go", "(*Proxy).accept"}: "the same",
+	{"internal/testkit/proxy.go", "SlowProxyAt"}:     "the test's end waits for its goroutines",
 }
 
 // place is a function in a file.

@@ -191,7 +191,7 @@ func TestFileTransferBreaks(t *testing.T) {
 // TestFileReceiverKilled kills the process that a file goes to.
 func TestFileReceiverKilled(t *testing.T) {
 	t.Parallel()
-	p := StartPeer(t, time.Second)
+	p := startPeer(t, time.Second)
 	a := testRuntime(t, Config{})
 	connect(t, a, p.Loc)
 	path, _ := someFile(t, "large", 64<<20)

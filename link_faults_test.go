@@ -133,7 +133,7 @@ func fullQueue(t *testing.T) {
 	for range sent {
 		seen = append(seen, testkit.Next(t, got).([]any)[0].(int))
 	}
-	if err := checkLedger(seen, sent); err != nil {
+	if err := testkit.CheckLedger(seen, sent); err != nil {
 		t.Error(err)
 	}
 	if err := c.Deliver(testkit.Context(t), "y"); err != nil {
@@ -170,7 +170,7 @@ func manySendersShareAQueue(t *testing.T) {
 	}
 	wg.Wait()
 	for s := range seen {
-		if err := checkLedger(seen[s], each); err != nil {
+		if err := testkit.CheckLedger(seen[s], each); err != nil {
 			t.Errorf("sender %d: %v", s, err)
 		}
 	}

@@ -192,7 +192,7 @@ func closeSendsWhatIsQueued(t *testing.T) {
 	for range n {
 		seen = append(seen, testkit.Next(t, got).([]any)[0].(int))
 	}
-	if err := checkLedger(seen, n); err != nil {
+	if err := testkit.CheckLedger(seen, n); err != nil {
 		t.Error(err)
 	}
 }

@@ -72,7 +72,7 @@ func messagesArriveInOrder(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	if err := checkLedger(testkit.Next(t, got), n); err != nil {
+	if err := testkit.CheckLedger(testkit.Next(t, got), n); err != nil {
 		t.Error(err)
 	}
 }

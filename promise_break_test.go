@@ -190,14 +190,14 @@ func TestPromise04Send(t *testing.T) {
 // dead. It is not parallel: it is about time.
 func TestPromise05Detection(t *testing.T) { //nolint:tparallel // so that its parts have the machine to themselves
 	const pulse = 400 * time.Millisecond
-	for name, harm := range map[string]func(peer *Peer, p *proxy){
-		"killed":  func(peer *Peer, _ *proxy) { peer.Signal(os.Kill) },
-		"frozen":  func(peer *Peer, _ *proxy) { peer.Signal(testkit.SigStop) },
-		"cut off": func(_ *Peer, p *proxy) { p.Freeze() },
+	for name, harm := range map[string]func(peer *peerProcess, p *proxy){
+		"killed":  func(peer *peerProcess, _ *proxy) { peer.Signal(os.Kill) },
+		"frozen":  func(peer *peerProcess, _ *proxy) { peer.Signal(testkit.SigStop) },
+		"cut off": func(_ *peerProcess, p *proxy) { p.Freeze() },
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			peer := StartPeer(t, pulse)
+			peer := startPeer(t, pulse)
 			p := newProxy(t, peer.Loc)
 			a := testRuntime(t, Config{Name: "a", tuning: tuning{pulse: pulse}})
 			connect(t, a, p.location())

@@ -145,7 +145,7 @@ func closeEverything(t *testing.T, processes bool) {
 // closeWithFrozenPeer closes a runtime with a peer that neither reads nor closes, and much to be sent to it.
 func closeWithFrozenPeer(t *testing.T) {
 	t.Helper()
-	peer := StartPeer(t, time.Minute)
+	peer := startPeer(t, time.Minute)
 	before, goroutines := belongings(t), goleak.IgnoreCurrent()
 	rt, err := NewRuntime(Config{Logger: discard})
 	if err != nil {

@@ -116,7 +116,7 @@ func TestPromise01Order(t *testing.T) {
 					}
 				}
 			}
-			err := checkLedger(soak(t, a, b, plan, n), n)
+			err := testkit.CheckLedger(soak(t, a, b, plan, n), n)
 			if want == "" && err != nil || want != "" && (err == nil || !strings.HasPrefix(err.Error(), want)) {
 				t.Errorf("with a planted %q the ledger says %v", want, err)
 			}
@@ -201,7 +201,7 @@ func TestPromise02NoGapNoRepeat(t *testing.T) {
 			start := time.Now()
 			got := soak(t, a, b, countTo(n), n)
 			t.Logf("%d messages in %v", n, time.Since(start))
-			if err := checkLedger(got, n); err != nil {
+			if err := testkit.CheckLedger(got, n); err != nil {
 				t.Error(err)
 			}
 		})
@@ -263,7 +263,7 @@ func prefixOfEachLink(t *testing.T) {
 		if len(seen) > n {
 			t.Fatalf("%d messages came of %d", len(seen), n)
 		}
-		if err := checkLedger(seen, len(seen)); err != nil {
+		if err := testkit.CheckLedger(seen, len(seen)); err != nil {
 			t.Errorf("round %d: %v", round, err)
 		}
 		if len(seen) < n {

@@ -56,7 +56,7 @@ func TestStandingStill(t *testing.T) {
 		t.Skip("there are no such signals")
 	}
 	const pulse = 400 * time.Millisecond
-	peer := StartPeer(t, pulse)
+	peer := startPeer(t, pulse)
 	a := testRuntime(t, Config{Name: "a", tuning: tuning{pulse: pulse}})
 	echo, err := a.Locate(testkit.Context(t), "echo", peer.Loc)
 	if err != nil {
