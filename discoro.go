@@ -131,7 +131,38 @@ func newRuntime(c Config, roles uint32) (*Runtime, error) {
 	return rt, nil
 }
 
-// start starts a goroutine of the runtime; Close waits for it. After that it does nothing and reports false.
+// start starts a goroutine of the runtime, which Close waits for. Once Close waits, start does
+// nothing and returns false. These goroutines are started here, beside those of internal/link:
+//
+//	goroutine                                 owns                    ends when
+//	Net.Keep, per peer of the configuration   the dials to that peer  the runtime closes
+//	files.Sweep, where DestPath is set        nothing                 no incomplete file is left
+//	answerAll, per socket for questions       the socket              it is closed
+//	discovery.search                          its sockets             all that it found were tried
+//	hearAnswers, per socket of a search       reading it              the search closes it
+//	visit, per runtime that answered a search nothing                 tried; MsgTimeout + 1 s
+//	locateAmong, per location                 nothing                 one has the name
+//	lookForScheduler, and per peer            nothing                 one is linked; all tried
+//	lookout.run, of a scheduler               when to look for nodes  the runtime closes
+//	lookout.askNear, and per node it dials    nothing                 tried; twice MsgTimeout
+//	endComputations, of a scheduler           nothing                 the runtime closes
+//	nodeLoop.run                              the node's state        the runtime closes
+//	nodeLoop.watchAvail                       reading the machine     the runtime closes
+//	nodeLoop.near                             nothing                 its search has ended
+//	runtimeHost.run, per server               the server              the server has closed
+//	startProcess, per server                  waiting for it          the process has exited
+//	serverLoop.setUp, per link                nothing                 it is up, or has ended
+//	readyIfLinked, at a server                fetching files          the client has answered
+//	closedIfIdle, at a server                 removing a folder       it is removed
+//	workOnFile, per SendFile or DeleteFile    the file, its stream    the peer has closed the stream
+//	filePeer.Start, per file sent             see internal/files      all is sent
+//	flushAll, per subscriber without room     sending what waits      nothing waits; MsgTimeout
+//	sendOutbox, peerWatch.send                sending what waits      nothing waits
+//
+// What waits for a peer also ends when the link to it does, and all that waits when the runtime
+// closes. Others have one short step to do, for peerWatch.awaitEnd, logWait, Disconnect and
+// NewRemoteCoroScheduler. Runners, which resume coroutines, are started by internal/turn. For other
+// starters see conventions_test.go. A function of time.AfterFunc owns nothing and never blocks.
 func (rt *Runtime) start(f func()) bool {
 	rt.startMu.Lock()
 	defer rt.startMu.Unlock()

@@ -313,7 +313,9 @@ func (d *discovery) hearAnswers(conn *net.UDPConn, asked map[wire.ID]bool, answe
 	})
 }
 
-// whereIs tells where to dial: never anywhere but at the source of the datagram, which is this machine or is not.
+// whereIs returns where to dial a runtime that has answered: the address that the datagram came
+// from, whatever the datagram says. Otherwise one datagram could make a whole network dial anybody.
+// Only the loopback address that it names is used, when it came from this machine.
 func whereIs(g *wire.Datagram, from netip.Addr) Location {
 	if from.IsLoopback() && g.Addr.IsValid() {
 		from = g.Addr // loopback, too
