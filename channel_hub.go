@@ -73,7 +73,7 @@ func (h *hub) subscribe(local *localCoro, l *link.Link, num uint64) error {
 	h.mu.Unlock()
 
 	if local != nil {
-		if s.watch(); s.isGone() {
+		if s.watch(); s.hasEnded() {
 			return errEnded(&local.Coro)
 		}
 	} else if err := l.Cause(); err != nil { // lose may have run before the subscriber was there
@@ -185,12 +185,12 @@ type publication struct {
 	from    *link.Link             // immutable: the link that it came over; nil: from this runtime
 	done    func(n int, err error) // immutable: called once; never blocks
 
-	mu   sync.Mutex // guards following; leaf
-	left int        // subscribers without a result; one more while it is being handed out
-	n    int        // mailboxes that it is in, or on a link to
-	errs []error
-	more int  // errors besides these
-	over bool // done was called, or nobody waits for that any longer
+	mu    sync.Mutex // guards following; leaf
+	left  int        // subscribers without a result; one more while it is being handed out
+	n     int        // mailboxes that it is in, or on a link to
+	errs  []error
+	more  int  // errors besides these
+	ended bool // done was called, or nobody waits for that any longer
 }
 
 // publish hands p out to the subscribers, or makes it wait for more of them.
@@ -306,10 +306,10 @@ func (p *publication) handOut(subs []*subscriber) {
 		}
 	}
 	p.mu.Lock()
-	over := p.over
+	ended := p.ended
 	p.left = len(subs) + 1
 	p.mu.Unlock()
-	if over {
+	if ended {
 		return
 	}
 	for _, s := range subs {
@@ -339,9 +339,9 @@ func (p *publication) result(reached bool, err error) {
 	default:
 		p.more++
 	}
-	done := p.left == 0 && !p.over
+	done := p.left == 0 && !p.ended
 	if done {
-		p.over = true
+		p.ended = true
 	}
 	n, errs := p.n, p.errs
 	if done && p.more > 0 {
@@ -386,8 +386,8 @@ func (p *publication) cancel() (reached int, missing string) {
 func (p *publication) end() bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	first := !p.over
-	p.over = true
+	first := !p.ended
+	p.ended = true
 	return first
 }
 

@@ -197,9 +197,9 @@ func (ch *Channel) enrollLocal(c *localCoro, off bool, done func(error)) {
 	}
 }
 
-// bring reports whether the coroutine of this runtime with that key is subscribed to a channel of
+// hasMember reports whether the coroutine of this runtime with that key is subscribed to a channel of
 // another runtime.
-func (t *channelTable) bring(key uint64) bool {
+func (t *channelTable) hasMember(key uint64) bool {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	for _, members := range t.members {

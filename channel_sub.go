@@ -23,8 +23,8 @@ type subscriber struct {
 	mu      sync.Mutex // guards following; leaf
 	waiting []queued   // the messages that wait
 	busy    bool       // somebody sends what waits
-	gone    bool       // the subscription has ended
-	goneFor error      // the error for the senders of what waits
+	ended   bool       // the subscription has ended
+	endErr  error      // the error for the senders of what waits
 	stop    func()     // undoes watch; nil: not watched
 }
 
@@ -38,18 +38,18 @@ type queued struct {
 func (s *subscriber) watch() {
 	stop := s.local.onEnd(func() { s.drop(nil) })
 	s.mu.Lock()
-	gone := s.gone
+	ended := s.ended
 	s.stop = stop
 	s.mu.Unlock()
-	if gone {
+	if ended {
 		stop()
 	}
 }
 
-func (s *subscriber) isGone() bool {
+func (s *subscriber) hasEnded() bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.gone
+	return s.ended
 }
 
 // send gives p to the subscriber, now or when there is room on its link. It never blocks.
@@ -63,7 +63,7 @@ func (s *subscriber) send(p *publication) {
 		return
 	}
 	s.mu.Lock()
-	if s.gone {
+	if s.ended {
 		s.mu.Unlock()
 		p.result(false, nil) // it was unsubscribed just now
 		return
@@ -116,15 +116,15 @@ func (s *subscriber) flush(turn *call.Call) (full *call.Call, first queued) {
 // the result and reports false.
 func (s *subscriber) putBack(q queued) bool {
 	s.mu.Lock()
-	gone, err := s.gone, s.goneFor
-	if !gone {
+	ended, err := s.ended, s.endErr
+	if !ended {
 		s.waiting = slices.Insert(s.waiting, 0, q)
 	}
 	s.mu.Unlock()
-	if gone {
+	if ended {
 		q.p.result(false, err)
 	}
-	return !gone
+	return !ended
 }
 
 // flushAll waits for room and sends what waits, until nothing does. A message that has waited for
@@ -199,7 +199,7 @@ func (s *subscriber) close() {
 // end gives the senders of what waits their results, and undoes watch.
 func (s *subscriber) end(err error) {
 	s.mu.Lock()
-	s.gone, s.goneFor = true, err
+	s.ended, s.endErr = true, err
 	waiting, stop := s.waiting, s.stop
 	s.waiting = nil
 	s.mu.Unlock()

@@ -34,9 +34,9 @@ type memberKey struct{ channel, coro uint64 }
 
 // member is a coroutine of this runtime that is subscribed to a channel of another one.
 type member struct {
-	mu   sync.Mutex // guards following; leaf
-	gone bool
-	stop func() // ends the watch of the coroutine; nil: not watched yet
+	mu    sync.Mutex // guards following; leaf
+	ended bool
+	stop  func() // ends the watch of the coroutine; nil: not watched yet
 }
 
 // maxDialling is how many subscriptions peers may have waiting for links, to channels of runtimes
@@ -195,10 +195,10 @@ func (t *channelTable) join(l *link.Link, c *localCoro, key memberKey) {
 		}
 	})
 	m.mu.Lock()
-	gone := m.gone
+	ended := m.ended
 	m.stop = stop
 	m.mu.Unlock()
-	if gone {
+	if ended {
 		stop()
 	}
 	if l.Cause() != nil { // linkDown may have run before the member was there
@@ -251,7 +251,7 @@ func (t *channelTable) dial() (done func(), ok bool) {
 // end ends the watch of the coroutine.
 func (m *member) end() {
 	m.mu.Lock()
-	m.gone = true
+	m.ended = true
 	stop := m.stop
 	m.mu.Unlock()
 	if stop != nil {

@@ -395,7 +395,7 @@ func (c *Coro) Done() <-chan struct{} {
 
 // Err implements [context.Context]. It returns ErrTerminated once Done is closed, and nil before.
 func (c *Coro) Err() error {
-	if c.local == nil || !c.local.over() {
+	if c.local == nil || !c.local.isDone() {
 		return nil
 	}
 	return ErrTerminated

@@ -21,19 +21,19 @@ type localCoro struct {
 	Coro           // immutable
 	task turn.Task // what the turn knows of it; runs Run
 
-	fn       func(c *Coro) (any, error) // owned by the coroutine; nil once it runs
-	pc       uintptr                    // immutable: where fn's code is; 0: isJob
-	serves   *serverJob                 // immutable: the job that it or its spawner runs; nil: none
-	public   uint64                     // guarded by Runtime.mu: its key; 0: no other runtime knows it
-	g        atomic.Uintptr             // its goroutine while it runs
-	yield    func(struct{}) bool        // owned by the coroutine: gives the turn to the runner
-	box      mailbox                    // the messages; its fields say who may use them
-	blocking bool                       // owned by the coroutine: inside Blocking
-	gone     bool                       // guarded by Runtime.mu: no longer in the runtime's tables
-	term     atomic.Bool                // it was terminated; written under mu, read by anybody
-	sent     uint32                     // owned by the coroutine: sent messages that out does not count yet
-	away     atomic.Bool                // it was once subscribed to a channel of another runtime
-	joining  atomic.Int32               // its subscriptions to such channels that are under way
+	fn        func(c *Coro) (any, error) // owned by the coroutine; nil once it runs
+	pc        uintptr                    // immutable: where fn's code is; 0: isJob
+	serves    *serverJob                 // immutable: the job that it or its spawner runs; nil: none
+	public    uint64                     // guarded by Runtime.mu: its key; 0: no other runtime knows it
+	g         atomic.Uintptr             // its goroutine while it runs
+	yield     func(struct{}) bool        // owned by the coroutine: gives the turn to the runner
+	box       mailbox                    // the messages; its fields say who may use them
+	blocking  bool                       // owned by the coroutine: inside Blocking
+	forgotten bool                       // guarded by Runtime.mu: no longer in the runtime's tables
+	term      atomic.Bool                // it was terminated; written under mu, read by anybody
+	sent      uint32                     // owned by the coroutine: sent messages that out does not count yet
+	away      atomic.Bool                // it was once subscribed to a channel of another runtime
+	joining   atomic.Int32               // its subscriptions to such channels that are under way
 
 	mu      sync.Mutex // guards following; leaf
 	waiting waitKind
@@ -319,8 +319,8 @@ func (l *localCoro) termErr() error {
 	return nil
 }
 
-// over reports whether the coroutine was terminated or has ended.
-func (l *localCoro) over() bool {
+// isDone reports whether the coroutine was terminated or has ended.
+func (l *localCoro) isDone() bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return l.ended || l.term.Load()

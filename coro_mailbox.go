@@ -304,7 +304,7 @@ func (l *localCoro) refuse() bool {
 	l.mu.Lock()
 	full := !l.ending && l.fullLocked()
 	l.mu.Unlock()
-	if !full || l.away.Load() && (l.joining.Load() > 0 || l.rt.channels.bring(l.rt.exported(l))) {
+	if !full || l.away.Load() && (l.joining.Load() > 0 || l.rt.channels.hasMember(l.rt.exported(l))) {
 		return false
 	}
 	l.mu.Lock()

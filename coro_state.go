@@ -226,7 +226,7 @@ func (rt *Runtime) Stack(c *Coro) (string, error) {
 	case c == nil || c.local == nil || c.rt != rt:
 		return "", fmt.Errorf("discoro: stack of %v: the coroutine does not run at %v: ask its own runtime: %w",
 			c, rt.loc, ErrRejected)
-	case c.local.over() && c.local.g.Load() == 0:
+	case c.local.isDone() && c.local.g.Load() == 0:
 		return "", errEnded(c)
 	}
 	if stack := stackOf(c.local); stack != "" {

@@ -429,7 +429,7 @@ func TestStuckComesLast(t *testing.T) {
 	entered := make(chan struct{})
 	c := rt.Spawn("stuck", func(*Coro) (any, error) { close(entered); <-over; return nil, nil })
 	told := make(chan bool, 1)
-	report := func(string) { told <- c.local.over() && errors.Is(c.local.outcomeNow().Err, ErrTerminated) }
+	report := func(string) { told <- c.local.isDone() && errors.Is(c.local.outcomeNow().Err, ErrTerminated) }
 	rt.stuckTo.Store(&report)
 	testkit.Next(t, entered)
 	_ = c.Terminate()

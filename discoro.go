@@ -237,7 +237,7 @@ func (rt *Runtime) spawn(name string, body func(c *Coro) (any, error), init func
 func (rt *Runtime) forget(l *localCoro, names []string) {
 	rt.mu.Lock()
 	delete(rt.coros, l.Coro.seq)
-	if l.gone = true; l.public != 0 {
+	if l.forgotten = true; l.public != 0 {
 		delete(rt.public, l.public)
 	}
 	for _, name := range names {

@@ -107,7 +107,7 @@ func (rt *Runtime) exported(l *localCoro) uint64 {
 	if l.public == 0 {
 		l.public = drawKey(rt.keys, func(key uint64) bool { return rt.handles.takenLocked(handleKey{rt.id, key}) })
 		rt.handles.keepLocked(&rt.mu, handleKey{rt.id, l.public}, &l.Coro)
-		if !l.gone {
+		if !l.forgotten {
 			rt.public[l.public] = l
 		}
 	}
