@@ -175,6 +175,38 @@ func (rt *Runtime) start(f func()) bool {
 	return !rt.ended
 }
 
+// group is a set of goroutines of a runtime that their starter waits for.
+type group struct {
+	rt   *Runtime       // immutable
+	room chan struct{}  // immutable: its capacity is how many of them run at a time
+	wg   sync.WaitGroup // counts them
+}
+
+// group returns a group of goroutines, of which at most limit run at a time.
+func (rt *Runtime) group(limit int) *group {
+	return &group{rt: rt, room: make(chan struct{}, limit)}
+}
+
+// start runs f in a goroutine. f does not run when ctx ends before there is room for it, nor when the
+// runtime has closed.
+func (g *group) start(ctx context.Context, f func()) {
+	g.wg.Add(1)
+	if !g.rt.start(func() {
+		defer g.wg.Done()
+		select {
+		case g.room <- struct{}{}:
+			defer func() { <-g.room }()
+			f()
+		case <-ctx.Done():
+		}
+	}) {
+		g.wg.Done()
+	}
+}
+
+// wait blocks until all goroutines of the group have ended.
+func (g *group) wait() { g.wg.Wait() }
+
 // Name returns the runtime's name.
 func (rt *Runtime) Name() string { return rt.cfg.Name }
 

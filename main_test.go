@@ -14,11 +14,6 @@ func TestMain(m *testing.M) {
 	testkit.Main(m, live.PeerLife)
 }
 
-var (
-	double = discoro.Register("test.double", func(_ *discoro.Coro, n int) (int, error) { return 2 * n, nil })
-	panics = discoro.Register("test.panics", func(_ *discoro.Coro, msg string) (int, error) { panic(msg) })
-)
-
 var errBoom = errors.New("boom")
 
 func init() { discoro.RegisterError("test.boom", errBoom) }

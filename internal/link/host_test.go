@@ -102,6 +102,7 @@ func newMemoryHost(tb testing.TB, at *testnet.Host, cfg Config) *testHost {
 
 // close ends the host as a runtime does, once.
 func (h *testHost) close(tb testing.TB) {
+	tb.Helper()
 	h.mu.Lock()
 	closed := h.closed
 	h.closed = true
