@@ -14,17 +14,17 @@ import (
 	"github.com/discoro/discoro/wire"
 )
 
-// hostile is a peer that has proven itself and then says what it likes.
+// hostile is a peer that has authenticated itself and then sends what it likes.
 type hostile struct {
 	t       *testing.T
 	id      wire.ID
 	conn    net.Conn       // below yamux
-	session *yamux.Session // nil: it speaks yamux by hand
+	session *yamux.Session // nil: the test writes yamux by hand
 	frames  net.Conn
 	parts   uint64 // frames that it has sent in parts
 }
 
-// newHostile greets rt as a peer. With bare it speaks yamux by hand.
+// newHostile greets rt as a peer. With bare set, the test writes yamux by hand.
 func newHostile(t *testing.T, rt *Runtime, bare bool) *hostile {
 	t.Helper()
 	raw, err := net.Dial("tcp", rt.loc.String())
@@ -89,10 +89,10 @@ func (h *hostile) send(frames ...wire.Frame) {
 			h.t.Fatal(err)
 		}
 	}
-	_, _ = h.frames.Write(buf) // it may have been thrown out
+	_, _ = h.frames.Write(buf) // the link may have ended
 }
 
-// sendRaw sends a frame of any kind with any payload.
+// sendRaw sends a frame of that kind with that payload.
 func (h *hostile) sendRaw(kind wire.Kind, payload []byte) {
 	head := append(binary.BigEndian.AppendUint32(nil, uint32(len(payload)+1)), byte(kind))
 	_, _ = h.frames.Write(append(head, payload...))

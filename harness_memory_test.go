@@ -11,7 +11,8 @@ import (
 	"github.com/discoro/discoro/internal/testnet"
 )
 
-// memCluster is a scheduler and nodes on a network in memory, each at a host of its own: "sched", "n1", ...
+// memCluster is a scheduler and nodes on a network in memory, each at a host of its own: "sched",
+// "n1", ...
 type memCluster struct {
 	*testing.T
 	net   *testnet.Network
@@ -20,7 +21,8 @@ type memCluster struct {
 	ctx   context.Context
 }
 
-// inMemory runs a test in fake time, with a scheduler and so many nodes of two servers each that dial it.
+// inMemory runs a test in fake time, with a scheduler and that many nodes of two servers each,
+// which dial the scheduler.
 func inMemory(t *testing.T, nodes int, cfg SchedulerConfig, node NodeConfig, test func(c *memCluster)) {
 	t.Helper()
 	t.Parallel()
@@ -66,13 +68,13 @@ func (c *memCluster) node(cfg NodeConfig) *Node {
 	return n
 }
 
-// client returns a runtime of its own, at a host of its own.
+// client starts a runtime at a host of its own.
 func (c *memCluster) client(name string) *Runtime {
 	c.Helper()
 	return testRuntime(c.T, Config{Name: name, tuning: tuning{host: c.net.Host(name)}, Logger: discard})
 }
 
-// statuses is what a status coroutine was told, in order.
+// statuses is what a status coroutine has received, in order.
 type statuses struct {
 	coro *Coro
 	all  chan any
@@ -92,7 +94,7 @@ func (c *memCluster) statuses(rt *Runtime) *statuses {
 	return s
 }
 
-// take returns what has come, but for NodeAvail messages, which it counts.
+// take returns what has come, except NodeAvail messages, which it counts.
 func (s *statuses) take() (lines []string, avail int) {
 	synctest.Wait()
 	for {
@@ -109,7 +111,7 @@ func (s *statuses) take() (lines []string, avail int) {
 	}
 }
 
-// schedule returns a computation of rt that is active, with so many servers.
+// schedule returns a computation of rt that is active and has that many servers.
 func (c *memCluster) schedule(rt *Runtime, servers int, cfg ComputationConfig) *Computation {
 	c.Helper()
 	p, err := NewComputation(rt, cfg)

@@ -8,7 +8,8 @@ import (
 	"github.com/discoro/discoro/internal/testkit"
 )
 
-// spawnEcho starts a coroutine under that name which answers a Request with its message, and ignores all else.
+// spawnEcho starts a coroutine of that name. It replies to each Request with its message, and
+// ignores everything else.
 func spawnEcho(rt *Runtime, name string) error {
 	return rt.Spawn(name, func(c *Coro) (any, error) {
 		for {
@@ -42,7 +43,8 @@ func startPeer(t *testing.T, pulse time.Duration) *peerProcess {
 	return &peerProcess{Process: p, Loc: at}
 }
 
-// slowProxy forwards connections to a runtime at so many bytes a second in each direction. It ends with the test.
+// slowProxy starts a proxy that forwards that many bytes a second in each direction. It ends with
+// the test.
 func slowProxy(t *testing.T, target Location, perSecond int) Location {
 	t.Helper()
 	loc, err := ParseLocation(testkit.SlowProxy(t, target.String(), perSecond))

@@ -11,12 +11,12 @@ import (
 	"github.com/discoro/discoro/internal/testkit"
 )
 
-// testRuntime returns a runtime that is closed, in good time, when the test ends. What it logs is shown when the test
-// fails.
+// testRuntime starts a runtime that closes when the test ends, which must not take long. Its log
+// appears if the test fails, unless cfg has a logger.
 func testRuntime(t *testing.T, cfg Config) *Runtime {
 	t.Helper()
 	if cfg.UDPPort == 0 {
-		cfg.UDPPort = -1 // tests that want to be discovered have a port of their own
+		cfg.UDPPort = -1 // tests of discovery have a port of their own
 	}
 	if cfg.Logger == nil {
 		log := &testkit.Log{}
@@ -43,17 +43,17 @@ func testRuntime(t *testing.T, cfg Config) *Runtime {
 	return rt
 }
 
-// publicKey is what others name a coroutine of its runtime by.
+// publicKey returns the key by which other runtimes name a coroutine of this process.
 func publicKey(c *Coro) uint64 { return c.rt.exported(c.local) }
 
-// coroThrough is rt's handle of a coroutine, as if that were at loc.
+// coroThrough returns rt's handle of a coroutine, as if the coroutine were at loc.
 func coroThrough(rt *Runtime, c *Coro, loc Location) *Coro {
 	hv := c.rt.handleValue(c)
 	hv.Host, hv.Port = loc.Addr, loc.Port
 	return rt.liveHandle(hv)
 }
 
-// twoRuntimes returns two runtimes with a link that a has dialled.
+// twoRuntimes starts two runtimes with a link that a has dialled.
 func twoRuntimes(t *testing.T, cfg Config) (a, b *Runtime) {
 	t.Helper()
 	cfg.Name = "b"
@@ -71,7 +71,8 @@ func connect(t *testing.T, from *Runtime, to Location) {
 	}
 }
 
-// upLink returns the link from one runtime to another once it is up: the side that was dialled is so a little later.
+// upLink returns the link from one runtime to another once it is up. The side that was dialled is
+// up a little later.
 func upLink(t *testing.T, from, to *Runtime) *link.Link {
 	t.Helper()
 	var l *link.Link
@@ -82,7 +83,7 @@ func upLink(t *testing.T, from, to *Runtime) *link.Link {
 	return l
 }
 
-// waitEnded waits until a link has ended, and returns how.
+// waitEnded waits until a link has ended, and returns why.
 func waitEnded(t *testing.T, l *link.Link) error {
 	t.Helper()
 	select {
@@ -94,7 +95,7 @@ func waitEnded(t *testing.T, l *link.Link) error {
 	}
 }
 
-// collect spawns a coroutine at rt under name that hands what it receives to a channel.
+// collect spawns a coroutine of that name, which passes what it receives to a channel.
 func collect(t *testing.T, rt *Runtime, name string) <-chan any {
 	t.Helper()
 	got := make(chan any, 1024)
@@ -121,7 +122,7 @@ func collect(t *testing.T, rt *Runtime, name string) <-chan any {
 	return got
 }
 
-// locate finds a name at another runtime.
+// locate returns a handle of the coroutine of that name at another runtime.
 func locate(t *testing.T, from, at *Runtime, name string) *Coro {
 	t.Helper()
 	c, err := from.Locate(testkit.Context(t), name, at.Location())
@@ -131,7 +132,7 @@ func locate(t *testing.T, from, at *Runtime, name string) *Coro {
 	return c
 }
 
-// proxy forwards connections to a runtime, until it is told to do otherwise.
+// proxy is a testkit.Proxy for a runtime.
 type proxy struct{ *testkit.Proxy }
 
 // newProxy starts a proxy, which ends with the test.

@@ -15,8 +15,9 @@ import (
 	"github.com/discoro/discoro/internal/testkit/live"
 )
 
-// BenchmarkClusterStart starts a scheduler and a node of two server processes, and runs an empty function: from nothing to the
-// first result, and from there to nothing. The program starts anew for each server, so this is the test's own.
+// BenchmarkClusterStart starts a scheduler and a node with two server processes, runs an empty
+// function, and closes everything. It measures the time to the first result, and the time from
+// there to the end. Each server process executes the test's program again.
 func BenchmarkClusterStart(b *testing.B) {
 	var first time.Duration
 	for b.Loop() {
@@ -31,7 +32,7 @@ func BenchmarkClusterStart(b *testing.B) {
 	b.ReportMetric(first.Seconds()*1000/float64(b.N), "first-result-ms")
 }
 
-// startCluster returns a scheduler, a node of server processes, and a computation that is scheduled.
+// startCluster starts a scheduler and a node with server processes, and schedules a computation.
 func startCluster(b *testing.B, servers int, cfg ...discoro.ComputationConfig) (*discoro.Scheduler, *discoro.Node, *discoro.Computation) {
 	b.Helper()
 	quiet := discoro.Config{Logger: slog.New(slog.DiscardHandler)}
@@ -64,7 +65,8 @@ func closeCluster(b *testing.B, sched *discoro.Scheduler, node *discoro.Node) {
 	}
 }
 
-// BenchmarkClusterKill kills a server process: how long until the client is told, and until a fresh one can be used.
+// BenchmarkClusterKill kills a server process. It measures how long it takes until the client
+// notices, and until a fresh server can be used.
 func BenchmarkClusterKill(b *testing.B) {
 	told := make(chan discoro.Status, 1000)
 	status := live.Runtime(b).Spawn("status", func(c *discoro.Coro) (any, error) {
@@ -87,7 +89,7 @@ func BenchmarkClusterKill(b *testing.B) {
 	}
 	var known, fresh time.Duration
 	for b.Loop() {
-		b.StopTimer() // a node of its own for each: one whose server dies again and again takes its time
+		b.StopTimer() // each iteration has a node of its own: a node whose server dies again and again pauses
 		sched, node, comp := startCluster(b, 1, discoro.ComputationConfig{Status: status})
 		await(discoro.ServerInitialized)
 		co, err := comp.Run(b.Context(), faultPid.With(discoro.None{}))
@@ -115,8 +117,8 @@ func BenchmarkClusterKill(b *testing.B) {
 	b.ReportMetric(fresh.Seconds()*1000/float64(b.N), "fresh-ms")
 }
 
-// BenchmarkClusterMemory tells what idle server processes hold: their resident sets, and the part of them that is not shared
-// with the others, which all run the same program.
+// BenchmarkClusterMemory measures the memory of idle server processes: their resident sets, and the
+// part of it that they do not share. They all run the same program.
 func BenchmarkClusterMemory(b *testing.B) {
 	if _, err := os.Stat("/proc/self/smaps_rollup"); err != nil {
 		b.Skip(err)
@@ -150,7 +152,7 @@ func BenchmarkClusterMemory(b *testing.B) {
 	}
 }
 
-// memoryOf adds up, in KiB, what the kernel says of a process.
+// memoryOf adds up, in KiB, what the kernel reports for a process.
 func memoryOf(b *testing.B, pid int, keys ...string) (sum int) {
 	b.Helper()
 	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/smaps_rollup", pid))

@@ -9,9 +9,9 @@ import (
 	"github.com/discoro/discoro"
 )
 
-// These benchmarks compare coroutines with what Go itself has for the same work. Because the machine
-// may be busy, each one measures both alternately, in slices of a few milliseconds, and reports the
-// ratio of the totals.
+// These benchmarks compare coroutines with what Go itself has for the same work. Because the
+// machine may be busy, each one measures both alternately, in slices of a few milliseconds, and
+// reports the ratio of the totals.
 
 // sideBySide runs ours and yardstick alternately, each for n units a call. It reports the ns a unit
 // of both, and their ratio: with times set, our time in units of the yardstick's (smaller is

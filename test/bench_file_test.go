@@ -20,15 +20,15 @@ import (
 	"time"
 )
 
-// What it costs to send a file to another process, compared with io.Copy from a file to a connection and
-// from the connection to a file. Run it with
+// What it costs to send a file to another process, compared with io.Copy from a file to a
+// connection and from the connection to a file. Run it with
 //
-//	go test -run '^$' -bench File -benchtime 10x
+//	go test -run '^$' -bench File -benchtime 10x ./test
 //
-// With io.Copy over TCP the kernel moves the file (sendfile and splice): no byte of it enters a process,
-// and nothing is checked. Both write to the folder for temporary files; where that is on a disk, the disk
-// is much of what is measured. The file has 1 GiB, 16 MiB with -short, or as many MiB as the environment
-// says.
+// With io.Copy over TCP the kernel moves the file (sendfile and splice): no byte of it enters a
+// process, and nothing is checked. Both write to the folder for temporary files; where that is on a
+// disk, the disk is much of what is measured. The file has 1 GiB, 16 MiB with -short, or as many
+// MiB as the environment says.
 
 // fileMiBEnv is the variable that has the size of the file in MiB.
 const fileMiBEnv = "DISCORO_BENCH_FILE_MIB"
@@ -68,9 +68,10 @@ func benchFile(b *testing.B, size int64) string {
 	return path
 }
 
-// BenchmarkFile sends a file to another process, and reports the speed as a part of that of io.Copy, over
-// TCP or, with a secret, over TLS; the aim is 0.7. An operation is a MiB. The seconds of CPU time are
-// those of a whole file. Memory is the most that a process had, beyond what it had before the first file.
+// BenchmarkFile sends a file to another process, and reports the speed as a part of that of
+// io.Copy, over TCP or, with a secret, over TLS; the aim is 0.7. An operation is a MiB. The seconds
+// of CPU time are those of a whole file. Memory is the most that a process had, beyond what it had
+// before the first file.
 func BenchmarkFile(b *testing.B) {
 	for _, secret := range []string{"", "a secret for benchmarks"} {
 		b.Run("secret="+strconv.FormatBool(secret != ""), func(b *testing.B) {
@@ -118,9 +119,9 @@ func BenchmarkFile(b *testing.B) {
 	}
 }
 
-// warm writes and removes a file of that size, outside the time that is measured. A virtual machine may
-// have returned free memory to its host, and then waits about a second for each GiB that it needs again,
-// longer for the large pages of discoro's blocks than for the small ones of io.Copy.
+// warm writes and removes a file of that size, outside the time that is measured. A virtual machine
+// may have returned free memory to its host, and then waits about a second for each GiB that it
+// needs again, longer for the large pages of discoro's blocks than for the small ones of io.Copy.
 func warm(b *testing.B, size int64) {
 	b.Helper()
 	f, err := os.Create(filepath.Join(b.TempDir(), "warm"))
@@ -135,8 +136,8 @@ func warm(b *testing.B, size int64) {
 	}
 }
 
-// cpu returns the seconds of CPU time of this process and of the other until now; zero where the system
-// does not say.
+// cpu returns the seconds of CPU time of this process and of the other until now; zero where the
+// system does not say.
 func (p *linkPeer) cpu(b *testing.B) (seconds [2]float64) {
 	b.Helper()
 	for i, pid := range []int{os.Getpid(), p.pid} {
@@ -159,8 +160,8 @@ func (p *linkPeer) cpu(b *testing.B) (seconds [2]float64) {
 	return seconds
 }
 
-// peaks returns the most memory that this process and the other have had until now, in KiB; zero where the
-// system does not say.
+// peaks returns the most memory that this process and the other have had until now, in KiB; zero
+// where the system does not say.
 func (p *linkPeer) peaks(b *testing.B) (kib [2]int64) {
 	b.Helper()
 	for i, pid := range []int{os.Getpid(), p.pid} {
@@ -176,8 +177,8 @@ func (p *linkPeer) peaks(b *testing.B) (kib [2]int64) {
 	return kib
 }
 
-// yardFile sends a file with io.Copy over a connection of its own, and returns how long it took until the
-// other side had written it. It returns when the other side has removed the file.
+// yardFile sends a file with io.Copy over a connection of its own, and returns how long it took
+// until the other side had written it. It returns when the other side has removed the file.
 func (p *linkPeer) yardFile(kind byte, path string, size int64) (time.Duration, error) {
 	start := time.Now()
 	conn, err := net.Dial("tcp", p.tcpEcho.RemoteAddr().String())

@@ -23,10 +23,10 @@ import (
 	"github.com/discoro/discoro"
 )
 
-// The other side of the benchmarks of links: a process with a runtime whose coroutines echo, answer and count, and with
-// what the yardsticks need.
+// This is the other side of the benchmarks of links: a process with a runtime whose coroutines
+// echo, answer and count, and with the servers of the yardsticks.
 
-// LinkSmall is the small message of the benchmarks; net/rpc wants it exported.
+// LinkSmall is the small message of the benchmarks. net/rpc needs an exported type.
 type LinkSmall struct {
 	ID    int
 	Name  string
@@ -35,20 +35,22 @@ type LinkSmall struct {
 
 func smallMessage(i int) LinkSmall { return LinkSmall{i, "sixteen letters.", float64(i) / 4} }
 
-// linkStart makes a sink count anew, and tell Done when N messages have come; none is told of when N is negative.
+// linkStart makes a sink start to count, and send linkDone to Done when N messages have come. If N
+// is negative it sends nothing.
 type linkStart struct {
 	Done  *discoro.Coro
 	N     int
-	Mixed bool // from several senders: their numbers come in no order
+	Mixed bool // from several senders, whose numbers are in no order
 }
 
-// linkStop makes a sink tell what has come.
+// linkStop makes a sink send linkDone.
 type linkStop struct{}
 
-// linkFlowing says that a stream flows.
+// linkFlowing is sent when a stream flows.
 type linkFlowing struct{}
 
-// linkDone is what came: how many messages, the sum of their numbers, the last number, how many came out of order.
+// linkDone is what has come: how many messages, the sum of their numbers, the last number, and how
+// many came out of order.
 type linkDone struct{ Count, Sum, Last, Wrong int }
 
 func init() {
@@ -63,13 +65,15 @@ const (
 	bulkSize  = 64 << 10
 )
 
-// linkPeerEnv makes the test's program the other side. It has the secret, in front of it a letter.
+// linkPeerEnv makes the test's program the other side. Its value is a letter and the secret, which
+// may be empty.
 const linkPeerEnv = "DISCORO_TEST_LINK_PEER"
 
-// linkProfileEnv names the file that a CPU profile of the other side goes to; -test.cpuprofile has this side's.
+// linkProfileEnv names the file for a CPU profile of the other side. This side has
+// -test.cpuprofile.
 const linkProfileEnv = "DISCORO_TEST_LINK_PROFILE"
 
-// linkPeerAddrs is where the other side listens: its runtime, and what the yardsticks need.
+// linkPeerAddrs is where the other side listens: its runtime, and the servers of the yardsticks.
 type linkPeerAddrs struct{ Runtime, Yardsticks string }
 
 // serveLinkPeer is the other side. It prints where it listens, and ends with its standard input.
@@ -111,7 +115,7 @@ func serveLinkPeer(secret string) error {
 	return rt.Close()
 }
 
-// linkEcho sends back what comes, to the coroutine that it was last told.
+// linkEcho sends back each message, to the coroutine that it received last.
 func linkEcho(c *discoro.Coro) (any, error) {
 	var to *discoro.Coro
 	for {
@@ -129,7 +133,7 @@ func linkEcho(c *discoro.Coro) (any, error) {
 	}
 }
 
-// linkAnswer answers requests with what was asked.
+// linkAnswer replies to each request with its message.
 func linkAnswer(c *discoro.Coro) (any, error) {
 	for {
 		r, err := discoro.ReceiveAs[*discoro.Request](c)
@@ -184,7 +188,7 @@ func linkSink(c *discoro.Coro) (any, error) {
 	}
 }
 
-// What a yardstick's connection is for; its first byte.
+// The first byte of a yardstick's connection, which says what it is for.
 const (
 	yardEcho   = 'e'
 	yardFrames = 'f'
@@ -249,7 +253,8 @@ func tcpEcho(conn net.Conn) error {
 	}
 }
 
-// countYard reads a number, and then so many frames, numbered in order; it answers with how many were right.
+// countYard reads a number and then that many frames, which are numbered in order. It answers with
+// how many were right.
 func countYard(conn net.Conn, buffer int, next func(r *bufio.Reader) (int, error)) error {
 	r := bufio.NewReaderSize(conn, buffer)
 	var head [8]byte
@@ -273,7 +278,8 @@ func countYard(conn net.Conn, buffer int, next func(r *bufio.Reader) (int, error
 	}
 }
 
-// yardSmall is LinkSmall as the yardstick encodes it: an array, the smallest and fastest that cbor has.
+// yardSmall is LinkSmall as the yardstick encodes it: an array, which is smallest and fastest in
+// cbor.
 type yardSmall struct {
 	_     struct{} `cbor:",toarray"`
 	ID    int
@@ -281,7 +287,7 @@ type yardSmall struct {
 	Value float64
 }
 
-// cborFrame reads a frame of the yardstick: two bytes that say how long it is, and a small message.
+// cborFrame reads a frame of the yardstick: two bytes with its length, and a small message.
 func cborFrame(r *bufio.Reader) (int, error) {
 	head, err := r.Peek(2)
 	if err != nil {
@@ -309,7 +315,8 @@ func bulkFrame() func(r *bufio.Reader) (int, error) {
 	}
 }
 
-// linkPeer is the other side as seen from here: handles of its coroutines, and the yardsticks' connections.
+// linkPeer is the other side as this side sees it: handles of its coroutines, and the yardsticks'
+// connections.
 type linkPeer struct {
 	rt                 *discoro.Runtime
 	pid                int // of the other process
@@ -320,7 +327,7 @@ type linkPeer struct {
 	rpc                         *rpc.Client
 }
 
-// startLinkPeer starts the other side as a process of its own, and connects to it.
+// startLinkPeer starts the other side in a process, and connects to it.
 func startLinkPeer(b *testing.B, secret string) *linkPeer {
 	b.Helper()
 	exe, err := os.Executable()
@@ -406,7 +413,7 @@ func (p *linkPeer) yardEcho(b *testing.B, n int) time.Duration {
 	return roundTrips(b, p.tcpEcho, n)
 }
 
-// yardFrames is linkOneWay with cbor frames over bare TCP, of which one Write takes 64 KiB.
+// yardFrames is linkOneWay with cbor frames over bare TCP, in Writes of 64 KiB.
 func (p *linkPeer) yardFrames(b *testing.B, n int) time.Duration {
 	b.Helper()
 	const most = 64 << 10

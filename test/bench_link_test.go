@@ -16,17 +16,20 @@ import (
 	"github.com/discoro/discoro"
 )
 
-// What messages between two processes cost, beside the same work without discoro: bare TCP, cbor frames in batches over
-// bare TCP, net/rpc. The other side is this program again, as bench_link_peer_test.go has it. Run them with
+// These benchmarks measure messages between two processes, and compare them with the same work
+// without discoro: over bare TCP, in batches of cbor frames over bare TCP, and by net/rpc. The
+// other side is this program again; see bench_link_peer_test.go. Run them with
 //
-//	go test -run '^$' -bench Link -benchtime 3s
+//	go test -run '^$' -bench Link -benchtime 3s ./test
 //
-// An iteration is a slice of ours and a slice of the yardstick's, so that a machine that is busy now and then is so for
-// both. Figures are medians of slices; the ratio is the median of the ratios of neighbours.
+// An iteration is a slice of ours and a slice of the yardstick's, so that a machine that is busy at
+// times is busy for both. Figures are medians of slices. The ratio is the median of the ratios of
+// neighbours.
 
-// byTurns measures ours and yardstick by turns, each doing n units a call and telling how long they took. It reports ns a
-// unit of both and how they compare: times=true gives ours in terms of the yardstick's time (smaller is better), otherwise
-// ours in terms of the yardstick's speed (larger is better).
+// byTurns measures ours and yardstick alternately. Each does n units a call and returns how long
+// they took. It reports the ns a unit of both, and their ratio: with times set, our time in units
+// of the yardstick's (smaller is better), otherwise our speed in units of the yardstick's (larger
+// is better).
 func byTurns(b *testing.B, n int, metric string, times bool, ours, yardstick func(n int) time.Duration) {
 	b.Helper()
 	ours(n)
@@ -45,14 +48,14 @@ func byTurns(b *testing.B, n int, metric string, times bool, ours, yardstick fun
 	b.ReportMetric(ratio, metric)
 }
 
-// quantile sorts values and returns the one that so much of them are below.
+// quantile sorts values and returns the one below which that part of them is.
 func quantile(values []float64, q float64) float64 {
 	slices.Sort(values)
 	return values[min(int(q*float64(len(values))), len(values)-1)]
 }
 
-// linkRow is a row of the table: how many units a slice has, and the work. What a smaller time is to the one row, a higher
-// speed is to the other.
+// linkRow is a row of the table: how many units a slice has, and the work. Rows with times compare
+// times, the others speeds.
 type linkRow struct {
 	name   string
 	slice  int
@@ -70,9 +73,10 @@ var linkRows = []linkRow{
 	{"Ask64", 5000, "of-net/rpc", false, linkAsk, (*linkPeer).yardRPC},
 }
 
-// BenchmarkLink is what goes from a coroutine here to one in another process. Ping-pong: at most 1.2 of bare TCP. One way: at least
-// 0.7 of the speed of cbor frames in batches over bare TCP, 0.6 from 100 to 100. 64 KiB: at least 0.37 of bare TCP.
-// Ask: at least 1.7 times net/rpc, 64 in flight for both.
+// BenchmarkLink measures messages from coroutines here to coroutines in another process. The aims:
+// ping-pong at most 1.2 of the time over bare TCP; one way at least 0.7 of the speed of batches of
+// cbor frames over bare TCP, and 0.6 from 100 to 100; 64 KiB at least 0.37 of bare TCP; Ask at
+// least 1.7 times net/rpc, with 64 in flight for both.
 func BenchmarkLink(b *testing.B) {
 	p := startLinkPeer(b, "")
 	for _, row := range linkRows {
@@ -84,7 +88,8 @@ func BenchmarkLink(b *testing.B) {
 	}
 }
 
-// BenchmarkLinkSecret is BenchmarkLink over an encrypted link, beside the same over a plain one: at least 0.7 of its speed.
+// BenchmarkLinkSecret compares an encrypted link with a plain one. The aim is at least 0.7 of its
+// speed.
 func BenchmarkLinkSecret(b *testing.B) {
 	plain, secret := startLinkPeer(b, ""), startLinkPeer(b, "a secret for benchmarks")
 	for _, row := range linkRows {
@@ -96,15 +101,16 @@ func BenchmarkLinkSecret(b *testing.B) {
 	}
 }
 
-// BenchmarkLinkBusy is a round trip while 64 KiB messages stream to the same process, alone and together with a file, beside one
-// over the idle link: at most 10 times, and the slowest of a hundred under 100 ms.
+// BenchmarkLinkBusy compares a round trip while 64 KiB messages stream to the same process, alone
+// and together with a file, with one over the idle link. The aim is at most 10 times as long, and
+// the slowest of a hundred under 100 ms.
 func BenchmarkLinkBusy(b *testing.B) {
 	for _, file := range []string{"", benchFile(b, 64<<20)} {
 		b.Run("file="+strconv.FormatBool(file != ""), func(b *testing.B) { benchBusy(b, file) })
 	}
 }
 
-// benchBusy is BenchmarkLinkBusy with a file, or without: then its path is empty.
+// benchBusy is BenchmarkLinkBusy with the file at path, or without a file if path is empty.
 func benchBusy(b *testing.B, file string) {
 	b.Helper()
 	p := startLinkPeer(b, "")
@@ -123,7 +129,7 @@ func benchBusy(b *testing.B, file string) {
 	b.ReportMetric(quantile(busy, 1)/1e6, "max-ms")
 }
 
-// inCoro runs f as a coroutine of the peer's runtime here, and returns what f says that it took.
+// inCoro runs f as a coroutine of this side's runtime, and returns the time that f returns.
 func (p *linkPeer) inCoro(b *testing.B, f func(c *discoro.Coro) (time.Duration, error)) time.Duration {
 	b.Helper()
 	c := p.rt.Spawn("bench", func(c *discoro.Coro) (any, error) { return f(c) })
@@ -138,7 +144,7 @@ func (p *linkPeer) inCoro(b *testing.B, f func(c *discoro.Coro) (time.Duration, 
 func linkPingPong(b *testing.B, p *linkPeer, n int) time.Duration {
 	b.Helper()
 	return p.inCoro(b, func(c *discoro.Coro) (time.Duration, error) {
-		if err := p.echo.Deliver(c, c); err != nil { // where it is to answer
+		if err := p.echo.Deliver(c, c); err != nil { // the coroutine that it answers
 			return 0, err
 		}
 		start := time.Now()
@@ -163,7 +169,8 @@ func roundTrip(c, echo *discoro.Coro, i int) error {
 	return err
 }
 
-// busyTrips is what each of n round trips took, in nanoseconds, while 64 KiB messages stream, and a file, if there is one.
+// busyTrips returns the nanoseconds that each of n round trips took while 64 KiB messages stream,
+// and a file if there is one.
 func busyTrips(b *testing.B, p *linkPeer, n int, file string) []float64 {
 	b.Helper()
 	var took []float64
@@ -205,7 +212,8 @@ func busyTrips(b *testing.B, p *linkPeer, n int, file string) []float64 {
 	return took
 }
 
-// startFiles sends a file again and again until stop; ended gets how that went. It returns when the file flows.
+// startFiles sends a file again and again until stop. ended receives the error. It returns when the
+// file flows.
 func startFiles(c *discoro.Coro, to discoro.Location, file string, stop *atomic.Bool, ended chan<- error) error {
 	flows := make(chan struct{})
 	var once sync.Once
@@ -230,10 +238,11 @@ func startFiles(c *discoro.Coro, to discoro.Location, file string, stop *atomic.
 	})
 }
 
-// flowing is how many messages of a stream have been sent when it counts as flowing: more than a link's queue takes.
+// flowing is how many messages are sent before a stream counts as flowing: more than a link's queue
+// holds.
 const flowing = 200
 
-// sendBulk sends 64 KiB messages until stop, and tells c when they flow.
+// sendBulk sends 64 KiB messages until stop, and sends c linkFlowing when they flow.
 func sendBulk(c, to *discoro.Coro, stop *atomic.Bool) error {
 	blob := make([]byte, bulkSize)
 	for i := 0; i < flowing || !stop.Load(); i++ {
@@ -250,7 +259,8 @@ func sendBulk(c, to *discoro.Coro, stop *atomic.Bool) error {
 	return to.Send(linkStop{})
 }
 
-// linkOneWay is n small messages from one coroutine to one, until the last was received and decoded.
+// linkOneWay is n small messages from one coroutine to another, until the last is received and
+// decoded.
 func linkOneWay(b *testing.B, p *linkPeer, n int) time.Duration {
 	b.Helper()
 	return p.inCoro(b, func(c *discoro.Coro) (time.Duration, error) {
@@ -288,7 +298,8 @@ func oneWay(c, to *discoro.Coro, n int, msg func(i int) any) (time.Duration, err
 	return took, err
 }
 
-// link100To100 is n small messages from 100 coroutines to 100, each in turn to all.
+// link100To100 is n small messages from 100 coroutines to 100 others. Each sends to all of them in
+// turn.
 func link100To100(b *testing.B, p *linkPeer, n int) time.Duration {
 	b.Helper()
 	const from = 100
@@ -394,7 +405,7 @@ func (p *linkPeer) callRPC(i int) error {
 // LinkRPC is the yardstick's service.
 type LinkRPC struct{}
 
-// Echo answers with what it was asked.
+// Echo returns its argument.
 func (LinkRPC) Echo(arg LinkSmall, reply *LinkSmall) error {
 	*reply = arg
 	return nil

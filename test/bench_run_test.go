@@ -21,7 +21,7 @@ import (
 // echoEnv makes the test's program an echo server, the yardstick's other process.
 const echoEnv = "DISCORO_TEST_ECHO"
 
-// serveEcho prints where it listens, and sends back what comes until its connection ends.
+// serveEcho prints where it listens, and sends back what it receives until its connection ends.
 func serveEcho() error {
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -44,7 +44,7 @@ func serveEcho() error {
 	}
 }
 
-// startEcho starts the echo server as a process of its own and connects to it.
+// startEcho starts the echo server in a process, and connects to it.
 func startEcho(b *testing.B) net.Conn {
 	b.Helper()
 	exe, err := os.Executable()
@@ -93,7 +93,7 @@ func roundTrips(b *testing.B, conn net.Conn, n int) time.Duration {
 	return time.Since(start)
 }
 
-// benchCluster starts a private scheduler, a node of server processes and a computation.
+// benchCluster starts a private scheduler, a node with server processes, and a computation.
 func benchCluster(b *testing.B, servers int, cfg discoro.Config) (*discoro.Scheduler, *discoro.Computation) {
 	b.Helper()
 	ctx := b.Context()
@@ -140,8 +140,9 @@ func runEmpty(ctx context.Context, comp *discoro.Computation) error {
 	return c.Wait(ctx)
 }
 
-// BenchmarkRun runs an empty function and waits for its result. The yardstick is a round trip over bare TCP to another
-// process, which is the same number of hops: with a private scheduler the call goes straight to the server's process.
+// BenchmarkRun runs an empty function and waits for its result. The yardstick is a round trip over
+// bare TCP to another process. That has the same number of hops: with a private scheduler the call
+// goes directly to the server's process.
 func BenchmarkRun(b *testing.B) {
 	for _, secret := range []string{"", "a secret for benchmarks"} {
 		name := "plain"
@@ -160,7 +161,7 @@ func BenchmarkRun(b *testing.B) {
 				if err := runEmpty(b.Context(), comp); err != nil {
 					b.Fatal(err)
 				}
-				if i%64 == 0 { // side by side, for a machine that is busy now and then
+				if i%64 == 0 { // alternately, for a machine that is busy at times
 					b.StopTimer()
 					yard += roundTrips(b, conn, 64)
 					yards += 64
@@ -191,8 +192,8 @@ func BenchmarkRun(b *testing.B) {
 	}
 }
 
-// BenchmarkMapResults maps a trivial function over two server processes, one item an iteration: with Retries short items are sent
-// ahead of their turn.
+// BenchmarkMapResults maps a trivial function over two server processes, one item an iteration.
+// With Retries, short items are sent ahead.
 func BenchmarkMapResults(b *testing.B) {
 	for _, retries := range []int{0, 1} {
 		b.Run(fmt.Sprintf("retries=%d", retries), func(b *testing.B) {
@@ -235,7 +236,7 @@ func inFlight(b *testing.B, n int, f func() error) {
 	wg.Wait()
 }
 
-// report tells what went over the client's links for each operation.
+// report reports the traffic on the client's links for each operation.
 func report(b *testing.B, sched *discoro.Scheduler, before discoro.Traffic) {
 	b.Helper()
 	now := sched.Traffic()

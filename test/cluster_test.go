@@ -23,7 +23,7 @@ type cluster struct {
 	ctx   context.Context
 }
 
-// newCluster starts a scheduler and a node of so many servers; both are closed when the test ends.
+// newCluster starts a scheduler and a node. Both close when the test ends.
 func newCluster(t *testing.T, cfg discoro.NodeConfig) *cluster {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), 3*time.Minute)
@@ -42,7 +42,7 @@ func newCluster(t *testing.T, cfg discoro.NodeConfig) *cluster {
 	return &cluster{T: t, sched: sched, node: node, ctx: ctx}
 }
 
-// closeIn fails the test when closing takes suspiciously long: something was waited for that did not come.
+// closeIn closes a role, and logs how long that took.
 func closeIn(t *testing.T, what string, f func() error) {
 	t.Helper()
 	start := time.Now()
@@ -107,7 +107,7 @@ var logs = discoro.Register("test.logs", func(c *discoro.Coro, msg string) (disc
 	return discoro.None{}, nil
 })
 
-// TestLoggerOfARun looks at what the log of a run's coroutine says about it.
+// TestLoggerOfARun checks the attributes in the log of a run's coroutine.
 func TestLoggerOfARun(t *testing.T) {
 	t.Parallel()
 	var out testkit.Log

@@ -17,14 +17,14 @@ import (
 	"github.com/discoro/discoro/internal/testkit"
 )
 
-// Functions that end in every bad way.
+// Functions that fail in every way.
 var (
 	faultPid = discoro.Register("fault.pid", func(*discoro.Coro, discoro.None) (int, error) { return os.Getpid(), nil })
-	// faultNap sleeps for so many milliseconds and gives them back.
+	// faultNap sleeps for that many milliseconds and returns the number.
 	faultNap = discoro.Register("fault.nap", func(c *discoro.Coro, ms int) (int, error) {
 		return ms, c.Sleep(time.Duration(ms) * time.Millisecond)
 	})
-	// faultKillAt kills its server when the item is the one, and else gives it back.
+	// faultKillAt kills its server if the item is that one, and otherwise returns the item.
 	faultKillAt = discoro.Register("fault.killAt", func(_ *discoro.Coro, item [2]int) (int, error) {
 		if item[0] == item[1] {
 			if err := testkit.Kill(os.Getpid()); err != nil {
@@ -107,7 +107,8 @@ func TestKillServerWithRetries(t *testing.T) {
 	}
 }
 
-// TestLostServerTellsHow has a server process exit: the node's log tells with what, though its link ends first.
+// TestLostServerTellsHow lets a server process exit. The node's log has the exit status, although
+// the link ends first.
 func TestLostServerTellsHow(t *testing.T) {
 	t.Parallel()
 	var log testkit.Log
@@ -204,7 +205,7 @@ func TestEnds(t *testing.T) {
 				err = co.Terminate()
 			}
 		}
-		if err == nil { // else the process was gone before it could say that the job had started
+		if err == nil { // otherwise the process ended before it reported that the job had started
 			err = co.Wait(c.ctx)
 		}
 		switch {
@@ -226,7 +227,7 @@ func TestEnds(t *testing.T) {
 	}
 }
 
-// server waits for the computation's one server.
+// server waits for the only server of the computation.
 func (c *cluster) server(comp *discoro.Computation) discoro.Location {
 	c.Helper()
 	if err := comp.WaitServers(c.ctx, 1); err != nil {
@@ -239,7 +240,7 @@ func (c *cluster) server(comp *discoro.Computation) discoro.Location {
 	return servers[0]
 }
 
-// awaitOther waits until another server has taken the place of one.
+// awaitOther waits until another server has replaced server.
 func (c *cluster) awaitOther(comp *discoro.Computation, server discoro.Location) {
 	c.Helper()
 	c.poll("a fresh server", func() bool {
@@ -248,7 +249,7 @@ func (c *cluster) awaitOther(comp *discoro.Computation, server discoro.Location)
 	})
 }
 
-// poll waits for what nothing tells of.
+// poll waits until ok returns true. It is for conditions that have no channel to wait on.
 func (c *cluster) poll(what string, ok func() bool) {
 	c.Helper()
 	tick := time.NewTicker(10 * time.Millisecond)
@@ -347,7 +348,7 @@ func TestMistakes(t *testing.T) {
 	}
 }
 
-// newClient returns a client's runtime of its own.
+// newClient starts a runtime for a client.
 func (c *cluster) newClient() *discoro.Runtime {
 	c.Helper()
 	rt, err := discoro.NewRuntime()
@@ -358,7 +359,8 @@ func (c *cluster) newClient() *discoro.Runtime {
 	return rt
 }
 
-// client returns a client of the cluster's scheduler in a runtime of its own, with a computation that is scheduled.
+// client starts a client of the cluster's scheduler in a runtime of its own, and schedules a
+// computation.
 func (c *cluster) client(servers int) (*discoro.Runtime, *discoro.Computation) {
 	c.Helper()
 	rt := c.newClient()
@@ -397,7 +399,7 @@ func TestCloseEndsJobs(t *testing.T) {
 	}
 }
 
-// reason tells why the computation has no server now.
+// reason returns why the computation has no server now.
 func (c *cluster) reason(comp *discoro.Computation) string {
 	ctx, cancel := context.WithTimeout(c.ctx, 10*time.Millisecond)
 	defer cancel()

@@ -45,10 +45,10 @@ func (c *cluster) file(name, text string) string {
 	return path
 }
 
-// TestPromise13Files: files go only below the computation's folder and within the quota, and nothing is
-// left when the computation has closed. That names stay below a folder is in TestCheckNames and
-// TestAnswerBadNames of internal/files, in TestFileNamesOfPeers and in TestFileSymlinks; what a broken
-// transfer leaves is in TestFileTransferBreaks.
+// TestPromise13Files: files go only below the computation's folder and within the quota, and
+// nothing is left when the computation has closed. That names stay below a folder is in
+// TestCheckNames and TestAnswerBadNames of internal/files, in TestFileNamesOfPeers and in
+// TestFileSymlinks; what a broken transfer leaves is in TestFileTransferBreaks.
 func TestPromise13Files(t *testing.T) {
 	t.Parallel()
 	for _, processes := range []bool{false, true} {

@@ -11,8 +11,9 @@ import (
 	"github.com/discoro/discoro/wire"
 )
 
-// TestFilesAreNoIdleness has a client that runs nothing send a file for longer than its ZombiePeriod: the
-// computation goes on while bytes of the file arrive, and is closed when none have for a period.
+// TestFilesAreNoIdleness has a client that runs nothing send a file for longer than its
+// ZombiePeriod: the computation goes on while bytes of the file arrive, and is closed when none
+// have for a period.
 func TestFilesAreNoIdleness(t *testing.T) {
 	const period, blocks = time.Minute, 5
 	inMemory(t, 1, discoro.SchedulerConfig{ZombiePeriod: period}, discoro.NodeConfig{ZombiePeriod: period}, func(c *memCluster) {

@@ -24,21 +24,22 @@ import (
 	"github.com/discoro/discoro/internal/testkit"
 )
 
-// Faults between hosts: five network namespaces on one switch, each with an address of its own. The scheduler and its client are on
-// the first, which is where TestHosts runs itself once more; nodes of server processes are on the others, and found by asking the
-// network.
+// These tests have faults between hosts: five network namespaces on one switch, each with an
+// address of its own. The scheduler and its client are on the first, where TestHosts runs itself
+// again. Nodes with server processes are on the others, and the scheduler finds them by discovery.
 
 const (
-	hostsEnv    = "DISCORO_TEST_HOSTS" // the prefix of the namespaces' names, where TestHosts runs in the first
-	hostNodeEnv = "DISCORO_TEST_NODE"  // the name of a node that a process is to be
+	hostsEnv    = "DISCORO_TEST_HOSTS" // set in the first namespace: the prefix of their names
+	hostNodeEnv = "DISCORO_TEST_NODE"  // the name of the node in a process
 	hostsUDP    = 51_999
 	hostsNet    = "10.98.76."
-	hostsPulse  = time.Second     // a busy host stands still for less than five
-	hostsTime   = 4 * time.Minute // for all of it: some 12 s where the machine is not busy
+	hostsPulse  = time.Second     // even a busy host is silent for less than five
+	hostsTime   = 4 * time.Minute // for the whole test, which takes about 12 s on an idle machine
 	hostNapTime = 5 * time.Millisecond
 )
 
-// hostLife is a node with two server processes, which TestHosts starts. It ends with its standard input.
+// hostLife is a node with two server processes, which TestHosts starts. It ends with its standard
+// input.
 var hostLife = testkit.Life{Env: hostNodeEnv, Serve: func(name string) error {
 	node, err := discoro.NewNode(discoro.NodeConfig{
 		Config: discoro.Config{Name: name, Insecure: true, UDPPort: hostsUDP}, Servers: 2, Processes: true, MinPulseInterval: hostsPulse,
@@ -64,7 +65,7 @@ var (
 			}
 		}
 	})
-	// hostNap is done with an item when the gate answers where it is, or after a nap where it has none.
+	// hostNap returns an item when the gate answers, or after a nap if the item has no gate.
 	hostNap = discoro.Register("hosts.nap", func(c *discoro.Coro, it hostItem) (int, error) {
 		if it.Gate == nil {
 			return it.N, c.Sleep(hostNapTime)
@@ -79,7 +80,7 @@ type hostItem struct {
 	Gate *discoro.Coro
 }
 
-// hosts are the network namespaces, on a switch that is one, too.
+// hosts are the network namespaces. Their switch is one, too.
 type hosts struct {
 	*testing.T
 	prefix string
@@ -88,7 +89,7 @@ type hosts struct {
 func (h *hosts) name(i int) string { return h.prefix + "-h" + strconv.Itoa(i) }
 func (h *hosts) sw() string        { return h.prefix + "-sw" }
 
-// ip runs a command of ip.
+// ip runs ip with that command.
 func (h *hosts) ip(args string) {
 	h.Helper()
 	if out, err := exec.Command("ip", strings.Fields(args)...).CombinedOutput(); err != nil {
@@ -96,7 +97,7 @@ func (h *hosts) ip(args string) {
 	}
 }
 
-// up makes so many hosts, which are gone when the test ends.
+// up makes that many hosts. They are removed when the test ends.
 func (h *hosts) up(count int) {
 	h.Helper()
 	h.Cleanup(func() { h.down(count) })
@@ -113,7 +114,7 @@ func (h *hosts) up(count int) {
 	}
 }
 
-// down ends what runs in the hosts, and removes them.
+// down kills the processes in the hosts, and removes them.
 func (h *hosts) down(count int) {
 	for i := 1; i <= count; i++ {
 		for _, pid := range h.pids(i) {
@@ -127,7 +128,7 @@ func (h *hosts) down(count int) {
 		names = append(names, h.name(i))
 	}
 	for _, name := range names {
-		_ = exec.Command("ip", "netns", "delete", name).Run() // it may not have come into being
+		_ = exec.Command("ip", "netns", "delete", name).Run() // it may not exist
 	}
 }
 
@@ -143,7 +144,8 @@ func (h *hosts) pids(i int) []int {
 	return pids
 }
 
-// cut takes a host off the switch: what it sends and is sent vanishes, and its interface stays up. heal puts it back.
+// cut takes a host off the switch: its packets are lost in both directions, and its interface stays
+// up. heal puts it back.
 func (h *hosts) cut(i int) {
 	h.Helper()
 	h.ip(fmt.Sprintf("-n %s link set p%d nomaster", h.sw(), i))
@@ -154,7 +156,7 @@ func (h *hosts) heal(i int) {
 	h.ip(fmt.Sprintf("-n %s link set p%d master br0", h.sw(), i))
 }
 
-// hostNode is a node in a process of its own, at a host.
+// hostNode is a node in a process at a host.
 type hostNode struct {
 	cmd   *exec.Cmd
 	stdin io.Closer
@@ -188,7 +190,7 @@ func (h *hosts) node(i int) *hostNode {
 	return n
 }
 
-// says waits until node i says where it is.
+// says waits until node i has printed its location.
 func (n *hostNode) says(h *hosts, i int) {
 	h.Helper()
 	line, err := bufio.NewReader(n.out).ReadString('\n')
@@ -200,7 +202,7 @@ func (n *hostNode) says(h *hosts, i int) {
 	}
 }
 
-// end ends the node in order, kill at once.
+// end closes the node in order. kill ends it at once.
 func (n *hostNode) end() {
 	n.once.Do(func() {
 		_ = n.stdin.Close()
@@ -213,8 +215,8 @@ func (n *hostNode) kill() {
 	n.end()
 }
 
-// TestHosts needs root, and ip of iproute2. It makes hosts, and runs itself in the first of them. It is not parallel: pulses of many
-// processes are about time.
+// TestHosts needs root and the command ip of iproute2. It makes hosts, and runs itself in the first
+// of them. It is not parallel, because the pulses of many processes need their time.
 func TestHosts(t *testing.T) {
 	if prefix := os.Getenv(hostsEnv); prefix != "" {
 		faultsBetweenHosts(&hosts{T: t, prefix: prefix})
@@ -252,7 +254,7 @@ func TestHosts(t *testing.T) {
 	}
 }
 
-// hostCluster is a scheduler at the first host, a computation of it, and nodes at the others.
+// hostCluster is a scheduler and a computation at the first host, and nodes at the others.
 type hostCluster struct {
 	*hosts
 	sched *discoro.Scheduler
@@ -305,7 +307,7 @@ func faultsBetweenHosts(h *hosts) {
 	c.killHalf()
 }
 
-// whole waits until all nodes' servers can be used.
+// whole waits until the servers of all nodes can be used.
 func (c *hostCluster) whole() {
 	c.Helper()
 	if err := c.comp.WaitServers(c.ctx, 8); err != nil {
@@ -330,7 +332,7 @@ func (c *hostCluster) ask(co *discoro.Coro, question string) {
 	}
 }
 
-// shortCut cuts a host off for less than five pulses: nothing is lost.
+// shortCut cuts a host off for less than five pulses. Nothing is lost.
 func (c *hostCluster) shortCut(host int) {
 	co := c.echo(host)
 	c.ask(co, "before a short cut")
@@ -340,7 +342,7 @@ func (c *hostCluster) shortCut(host int) {
 		defer close(during)
 		c.ask(co, "during it")
 	}()
-	<-time.After(hostsPulse / 2) // TCP sends again what was lost, after as long again, or twice
+	<-time.After(hostsPulse / 2) // TCP sends again what was lost, after one or two times as long
 	c.heal(host)
 	<-during
 	c.ask(co, "after it")
@@ -352,7 +354,7 @@ func (c *hostCluster) shortCut(host int) {
 	}
 }
 
-// lost waits until a coroutine is, because its host is gone.
+// lost waits until a coroutine is lost, because its host is cut off or down.
 func (c *hostCluster) lost(co *discoro.Coro, watch *stopwatch.Stopwatch) {
 	c.Helper()
 	var lost *discoro.ServerLostError
@@ -362,7 +364,8 @@ func (c *hostCluster) lost(co *discoro.Coro, watch *stopwatch.Stopwatch) {
 	c.Logf("noticed after %v", watch.Within("noticing it", 5*hostsPulse+time.Second))
 }
 
-// longCut cuts a host off for more than five pulses: what ran there is lost, and the host comes back.
+// longCut cuts a host off for more than five pulses. What ran there is lost, and the host comes
+// back.
 func (c *hostCluster) longCut(host int) {
 	co := c.echo(host)
 	c.ask(co, "before a long cut")
@@ -376,7 +379,7 @@ func (c *hostCluster) longCut(host int) {
 	c.ask(c.echo(host), "after it")
 }
 
-// killNode kills a node: its servers end, too, and another takes its place.
+// killNode kills a node. Its servers end, too, and another node takes its place.
 func (c *hostCluster) killNode(host int) {
 	co := c.echo(host)
 	killed, watch := time.Now(), stopwatch.Start(c)
@@ -395,7 +398,7 @@ func (c *hostCluster) killNode(host int) {
 	c.ask(c.echo(host), "the next node")
 }
 
-// poll waits until there is no error.
+// poll waits until f returns no error.
 func (c *hostCluster) poll(look func() error) {
 	c.Helper()
 	tick := time.NewTicker(10 * time.Millisecond)
@@ -409,8 +412,9 @@ func (c *hostCluster) poll(look func() error) {
 	}
 }
 
-// killHalf kills half the nodes while a thousand items are worked on. Eight in their midst are held until each server has one: then those of
-// the two nodes are killed under theirs, while the others go on.
+// killHalf kills half the nodes while a thousand items run. Eight of the items are held until each
+// server has one of them. Then the two nodes are killed while their servers run theirs, and the
+// others go on.
 func (c *hostCluster) killHalf() {
 	const items, first, held = 1000, 250, 8
 	rcs, err := discoro.NewRemoteCoroScheduler(c.comp, discoro.RCSConfig{Retries: 3})
@@ -432,7 +436,7 @@ func (c *hostCluster) killHalf() {
 			}
 			for _, r := range waiting {
 				if victims[r.Msg.(string)] == 0 {
-					_ = r.Reply(discoro.None{}) // who asked may be at a node that is killed by now
+					_ = r.Reply(discoro.None{}) // the node of the one that asked may have been killed
 				}
 			}
 			if waiting = nil; began == held {
@@ -465,10 +469,10 @@ func (c *hostCluster) killHalf() {
 	if i := slices.IndexFunc(seen, func(n int) bool { return n != 1 }); i >= 0 {
 		c.Errorf("item %d came %d times", i, seen[i])
 	}
-	if c.Logf("%d items in %d attempts", done, attempts); attempts < items+held/2 { // more where some had been sent ahead
+	if c.Logf("%d items in %d attempts", done, attempts); attempts < items+held/2 { // more if some had been sent ahead
 		c.Errorf("%d items ran again, of %d that were lost", attempts-items, held/2)
 	}
-	c.poll(func() error { // a server that was idle when it was killed may be noticed later
+	c.poll(func() error { // the loss of an idle server may be noticed later
 		servers, err := c.comp.Servers(c.ctx)
 		if err == nil && len(servers) != 4 {
 			err = fmt.Errorf("after half the nodes were killed the servers are %v", servers)

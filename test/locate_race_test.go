@@ -8,7 +8,8 @@ import (
 	"github.com/discoro/discoro/internal/testkit/live"
 )
 
-// TestRegisterAtTheEnd registers coroutines while they end: afterwards the name must be free in either case.
+// TestRegisterAtTheEnd registers coroutines while they end: afterwards the name must be free in
+// either case.
 func TestRegisterAtTheEnd(t *testing.T) {
 	rt := live.Runtime(t)
 	for range 20000 {

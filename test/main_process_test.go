@@ -194,8 +194,8 @@ func TestNodeMainCommands(t *testing.T) {
 	}
 }
 
-// TestNodeMainDrains ends a node's standard input, after which it goes on, and then sends it SIGTERM
-// while a job runs.
+// TestNodeMainDrains ends a node's standard input, after which it goes on, and then sends it
+// SIGTERM while a job runs.
 func TestNodeMainDrains(t *testing.T) {
 	t.Parallel()
 	b := newMainBed(t, discoro.Config{})
@@ -375,7 +375,8 @@ func TestNodeMainServe(t *testing.T) {
 	n.exits(0)
 }
 
-// TestNodeMainSecret gives the secret in the environment, which the list of processes does not show.
+// TestNodeMainSecret gives the secret in the environment, which the list of processes does not
+// show.
 func TestNodeMainSecret(t *testing.T) {
 	t.Parallel()
 	const secret = "a secret of some length"

@@ -22,7 +22,8 @@ type memCluster struct {
 	ctx   context.Context
 }
 
-// inMemory runs a test in fake time, with a scheduler and that many nodes of two servers each, which dial the scheduler.
+// inMemory runs a test in fake time, with a scheduler and that many nodes of two servers each,
+// which dial the scheduler.
 func inMemory(t *testing.T, nodes int, cfg discoro.SchedulerConfig, node discoro.NodeConfig, test func(c *memCluster)) {
 	t.Helper()
 	t.Parallel()

@@ -10,7 +10,8 @@ import (
 	"github.com/discoro/discoro/internal/testkit/live"
 )
 
-// TestOversizedIsExplained sends what the other side's Config.MaxMessage does not allow: the link ends, and whoever sent is told why.
+// TestOversizedIsExplained sends more than the other side's Config.MaxMessage allows. The link
+// ends, and the sender's error says why.
 func TestOversizedIsExplained(t *testing.T) {
 	t.Parallel()
 	for _, secret := range []string{"", "a secret that both sides know"} {

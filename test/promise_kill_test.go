@@ -14,7 +14,8 @@ import (
 	"github.com/discoro/discoro/internal/testkit/live"
 )
 
-// TestPromise07Kill kills, by SIGKILL, each role in turn while 1,000 items run. The others notice, name what was lost, and go on.
+// TestPromise07Kill kills each role in turn by SIGKILL while 1,000 items run. The others notice it,
+// name what was lost, and go on.
 func TestPromise07Kill(t *testing.T) {
 	t.Parallel()
 	t.Run("server", killServer)
@@ -42,7 +43,8 @@ func farCluster(t *testing.T, nodes, servers int) (c *cluster, procs []*roleProc
 	return c, procs
 }
 
-// mapNaps maps naps of a millisecond, and calls kill when a fifth of them have ended; every item must have one result.
+// mapNaps maps naps of a millisecond, and calls kill when a fifth of them have ended. Every item
+// must have one result.
 func (c *cluster) mapNaps(s *discoro.RemoteCoroScheduler, items int, kill func()) (again int) {
 	c.Helper()
 	seen := make([]int, items)
@@ -126,7 +128,7 @@ func killNode(t *testing.T) {
 	if n := st.count(discoro.ServerDisconnected); n != 2 {
 		t.Errorf("told of %d lost servers, of 2", n)
 	}
-	// The same address, and another runtime: it joins the computation.
+	// Another runtime at the same address joins the computation.
 	startRole(t, "node", victim.Port, c.sched.Location(), 2)
 	if err := comp.WaitServers(c.ctx, 4); err != nil {
 		t.Fatal(err)
@@ -141,7 +143,7 @@ func killNode(t *testing.T) {
 func killHalfTheNodes(t *testing.T) {
 	t.Parallel()
 	c, nodes := farCluster(t, 4, 1)
-	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute) // it is a lot where others test, too
+	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute) // a lot of work for a busy machine
 	defer cancel()
 	c.ctx = ctx
 	s := c.rcs(discoro.RCSConfig{Retries: 3})
@@ -196,14 +198,15 @@ func killScheduler(t *testing.T) {
 	if _, err := comp.Run(c.ctx, double.With(1)); !errors.Is(err, discoro.ErrDisconnected) || !strings.Contains(err.Error(), at.String()) {
 		t.Errorf("a run then: %v", err)
 	}
-	// The nodes come back by themselves to one that takes its place.
+	// The nodes connect to the scheduler that replaces it.
 	startRole(t, "scheduler", at.Port)
 	_, s = schedule()
 	c.mapNaps(s, 100, func() {})
 	c.finish(s)
 }
 
-// killClient kills a client whose items run, with another in the queue behind one that is killed, too: the last has its turn.
+// killClient kills a client whose items run, and another in the queue. The last in the queue gets
+// the servers.
 func killClient(t *testing.T) {
 	t.Parallel()
 	c := newCluster(t, discoro.NodeConfig{Servers: 2, Processes: true})
@@ -258,10 +261,11 @@ func (c *cluster) place(comp *discoro.Computation, want int) {
 	})
 }
 
-// TestLongComputation has a function compute for longer than five pulses without yielding: its server is not taken for dead.
+// TestLongComputation lets a function compute for longer than five pulses without yielding. Its
+// server does not count as lost.
 func TestLongComputation(t *testing.T) {
 	t.Parallel()
-	const pulse = 600 * time.Millisecond // five are more than a busy machine stands still
+	const pulse = 600 * time.Millisecond // even a busy machine is silent for less than five
 	c := newCluster(t, discoro.NodeConfig{Servers: 1, Processes: true, MinPulseInterval: pulse})
 	st := &toldLog{}
 	comp := c.computation(1, discoro.ComputationConfig{PulseInterval: pulse, Status: st.coro(c.sched.Runtime)})
@@ -276,7 +280,7 @@ func TestLongComputation(t *testing.T) {
 	}
 }
 
-// faultSpin computes for so long without yielding.
+// faultSpin computes for that long without yielding.
 var faultSpin = discoro.Register("fault.spin", func(_ *discoro.Coro, d time.Duration) (n int, _ error) {
 	for start := time.Now(); time.Since(start) < d; {
 		for range 1000 {
@@ -286,12 +290,12 @@ var faultSpin = discoro.Register("fault.spin", func(_ *discoro.Coro, d time.Dura
 	return n, nil
 })
 
-// toldLog notes what a status coroutine is told, and passes it on.
+// toldLog records what a status coroutine receives, and passes it on.
 type toldLog struct {
 	mu    sync.Mutex // guards following; leaf
 	all   []discoro.Status
 	next  *discoro.Coro
-	early []any // came before next was known
+	early []any // what came before next was known
 }
 
 func (l *toldLog) coro(rt *discoro.Runtime) *discoro.Coro {
@@ -317,7 +321,7 @@ func (l *toldLog) coro(rt *discoro.Runtime) *discoro.Coro {
 	})
 }
 
-// relay passes everything on.
+// relay passes on everything.
 func (l *toldLog) relay(next *discoro.Coro) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -344,7 +348,7 @@ func (l *toldLog) count(kind discoro.StatusKind) (n int) {
 	return n
 }
 
-// check holds what was told against the order that is promised.
+// check compares what it received with the order that is promised.
 func (l *toldLog) check(t *testing.T) {
 	t.Helper()
 	l.mu.Lock()

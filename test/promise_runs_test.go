@@ -261,8 +261,9 @@ func killInTheMiddle(t *testing.T) {
 	}
 }
 
-// TestMonitorOfEveryEnd: exactly one Exit for every way to end, for watchers in the same runtime and elsewhere. Those of
-// one runtime with another are in TestEveryEnd's table; here are those that need a server process or a link.
+// TestMonitorOfEveryEnd: exactly one Exit for every way to end, for watchers in the same runtime
+// and elsewhere. Those of one runtime with another are in TestEveryEnd's table; here are those that
+// need a server process or a link.
 func TestMonitorOfEveryEnd(t *testing.T) {
 	t.Parallel()
 	c := newCluster(t, discoro.NodeConfig{Servers: 1, Processes: true})

@@ -9,13 +9,13 @@ import (
 	"github.com/discoro/discoro/internal/testkit/live"
 )
 
-// TestPromise08WholeAgain lets every fault of a network happen to each host: the cluster is whole again by itself within two ping
-// intervals of its end.
+// TestPromise08WholeAgain lets every fault of a network happen to each host. Within two ping
+// intervals after the fault the cluster is whole again by itself.
 func TestPromise08WholeAgain(t *testing.T) {
 	const ping = 30 * time.Second
-	dials := discoro.NodeConfig{Config: discoro.Config{UDPPort: -1}} // one that is known only because it dials
+	dials := discoro.NodeConfig{Config: discoro.Config{UDPPort: -1}} // a node that is known only because it dials
 	inMemory(t, 1, discoro.SchedulerConfig{PingInterval: ping}, dials, func(c *memCluster) {
-		c.node(discoro.NodeConfig{}) // and one that is found
+		c.node(discoro.NodeConfig{}) // and a node that is discovered
 		st := c.statuses(c.sched.Runtime)
 		p := c.schedule(c.sched.Runtime, 4, discoro.ComputationConfig{PulseInterval: 10 * time.Second, Status: st.coro})
 		whole := func(after string) {
@@ -53,7 +53,7 @@ func TestPromise08WholeAgain(t *testing.T) {
 			c.net.Heal(host)
 			whole(host + " was cut off for long")
 		}
-		// A node that comes anew, at the same place.
+		// A fresh node, at the same place.
 		old := c.nodes[0]
 		at := old.Location()
 		if err := old.Close(); err != nil {

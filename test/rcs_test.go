@@ -159,7 +159,8 @@ func TestRCSContextEnds(t *testing.T) {
 	c.finish(s)
 }
 
-// TestRCSContextRaces ends waits for a server just as one comes free: no server may be lost that way.
+// TestRCSContextRaces ends waits for a server just as one comes free: no server may be lost that
+// way.
 func TestRCSContextRaces(t *testing.T) {
 	t.Parallel()
 	c := newCluster(t, discoro.NodeConfig{Servers: 1})

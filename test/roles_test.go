@@ -17,8 +17,8 @@ import (
 	"github.com/discoro/discoro"
 )
 
-// roleEnv makes the test's program a role in a process of its own, which can be killed: "scheduler PORT",
-// "node PORT SCHEDULER SERVERS" or "client SCHEDULER". It ends with its standard input.
+// roleEnv makes the test's program a role in a process of its own, which can be killed: "scheduler
+// PORT", "node PORT SCHEDULER SERVERS" or "client SCHEDULER". It ends with its standard input.
 const roleEnv = "DISCORO_TEST_ROLE"
 
 // serveRole is the main function of such a process. It prints a line with its location, or when it

@@ -12,19 +12,19 @@ import (
 	"github.com/discoro/discoro/internal/testkit"
 )
 
-// simulation is TestSimulatedCluster under way.
+// simulation is the state of TestSimulatedCluster.
 type simulation struct {
 	*memCluster
 	nodes      int
 	runs       int                  // so far
-	lap        func() time.Duration // since the last one, by the clock on the wall
-	goroutines int                  // the most that were seen
+	lap        func() time.Duration // the real time since the last call
+	goroutines int                  // the most at any time
 }
 
-// Of a simulated cluster.
+// The size of a simulated cluster.
 const (
-	simServers = 8 // a node
-	simCallers = 8 // call Run at the same time
+	simServers = 8 // of each node
+	simCallers = 8 // that call Run at the same time
 )
 
 // simRan counts how often each run of TestSimulatedCluster took place.
@@ -35,8 +35,9 @@ var simNap = discoro.Register("sim.nap", func(c *discoro.Coro, run int) (int, er
 	return -run, c.Sleep(hostNapTime)
 })
 
-// TestSimulatedCluster has a scheduler with 1,000 nodes of 8 servers, 100,000 runs, and 50 nodes that go silent among them. The
-// cluster is small under the race detector, which takes no more goroutines; .ci/run runs it without, too.
+// TestSimulatedCluster runs 100,000 runs on a scheduler with 1,000 nodes of 8 servers, while 50
+// nodes go silent. Under the race detector, which limits goroutines, the cluster is small; .ci/run
+// runs the test without it, too.
 func TestSimulatedCluster(t *testing.T) {
 	s := &simulation{nodes: 1000, lap: realLaps(t)}
 	if testkit.RaceDetector {
@@ -75,14 +76,14 @@ func rate(runs int, took time.Duration) string {
 
 func (s *simulation) servers() int { return s.nodes * simServers }
 
-// take gives out the numbers of so many runs.
+// take reserves the numbers of n runs.
 func (s *simulation) take(n int) (first int) {
 	first = s.runs
 	s.runs += n
 	return first
 }
 
-// placed has the scheduler place so many runs, all of which run at the same time.
+// placed lets the scheduler place n runs, all of which run at the same time.
 func (s *simulation) placed(comp *discoro.Computation, n int) {
 	s.Helper()
 	first := s.take(n)
@@ -100,7 +101,7 @@ func (s *simulation) placed(comp *discoro.Computation, n int) {
 			}
 		})
 	}
-	wg.Wait() // no time has passed
+	wg.Wait() // in no time
 	s.goroutines = max(s.goroutines, runtime.NumGoroutine())
 	if s.Failed() {
 		return
@@ -131,7 +132,7 @@ func (s *simulation) placed(comp *discoro.Computation, n int) {
 	}
 }
 
-// busy has so many runs, one a server at a time: every server is busy all the time.
+// busy maps n runs, one a server at a time: every server is always busy.
 func (s *simulation) busy(rcs *discoro.RemoteCoroScheduler, n int) {
 	s.Helper()
 	start := time.Now()
@@ -146,7 +147,7 @@ func (s *simulation) busy(rcs *discoro.RemoteCoroScheduler, n int) {
 	}
 }
 
-// lossy has so many runs, while a twentieth of the nodes goes silent.
+// lossy maps n runs while a twentieth of the nodes goes silent.
 func (s *simulation) lossy(rcs *discoro.RemoteCoroScheduler, n int) {
 	s.Helper()
 	start := time.Now()
@@ -165,8 +166,8 @@ func (s *simulation) lossy(rcs *discoro.RemoteCoroScheduler, n int) {
 	}
 }
 
-// mapped has so many runs, and calls half when half of them have ended. It tells at which servers they ended, and how many were
-// run again.
+// mapped maps n runs, and calls half when half of them have ended. It returns at which servers they
+// ended, and how many ran again.
 func (s *simulation) mapped(rcs *discoro.RemoteCoroScheduler, n int, half func()) (at map[discoro.Location]int, again int) {
 	s.Helper()
 	first := s.take(n)
@@ -193,7 +194,8 @@ func (s *simulation) mapped(rcs *discoro.RemoteCoroScheduler, n int, half func()
 		}
 	}
 	for i, times := range came {
-		// An attempt need not have begun: its start may have been on its way to a node that was cut off.
+		// An attempt may not have started: the frame may have been on its way to a node that was
+		// cut off.
 		if ran := int(simRan[first+i].Load()); times != 1 || ran < 1 || ran > attempts[i] {
 			s.Errorf("run %d came %d times, and took place %d times in %d attempts", first+i, times, ran, attempts[i])
 		}
@@ -201,7 +203,8 @@ func (s *simulation) mapped(rcs *discoro.RemoteCoroScheduler, n int, half func()
 	return at, again
 }
 
-// realLaps returns a function that tells the time since it was called last, by a clock outside the test's bubble.
+// realLaps returns a function that returns the real time since its last call, by a clock outside
+// the test's bubble.
 func realLaps(t *testing.T) (lap func() time.Duration) {
 	t.Helper()
 	ask, answer := make(chan struct{}), make(chan time.Duration)
@@ -220,7 +223,7 @@ func realLaps(t *testing.T) (lap func() time.Duration) {
 	}
 }
 
-// memoryHeld is how much memory the process has from the system.
+// memoryHeld returns how much memory the process has from the system.
 func memoryHeld() uint64 {
 	var m runtime.MemStats
 	runtime.ReadMemStats(&m)
