@@ -155,10 +155,10 @@ func (cfg *ComputationConfig) checkTimes() error {
 			return fmt.Errorf("discoro: ComputationConfig.%s: %v is negative", f.field, f.d)
 		}
 	}
-	if p := cfg.PulseInterval; p != 0 && (p < link.LeastPulse || p > link.MaxPulse) {
+	if p := cfg.PulseInterval; p != 0 && (p < wire.LeastPulse || p > wire.MaxPulse) {
 		const text = "discoro: ComputationConfig.PulseInterval: %v is not between %v and %v," +
 			" and nodes take %v to %v unless they were told otherwise"
-		return fmt.Errorf(text, p, link.LeastPulse, link.MaxPulse, MinPulseInterval, MaxPulseInterval)
+		return fmt.Errorf(text, p, wire.LeastPulse, wire.MaxPulse, MinPulseInterval, MaxPulseInterval)
 	}
 	if least := cmp.Or(cfg.leastPing, MinPulseInterval); cfg.PingInterval != 0 && cfg.PingInterval < least {
 		return fmt.Errorf("discoro: ComputationConfig.PingInterval: %v is less than MinPulseInterval, %v",

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/discoro/discoro/internal/link"
+	"github.com/discoro/discoro/wire"
 )
 
 // unheardLarge returns a result that does not fit into the buffers of a connection that nobody
@@ -334,7 +335,7 @@ func TestClientThatNeverAnswers(t *testing.T) {
 	inMemory(t, 1, SchedulerConfig{}, NodeConfig{Servers: 1}, func(c *memCluster) {
 		f := c.freeze(ComputationConfig{})
 		for _, rt := range f.nodes[0].loop.hosted.all() {
-			rt.net.If(f.client.id).HeardPulse(link.MaxPulse) // so that its silence does not count
+			rt.net.If(f.client.id).HeardPulse(wire.MaxPulse) // so that its silence does not count
 		}
 		start := time.Now()
 		if err := f.nodes[0].Drain(c.ctx); err != nil {

@@ -14,25 +14,26 @@ import (
 	"github.com/discoro/discoro/wire"
 )
 
-// dialLink makes l come up, or fail. linkFor has booked it.
+// dialLink is a dial that brings l up, or ends it. linkFor has counted it.
 func (n *Net) dialLink(l *Link, loc Location) {
 	_, err := n.dial(n.ctx, loc, l)
 	l.endDial(err)
 }
 
-// Between two attempts of one dial.
+// The pause between two connections of one dial grows from firstPause to mostPause.
 const (
 	firstPause = 20 * time.Millisecond
 	mostPause  = time.Second
-	// BusyTries is how often a dial tries when the peer hangs up without a word, as one that is busy does.
+	// BusyTries is how many connections a dial tries when the peer closes them at once, as a busy one
+	// does.
 	BusyTries = 8
 )
 
-// dial connects to the runtime at loc, which must be that of the link want unless that is nil, and returns the link to it,
-// which is up. It tries at most Config.MsgTimeout.
+// dial connects to the runtime at loc and returns the link to it, which is up. If want is not nil,
+// that runtime must be want's. dial gives up after Config.MsgTimeout.
 func (n *Net) dial(ctx context.Context, loc Location, want *Link) (*Link, error) {
 	a := &dialAttempt{net: n, loc: loc, want: want}
-	err := n.cfg.Protect.Ready(ctx) // may take longer than a dial
+	err := n.cfg.Protect.Ready(ctx) // which may take longer than a dial
 	if err == nil {
 		ctx, cancel := context.WithTimeoutCause(ctx, n.cfg.MsgTimeout, fault.Timeout)
 		defer cancel()
@@ -54,16 +55,17 @@ func (n *Net) dial(ctx context.Context, loc Location, want *Link) (*Link, error)
 	return nil, err
 }
 
-// dialAttempt is one dial, which may take several connections.
+// dialAttempt is one dial. It may try several connections.
 type dialAttempt struct {
 	net   *Net     // immutable
 	loc   Location // immutable
-	want  *Link    // immutable: nil is any runtime
+	want  *Link    // immutable: the link to bring up; nil: any runtime will do
 	link  *Link    // to the runtime that was found at loc
-	added bool     // this dial is booked with link
+	added bool     // link counts this dial
 }
 
-// run tries until the link is up, another connection has made it so, or trying again is of no use.
+// run tries connections until the link is up, by whichever connection, or another try would be of no
+// use.
 func (a *dialAttempt) run(ctx context.Context) error {
 	pause, hungUp := firstPause, 0
 	for {
@@ -71,7 +73,7 @@ func (a *dialAttempt) run(ctx context.Context) error {
 		if err == nil {
 			return nil
 		}
-		again := isDuplicate(err) && a.link != nil // the other side dials too, or there is a link already
+		again := isDuplicate(err) && a.link != nil // the other side dials too, or there is a link
 		if isHangUp(err) && ctx.Err() == nil {
 			hungUp++
 			again = hungUp < BusyTries
@@ -85,7 +87,7 @@ func (a *dialAttempt) run(ctx context.Context) error {
 		}
 		wait := pause
 		if hungUp > 0 {
-			wait = pause/2 + rand.N(pause) // many may dial at once, and would all come again at once
+			wait = pause/2 + rand.N(pause) // so that many that dial at once do not come again at once
 		}
 		if !waitFor(ctx, wait, ready) {
 			return err
@@ -102,7 +104,7 @@ func (a *dialAttempt) run(ctx context.Context) error {
 	}
 }
 
-// waitFor waits until done is closed or d is over; it reports false when ctx ended first.
+// waitFor waits until done is closed or d is over. It returns false if ctx has ended before that.
 func waitFor(ctx context.Context, d time.Duration, done <-chan struct{}) bool {
 	timer := time.NewTimer(d)
 	defer timer.Stop()
@@ -121,7 +123,7 @@ func isDuplicate(err error) bool {
 	return errors.As(err, &r) && r.Code == wire.RefuseDuplicate
 }
 
-// isHangUp reports whether the peer took the connection and closed it without a word.
+// isHangUp reports whether the peer accepted the connection and then closed it silently.
 func isHangUp(err error) bool {
 	var r *wire.Refusal
 	if errors.As(err, &r) {
@@ -137,10 +139,11 @@ func (a *dialAttempt) once(ctx context.Context) error {
 		return err
 	}
 	var c *claim
-	conn, peer, err := wire.Dial(ctx, raw, a.net.cfg.Protect, a.net.hello(), func(peer wire.Hello) (refusal *wire.Refusal) {
+	admit := func(peer wire.Hello) (refusal *wire.Refusal) {
 		c, refusal = a.claim(peer)
 		return refusal
-	})
+	}
+	conn, peer, err := wire.Dial(ctx, raw, a.net.cfg.Protect, a.net.hello(), admit)
 	if c == nil {
 		return err
 	}
@@ -153,15 +156,16 @@ func (a *dialAttempt) once(ctx context.Context) error {
 		return err
 	}
 	if !a.link.up(c, t, peer) {
-		return duplicate() // the other side's connection was faster, or the link has ended
+		return duplicate() // the other side's connection has won, or the link has ended
 	}
 	return nil
 }
 
-// claim finds the link that the connection is for, and claims that.
+// claim finds the link that a connection to peer is for, and claims it for the connection.
 func (a *dialAttempt) claim(peer wire.Hello) (*claim, *wire.Refusal) {
 	if a.want != nil && peer.ID != a.want.ID {
-		return nil, &wire.Refusal{Code: wire.RefuseClosed, Text: "the runtime that was there has ended; another has its address"}
+		const text = "the runtime that was there has ended; another has its address"
+		return nil, &wire.Refusal{Code: wire.RefuseClosed, Text: text}
 	}
 	if a.want != nil {
 		a.link = a.want
@@ -171,7 +175,7 @@ func (a *dialAttempt) claim(peer wire.Hello) (*claim, *wire.Refusal) {
 	return a.link.claimDialled(a.loc)
 }
 
-// join books the dial with the link of the table; it reports false when the runtime is closing.
+// join makes the link of the table count this dial. It returns false when the runtime is closing.
 func (a *dialAttempt) join(id wire.ID) bool {
 	if a.added && a.link.ID == id && a.link.Cause() == nil {
 		return true
@@ -190,7 +194,7 @@ func (a *dialAttempt) join(id wire.ID) bool {
 	}
 }
 
-// leave takes the dial out of the link's books.
+// leave makes the link stop counting this dial, which has ended with err.
 func (a *dialAttempt) leave(err error) {
 	if a.added {
 		a.added = false

@@ -91,9 +91,13 @@
 //	at most 16 at a time                                             link ends
 //
 // The reader decodes frames and hands each to its owner through Host.Frame, which must not block.
-// It never decodes a user's value.
+// It never decodes a user's value. For each frame it makes one call of an interface, and between two
+// frames it has no state: it could do other work there, such as running a coroutine that a frame has
+// made ready. The link of a runtime to itself, Net.Self, calls Host.Frame in the goroutine that
+// posts, and Frame may post again.
 //
-// All locks are leaves: Net.mu (which links there are), Link.mu (a link's state, queue and calls),
+// All locks are leaves: Net.mu (which links there are, and whether the runtime closes: no link is made
+// after [Net.Refuse]), Link.mu (a link's state, queue and calls),
 // greetings.mu (connections that are not links yet), and heartbeat.mu (the pulses that are asked
 // for).
 package link

@@ -13,13 +13,14 @@ import (
 	"github.com/discoro/discoro/wire"
 )
 
-// Bounds of connections that are not links yet. Where one more would be too many, the oldest makes room for it if it has
-// had time enough to prove itself; else the new one is closed, and a peer of ours tries again. So a thousand connections
-// that never speak hold 128 sockets for a few seconds, and a peer that does speak gets in among them.
+// Bounds of connections that are not links yet. If there are too many, a new one takes the place of the
+// oldest, provided that one has had enough time to prove itself. Otherwise the new one is closed, and
+// peers of ours try again. So a thousand silent connections hold 128 sockets for a few seconds, and a
+// peer gets in among them.
 const (
-	MaxGreetings   = 128                    // in total
-	MaxGreetingsAt = 16                     // from one address; loopback is one like others
-	greetingTime   = 250 * time.Millisecond // is enough, when others wait
+	MaxGreetings   = 128                    // in all
+	MaxGreetingsAt = 16                     // from one address, loopback included
+	greetingTime   = 250 * time.Millisecond // is enough to prove oneself when others wait
 )
 
 // greetings are the connections that are not links yet.
@@ -29,14 +30,15 @@ type greetings struct {
 	count map[netip.Addr]int
 }
 
-// greeting is one of them.
+// greeting is one such connection.
 type greeting struct {
 	raw   net.Conn   // immutable
-	from  netip.Addr // immutable: as addressOf gives it
+	from  netip.Addr // immutable: see addressOf
 	since time.Time  // immutable
 }
 
-// add books a connection. evicted, if there is one, is to be closed for it; a nil g means that raw is.
+// add takes in a connection. The caller closes evicted, if there is one, to make room for raw. If g is
+// nil there is no room, and the caller closes raw.
 func (gs *greetings) add(raw net.Conn, now time.Time) (g, evicted *greeting) {
 	g = &greeting{raw: raw, from: addressOf(raw.RemoteAddr()), since: now}
 	gs.mu.Lock()
@@ -47,7 +49,7 @@ func (gs *greetings) add(raw net.Conn, now time.Time) (g, evicted *greeting) {
 	atAddr := gs.count[g.from] >= MaxGreetingsAt
 	if atAddr || len(gs.list) >= MaxGreetings {
 		i := slices.IndexFunc(gs.list, func(old *greeting) bool { return !atAddr || old.from == g.from })
-		evicted = gs.list[i] // the oldest, as they are in order
+		evicted = gs.list[i] // the oldest, since list is in order
 		if now.Sub(evicted.since) < greetingTime {
 			return nil, nil
 		}
@@ -58,7 +60,7 @@ func (gs *greetings) add(raw net.Conn, now time.Time) (g, evicted *greeting) {
 	return g, evicted
 }
 
-// remove takes a connection out of the books, if it still is in them.
+// remove forgets a connection, unless that has been done.
 func (gs *greetings) remove(g *greeting) {
 	gs.mu.Lock()
 	defer gs.mu.Unlock()
@@ -76,7 +78,8 @@ func (gs *greetings) removeLocked(g *greeting) {
 	}
 }
 
-// addressOf is what counts as one address: an IPv4 address, or the network of an IPv6 address, which one host may have.
+// addressOf returns what counts as one address: an IPv4 address, or the /64 network of an IPv6 address,
+// all of which one host may have.
 func addressOf(a net.Addr) netip.Addr {
 	if mem, ok := a.(interface{ IP() netip.Addr }); ok { // in memory
 		return mem.IP()
@@ -87,13 +90,13 @@ func addressOf(a net.Addr) netip.Addr {
 	}
 	ip := tcp.AddrPort().Addr().Unmap().WithZone("")
 	if ip.Is6() && !ip.IsLoopback() {
-		p, _ := ip.Prefix(64) // fails for no IPv6 address
+		p, _ := ip.Prefix(64) // which succeeds for every IPv6 address
 		return p.Addr()
 	}
 	return ip
 }
 
-// accept owns the listener. It ends when that is closed.
+// accept owns the listener, and ends when that is closed.
 func (n *Net) accept() {
 	if n.cfg.Protect.Ready(n.ctx) != nil {
 		return
@@ -105,7 +108,7 @@ func (n *Net) accept() {
 				return
 			}
 			n.cfg.Warnings.Warn(n.cfg.Log, "accept", "cannot accept connections; trying again", slog.Any("err", err))
-			if n.pause(100*time.Millisecond) != nil { // out of file descriptors, for one
+			if n.pause(100*time.Millisecond) != nil { // there may be no file descriptors left
 				return
 			}
 			continue
@@ -118,11 +121,11 @@ func (n *Net) accept() {
 func (n *Net) greetNext(raw net.Conn) {
 	g, evicted := n.greetings.add(raw, time.Now())
 	if evicted != nil {
-		_ = evicted.raw.Close() // its greeting fails, and tells
+		_ = evicted.raw.Close() // its greeting fails, and logs that
 	}
 	if g == nil {
 		_ = raw.Close()
-		n.tellRefused(raw, errors.New("too many connections have not proven themselves"))
+		n.logRefused(raw, errors.New("too many connections have not proven themselves"))
 		return
 	}
 	if !n.host.Start(func() { n.greet(g) }) {
@@ -130,14 +133,14 @@ func (n *Net) greetNext(raw net.Conn) {
 	}
 }
 
-// greet finds out who has dialled, and makes it a link.
+// greet finds out who has dialled, and makes the connection a link.
 func (n *Net) greet(g *greeting) {
 	defer n.greetings.remove(g)
 	var l *Link
 	var c *claim
 	conn, peer, err := wire.Accept(n.ctx, g.raw, n.cfg.Protect, n.hello, func(peer wire.Hello) (refusal *wire.Refusal) {
 		l, c, refusal = n.admit(peer)
-		n.greetings.remove(g) // it has proven itself, and makes room for nobody
+		n.greetings.remove(g) // it has proven itself: no other connection may take its place
 		return refusal
 	})
 	var t *transport.Conn
@@ -146,17 +149,17 @@ func (n *Net) greet(g *greeting) {
 	}
 	if err != nil {
 		if c != nil {
-			l.release(c, err) // a proven peer went meanwhile: nothing to be warned of
-			n.cfg.Log.Debug("a peer went while its link was made", slog.Any("err", err))
+			l.release(c, err) // not worth a warning, as the peer had proven itself
+			n.cfg.Log.Debug("a peer left while its link was made", slog.Any("err", err))
 			return
 		}
-		n.tellRefused(g.raw, err)
+		n.logRefused(g.raw, err)
 		return
 	}
 	l.up(c, t, peer)
 }
 
-// admit decides on a proven peer that has dialled.
+// admit decides whether a proven peer that has dialled gets the link.
 func (n *Net) admit(peer wire.Hello) (*Link, *claim, *wire.Refusal) {
 	for {
 		l, fresh := n.linkFor(peer.ID, Location{Addr: peer.Host, Port: peer.Port})
@@ -165,7 +168,7 @@ func (n *Net) admit(peer wire.Hello) (*Link, *claim, *wire.Refusal) {
 		}
 		c, refusal, lost := l.claimAccepted(peer)
 		if fresh {
-			l.endDial(nil) // there was none; it has the claim
+			l.endDial(nil) // linkFor has counted a dial, and there is none
 		}
 		if !lost {
 			return l, c, refusal
@@ -174,10 +177,11 @@ func (n *Net) admit(peer wire.Hello) (*Link, *claim, *wire.Refusal) {
 	}
 }
 
-// tellRefused tells of a connection that did not become a link, unless it is nobody's mistake.
-func (n *Net) tellRefused(raw net.Conn, err error) {
+// logRefused logs that a connection has not become a link, unless nobody has made a mistake.
+func (n *Net) logRefused(raw net.Conn, err error) {
 	var refusal *wire.Refusal
-	if errors.As(err, &refusal) && (refusal.Code == wire.RefuseDuplicate || refusal.Code == wire.RefuseClosed) || n.ctx.Err() != nil {
+	usual := errors.As(err, &refusal) && (refusal.Code == wire.RefuseDuplicate || refusal.Code == wire.RefuseClosed)
+	if usual || n.ctx.Err() != nil {
 		return
 	}
 	n.cfg.Warnings.Warn(n.cfg.Log, addressOf(raw.RemoteAddr()).String(), "refused a connection",

@@ -12,16 +12,17 @@ import (
 	"github.com/discoro/discoro/wire"
 )
 
-// Between two dials of one of Config.Peers.
+// The pause between two dials of Keep grows from peerPause to MostPeerPause.
 const (
-	peerPause     = 100 * time.Millisecond
+	peerPause = 100 * time.Millisecond
+	// MostPeerPause is the longest pause between two dials of the same peer by Keep, give or take a half.
 	MostPeerPause = 30 * time.Second
 )
 
-// Keep keeps a runtime connected, one of Config.Peers most often, for as long as this one lives: every address of a name. came, where
-// there is one, is told of the links after each dial.
+// Keep keeps links to the runtime at peer until ctx ends, one to each address of its name, and dials
+// again when one has ended. It blocks. came is called with the links after each dial, unless it is nil.
 func (n *Net) Keep(peer Location, came func([]*Link)) {
-	pause, told := peerPause, false
+	pause, warned := peerPause, false
 	for {
 		links, err := n.DialAll(n.ctx, peer, nil)
 		if n.ctx.Err() != nil {
@@ -29,18 +30,19 @@ func (n *Net) Keep(peer Location, came func([]*Link)) {
 		}
 		if err != nil {
 			level := slog.LevelDebug
-			if !told {
-				level = slog.LevelWarn // once; it is tried for ever
+			if !warned {
+				level = slog.LevelWarn // once, as it tries for ever
 			}
-			n.cfg.Log.Log(n.ctx, level, "cannot reach a peer; trying again", slog.String("peer", peer.String()), slog.Any("err", err))
+			n.cfg.Log.Log(n.ctx, level, "cannot reach a peer; trying again",
+				slog.String("peer", peer.String()), slog.Any("err", err))
 		}
-		told = err != nil
+		warned = err != nil
 		if came != nil {
 			came(links)
 		}
-		wait := pause/2 + rand.N(pause) // not all peers at once when this one is back
+		wait := pause/2 + rand.N(pause) // so that not all peers of a runtime come at once when it is back
 		start := time.Now()
-		if n.untilOneEnds(links, wait, err != nil) && time.Since(start) > wait { // it held
+		if n.untilOneEnds(links, wait, err != nil) && time.Since(start) > wait { // the links have held
 			pause = peerPause
 		} else {
 			pause = min(2*pause, MostPeerPause)
@@ -51,7 +53,8 @@ func (n *Net) Keep(peer Location, came func([]*Link)) {
 	}
 }
 
-// untilOneEnds waits until one of links has ended, which it reports, or the runtime; where limited, no longer than d.
+// untilOneEnds waits until one of links has ended, and then returns true. It returns false when the
+// runtime ends its goroutines before that, or, if limited, when d is over.
 func (n *Net) untilOneEnds(links []*Link, d time.Duration, limited bool) bool {
 	var timeout <-chan time.Time // nil: never
 	if limited {
@@ -76,8 +79,8 @@ func (n *Net) untilOneEnds(links []*Link, d time.Duration, limited bool) bool {
 	}
 }
 
-// DialAll connects to every address of peer, but for this runtime's own, and returns the links, or the errors. up, where there is one, is
-// called as soon as one of these is linked.
+// DialAll connects to every address of peer, except those of this runtime itself, and returns the links
+// and the errors. It calls up as soon as one of them is linked, unless up is nil.
 func (n *Net) DialAll(ctx context.Context, peer Location, up func()) ([]*Link, error) {
 	lctx, cancel := context.WithTimeout(ctx, n.cfg.MsgTimeout)
 	defer cancel()
@@ -104,7 +107,7 @@ func (n *Net) DialAll(ctx context.Context, peer Location, up func()) ([]*Link, e
 	var links []*Link
 	var errs []error
 	for range addrs {
-		r := <-results // soon, and at once when ctx ends
+		r := <-results // each dial ends in time, and at once when ctx ends
 		var refusal *wire.Refusal
 		switch {
 		case errors.As(r.err, &refusal) && refusal.Code == wire.RefuseSelf:

@@ -22,62 +22,68 @@ const (
 	whyConnect = "Connect"
 )
 
-// Host is what links need of the runtime that has them. Its methods are safe for concurrent use, and only wait waits.
+// Host is the runtime that has the links. Its methods are safe for concurrent use, and only Wait
+// blocks.
 type Host interface {
-	// start starts a goroutine, which the runtime's Close waits for. After Close it does nothing and returns false.
+	// Start starts a goroutine, for which the runtime's Close waits. After Close it does nothing and
+	// returns false.
 	Start(f func()) bool
-	// wait waits until k is finished or ctx ends. A coroutine gives up the turn meanwhile.
+	// Wait waits until k is finished or ctx ends. A coroutine gives up the turn meanwhile.
 	Wait(ctx context.Context, k *call.Call) (call.Outcome, error)
-	// frame hands a frame to its owner. It runs on the link's reader, or on whoever posts to the runtime itself. An error
-	// is a breach of the protocol.
+	// Frame takes a frame that has come over l. It runs on the link's reader, and for the link of the
+	// runtime to itself in whatever goroutine posts the frame. An error is a breach of the protocol by
+	// the peer.
 	Frame(l *Link, f wire.Frame) error
-	// up says that l is up, before any frame of it is handed over.
+	// Up notifies the host that l is up. No frame of l comes before it has returned.
 	Up(l *Link)
-	// down says that l has ended because of err: wasUp, up has said before that it was up. No other link to the same
-	// runtime comes up before it has returned.
+	// Down notifies the host that l has ended because of err, exactly once. wasUp reports whether Up was
+	// called. No other link to the same runtime comes up before Down has returned. A frame of l may still
+	// come after it, as the reader may be handing one over.
 	Down(l *Link, wasUp bool, err error)
-	// stream does what the peer asks for on a stream that it has opened, in a goroutine of its own. An error is a breach of
-	// the protocol.
+	// Stream does what the peer asks for on a stream that it has opened. Each stream has a goroutine of
+	// its own, so Stream may block. An error is a breach of the protocol.
 	Stream(l *Link, s transport.PeerStream) error
-	// encode encodes the answer to a call. What cannot be encoded becomes an error.
+	// Encode encodes the answer to a call. Where that is not possible it encodes the reason.
 	Encode(out call.Outcome) *wire.Outcome
 }
 
-// Config says what a runtime's links need to know. All of it is immutable.
+// Config is what the links of a runtime have to know. All of it is immutable.
 type Config struct {
 	ID         wire.ID
-	Location   Location          // announced
-	Hello      func() wire.Hello // what the runtime says of itself, but for Epoch and Pulse
-	Protect    *wire.Protection  // of connections
-	Listener   net.Listener      // for links that others dial; the net closes it
+	Location   Location          // announced to others
+	Hello      func() wire.Hello // the greeting, without Epoch and Pulse
+	Protect    *wire.Protection  // of connections; nil: none
+	Listener   net.Listener      // for the connections of others; Net closes it
 	Dial       func(ctx context.Context, to Location) (net.Conn, error)
 	Lookup     func(ctx context.Context, host string) ([]string, error)
 	MaxMessage int           // bytes
-	MsgTimeout time.Duration // for a dial, and for room in a link's queue
-	Pulse      time.Duration // how often a link gives a sign of life
+	MsgTimeout time.Duration // of a dial, and of a wait for room in a link's queue
+	Pulse      time.Duration // the interval of signs of life while SetPulse has asked for none
 	Log        *slog.Logger
 	Warnings   *ratelog.Log // limits what others can make the runtime log
 }
 
-// Net is a runtime's links: the one to each other runtime, and the one to itself.
+// Net is the links of a runtime: one to each other runtime, and one to itself. Its methods are safe
+// for concurrent use.
 type Net struct {
+	Self *Link // immutable: to the runtime itself; always up, and not in links
+
 	cfg  Config          // immutable
 	host Host            // immutable
-	ctx  context.Context //nolint:containedctx // immutable: done when the runtime begins to end its goroutines
-	Self *Link           // immutable: to the runtime itself; always up, and not in links
+	ctx  context.Context //nolint:containedctx // immutable: done when the runtime ends its goroutines
 
-	beat      heartbeat     // signs of life on links
-	epoch     atomic.Uint64 // counts greetings: which of two came later
-	traffic   traffic       // what went over the links
+	beat      heartbeat     // the interval of signs of life
+	epoch     atomic.Uint64 // counts this side's greetings, so that peers know which of two is later
+	traffic   traffic       // counts frames and bytes
 	greetings greetings     // connections that are not links yet
 
 	mu      sync.Mutex // guards following; leaf
 	closing bool       // no new link is made
 	links   map[wire.ID]*Link
-	lost    chan struct{} // closed, and made anew, when a link has ended
+	lost    chan struct{} // closed, and replaced, whenever a link has ended
 }
 
-// New returns the links of a runtime. They are idle until Begin. Their goroutines end when ctx does.
+// New returns the links of a runtime. Nothing happens before Begin. All goroutines end when ctx does.
 func New(ctx context.Context, cfg Config, host Host) *Net {
 	n := &Net{cfg: cfg, host: host, ctx: ctx, links: map[wire.ID]*Link{}, lost: make(chan struct{})}
 	n.beat.begin(cfg.Pulse)
@@ -85,27 +91,28 @@ func New(ctx context.Context, cfg Config, host Host) *Net {
 	return n
 }
 
-// Begin accepts connections, and gives signs of life.
+// Begin starts to accept connections and to send signs of life.
 func (n *Net) Begin() {
 	n.host.Start(n.accept)
 	n.host.Start(n.pulses)
 }
 
-// Refuse makes no new links from now on; those that end meanwhile say that the runtime is closed.
+// Refuse is the first step of closing: no link is made any more. A link that ends from now on says
+// that the runtime is closed.
 func (n *Net) Refuse() {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	n.closing = true
 }
 
-// isClosing reports whether refuse was called.
+// isClosing reports whether Refuse was called.
 func (n *Net) isClosing() bool {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	return n.closing
 }
 
-// Bye closes all links in order: see link.bye.
+// Bye closes all links in order; see [Link.Bye].
 func (n *Net) Bye(ctx context.Context, reason string) {
 	var wg sync.WaitGroup
 	for _, l := range n.All() {
@@ -114,66 +121,43 @@ func (n *Net) Bye(ctx context.Context, reason string) {
 	wg.Wait()
 }
 
-// Sever ends all links at once, without a word to the peers.
+// Sever ends all links at once, as if the process had been killed: the peers get no reason.
 func (n *Net) Sever(cause error) {
 	for _, l := range n.All() {
 		l.Fail(cause)
 	}
 }
 
-// Close closes the listener. The goroutines end when ctx does.
+// Close closes the listener, so that Begin's goroutines end once ctx has ended.
 func (n *Net) Close() error { return n.cfg.Listener.Close() }
 
-// SetPulse takes back what a computation asked for, and counts what one asks for now: signs of life that often; 0 is
-// nothing.
-func (n *Net) SetPulse(was, is time.Duration) { n.beat.change(was, is) }
+// Addr returns the address of the listener.
+func (n *Net) Addr() net.Addr { return n.cfg.Listener.Addr() }
 
-// Pulse returns how often links give a sign of life.
-func (n *Net) Pulse() time.Duration { return n.beat.now() }
+// MaxFrame returns how many bytes a frame of a peer may have.
+func (n *Net) MaxFrame() int { return max(n.cfg.MaxMessage, minFrame) + wire.FrameOverhead }
 
-// Unproven returns how many connections have not proven themselves yet.
+// Unproven returns how many connections have been accepted and have not proven themselves yet.
 func (n *Net) Unproven() int {
 	n.greetings.mu.Lock()
 	defer n.greetings.mu.Unlock()
 	return len(n.greetings.list)
 }
 
-// Addr returns the address of the listener.
-func (n *Net) Addr() net.Addr { return n.cfg.Listener.Addr() }
-
-// Traffic returns what went over the links so far, except what went to the runtime itself.
-func (n *Net) Traffic() Traffic {
-	t := &n.traffic
-	return Traffic{
-		FramesSent: t.framesSent.Load(), FramesReceived: t.framesReceived.Load(),
-		BytesSent: t.bytesSent.Load(), BytesReceived: t.bytesReceived.Load(), Writes: t.writes.Load(),
-	}
-}
-
-// MaxFrame returns how large a frame from a peer may be.
-func (n *Net) MaxFrame() int { return max(n.cfg.MaxMessage, minFrame) + wire.FrameOverhead }
-
-// hello is what the runtime says of itself in a greeting.
+// hello returns the greeting of this side.
 func (n *Net) hello() wire.Hello {
 	h := n.cfg.Hello()
 	h.Epoch, h.Pulse = n.epoch.Add(1), n.beat.usual
 	return h
 }
 
-func (n *Net) newLink(id wire.ID, loc Location, state state) *Link {
-	return &Link{
-		net: n, ID: id, loc: loc, state: state,
-		more: make(chan struct{}, 1), ready: make(chan struct{}), ended: make(chan struct{}), told: make(chan struct{}),
-		calls: map[uint64]call.Answerer{}, served: map[uint64]func(){}, streams: newOwnStreams(),
-	}
-}
-
-// To returns the link to another runtime, dialling when there is none. It never blocks.
+// To returns the link to another runtime. If there is none, it makes one and dials loc. It never
+// blocks. If the link cannot be made, To returns one that has ended.
 func (n *Net) To(id wire.ID, loc Location) *Link {
 	if id == n.cfg.ID {
 		return n.Self
 	}
-	if id.IsZero() { // a handle that was made up: nobody has that identity, and anybody would do for a dial
+	if id.IsZero() { // of a forged handle: no runtime has it, and the dial would accept any runtime
 		return n.deadLink(id, loc, fmt.Errorf("no runtime has the identity zero: %w", fault.NotFound))
 	}
 	l, fresh := n.linkFor(id, loc)
@@ -186,7 +170,7 @@ func (n *Net) To(id wire.ID, loc Location) *Link {
 	return l
 }
 
-// deadLink returns a link that is down and in no table.
+// deadLink returns a link that has ended and is in no table.
 func (n *Net) deadLink(id wire.ID, loc Location, cause error) *Link {
 	l := n.newLink(id, loc, stateDown)
 	l.err = errDown(loc, cause)
@@ -196,7 +180,7 @@ func (n *Net) deadLink(id wire.ID, loc Location, cause error) *Link {
 	return l
 }
 
-// If returns the link to another runtime if there is one.
+// If returns the link to another runtime, up or not, if there is one, and nil otherwise.
 func (n *Net) If(id wire.ID) *Link {
 	if id == n.cfg.ID {
 		return n.Self
@@ -206,7 +190,7 @@ func (n *Net) If(id wire.ID) *Link {
 	return n.links[id]
 }
 
-// All returns the links to other runtimes, also those that are not up yet.
+// All returns the links to other runtimes, up or not.
 func (n *Net) All() []*Link {
 	n.mu.Lock()
 	defer n.mu.Unlock()
@@ -217,7 +201,8 @@ func (n *Net) All() []*Link {
 	return links
 }
 
-// At returns the link to whatever runtime is at loc. It blocks until that has been dialled, or ctx ends.
+// At returns the link to whatever runtime is at loc, once it is up. It dials if no link leads there,
+// and blocks until the dial has ended, or until ctx ends.
 func (n *Net) At(ctx context.Context, loc Location) (*Link, error) {
 	if loc == n.cfg.Location {
 		return n.Self, nil
@@ -247,10 +232,12 @@ func (n *Net) At(ctx context.Context, loc Location) (*Link, error) {
 	return l, err
 }
 
-// linkFor returns the link to another runtime from the table. Where there is none, or one that has ended, it makes one
-// with one dial under way, which the caller ends. It returns nil when there is none and the runtime is closing.
+// linkFor returns the link to another runtime from the table. If there is none, or if it has ended,
+// linkFor makes one with one dial under way, which the caller ends. It returns nil when there is none
+// and none may be made, because the runtime is closing. Making a link and looking at closing are one
+// step, so that whoever sets closing sees all links afterwards.
 func (n *Net) linkFor(id wire.ID, loc Location) (l *Link, fresh bool) {
-	var old *Link // seen to be down
+	var old *Link // has ended
 	for {
 		n.mu.Lock()
 		l := n.links[id]
@@ -266,15 +253,15 @@ func (n *Net) linkFor(id wire.ID, loc Location) (l *Link, fresh bool) {
 			return l, true
 		}
 		n.mu.Unlock()
-		if l == nil || l.Cause() == nil {
+		if l == nil || l.Cause() == nil { // the locks of a link and of its Net are never held together
 			return l, false
 		}
 		old = l
 	}
 }
 
-// wentDown tells the roles, and then lets go of the link: what comes up with the same runtime afterwards, the roles hear
-// of afterwards.
+// wentDown notifies the host of the end of a link, and then removes the link from the table. The next
+// link to the same runtime waits for l.told, so the host is notified of all links in order.
 func (n *Net) wentDown(l *Link, wasUp bool, err error) {
 	if wasUp {
 		n.cfg.Log.Debug("link down", slog.String("peer", l.Location().String()), slog.Any("err", err))

@@ -12,26 +12,20 @@ import (
 	"github.com/discoro/discoro/wire"
 )
 
-// MissedPulses is after how many pulses without a sign of life the other side counts as dead.
+// MissedPulses is how many pulses may be missed before the other side counts as dead.
 const MissedPulses = 5
 
-// MaxPulse bounds what a peer may say of the time between its pulses.
-const MaxPulse = wire.MaxPulse
-
-// LeastPulse bounds what a computation may ask for.
-const LeastPulse = wire.LeastPulse
-
-// heartbeat is how often a runtime gives signs of life: its own default, and while it has a part in computations as often as
-// the most demanding of them wants.
+// heartbeat is the interval of a runtime's pulses: by default its own, and while it takes part in
+// computations the shortest that one of them asks for.
 type heartbeat struct {
 	usual   time.Duration // immutable
-	every   atomic.Int64  // now
+	every   atomic.Int64  // the interval now, a time.Duration
 	changed chan struct{} // capacity 1: every has changed
-	look    chan struct{} // capacity 1: links are in fresh
+	look    chan struct{} // capacity 1: there are links in fresh
 
 	mu    sync.Mutex            // guards following; leaf
-	asked map[time.Duration]int // how many want that
-	fresh map[*Link]bool        // that came up, or whose peer pulses at another interval, since pulses looked last
+	asked map[time.Duration]int // how many computations ask for an interval
+	fresh map[*Link]bool        // links that are up, or whose peer has changed its interval, since pulses last looked
 }
 
 func (h *heartbeat) begin(usual time.Duration) {
@@ -42,20 +36,25 @@ func (h *heartbeat) begin(usual time.Duration) {
 
 func (h *heartbeat) now() time.Duration { return time.Duration(h.every.Load()) }
 
-// change takes back what a computation asked for, and books what one asks for; 0 is nothing. pulses tells the
-// peers at once: who dies without a word before they know is missed late.
+// Pulse returns the interval of this side's signs of life.
+func (n *Net) Pulse() time.Duration { return n.beat.now() }
+
+// SetPulse replaces the interval that a computation has asked for; 0 asks for none. The peers are
+// notified at once: until they know a shorter interval they would miss this side late.
+func (n *Net) SetPulse(was, is time.Duration) { n.beat.change(was, is) }
+
 func (h *heartbeat) change(was, is time.Duration) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	h.asked[was]--
 	h.asked[is]++
 	every := h.usual
-	least := MaxPulse + 1
+	least := wire.MaxPulse + 1
 	for d, n := range h.asked {
 		switch {
 		case n == 0:
 			delete(h.asked, d)
-		case d > 0 && n > 0: // what is taken back may be so before it is booked
+		case d > 0 && n > 0: // n < 0: an interval may be taken back before it is asked for
 			least = min(least, d)
 			every = least
 		}
@@ -68,7 +67,7 @@ func (h *heartbeat) change(was, is time.Duration) {
 	}
 }
 
-// lookAt makes pulses look at a link that is not as it was when it looked last.
+// lookAt makes pulses look at a link that has changed since it last looked.
 func (h *heartbeat) lookAt(l *Link) {
 	h.mu.Lock()
 	h.fresh[l] = true
@@ -79,7 +78,7 @@ func (h *heartbeat) lookAt(l *Link) {
 	}
 }
 
-// takeFresh returns the links that are to be looked at.
+// takeFresh returns the links that have changed.
 func (h *heartbeat) takeFresh() []*Link {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -88,21 +87,21 @@ func (h *heartbeat) takeFresh() []*Link {
 	return links
 }
 
-// SanePulse bounds what a frame says of a computation's pulses; 0 is not said.
+// SanePulse returns the interval that a frame asks for, within bounds; 0 asks for none.
 func SanePulse(ns int64) time.Duration {
 	if ns <= 0 {
 		return 0
 	}
-	return min(max(time.Duration(ns), LeastPulse), MaxPulse)
+	return min(max(time.Duration(ns), wire.LeastPulse), wire.MaxPulse)
 }
 
-// pulses sends signs of life on links that are otherwise silent, and ends links whose other side gives none. It sleeps until
-// the next link is due, and ends with the runtime. With thousands of links, whose peers come one by one, it looks at those that
-// have changed only, and at all when one is due.
+// pulses sends signs of life on links over which nothing else goes, and ends links whose other side
+// gives none. It ends with the runtime. It sleeps until the next link is due, and then looks at all of
+// them; links that change meanwhile it looks at one by one, as there may be thousands.
 func (n *Net) pulses() {
-	timer := time.NewTimer(MaxPulse)
+	timer := time.NewTimer(wire.MaxPulse)
 	defer timer.Stop()
-	due := time.Now().Add(MaxPulse)
+	due := time.Now().Add(wire.MaxPulse)
 	for {
 		var links []*Link
 		fresh := false
@@ -126,14 +125,15 @@ func (n *Net) pulses() {
 		}
 		next := now.Add(n.checkPulses(links, now))
 		if fresh && due.Before(next) {
-			continue // the timer is set to that
+			continue // the timer is set to due
 		}
 		due = next
 		timer.Reset(time.Until(due))
 	}
 }
 
-// stoodStill keeps peers from being blamed for what they may have said while this process did not run: they have as much longer to be heard.
+// stoodStill gives all peers d longer to be heard. This process has stood still for that long, so it may
+// not have read what they have sent.
 func (n *Net) stoodStill(d time.Duration) {
 	for _, l := range n.All() {
 		l.mu.Lock()
@@ -142,9 +142,9 @@ func (n *Net) stoodStill(d time.Duration) {
 	}
 }
 
-// checkPulses looks at links, and returns when to look again.
+// checkPulses looks at links, and returns after what time to look again.
 func (n *Net) checkPulses(links []*Link, now time.Time) time.Duration {
-	next := MaxPulse
+	next := wire.MaxPulse
 	for _, l := range links {
 		next = min(next, l.checkPulse(now))
 	}
@@ -156,7 +156,7 @@ func (h *heartbeat) step() time.Duration {
 	return max(min(h.now()/20, 250*time.Millisecond), 5*time.Millisecond)
 }
 
-// announcePulse tells the peer how often it will hear from this side, when that has changed.
+// announcePulse sends the peer this side's interval, if that has changed.
 func (l *Link) announcePulse() {
 	every := l.net.beat.now()
 	l.mu.Lock()
@@ -170,13 +170,13 @@ func (l *Link) announcePulse() {
 	}
 }
 
-// checkPulse does for one link what pulses does for all, and returns when it is to be looked at again. A silence must have been
-// there at two looks: when this process is busy, its reader comes first.
+// checkPulse looks at one link, and returns after what time to look again. Only a silence that it has
+// seen at two looks ends the link: in a busy process the reader gets a chance between them.
 func (l *Link) checkPulse(now time.Time) time.Duration {
 	l.mu.Lock()
-	up, t, theirs, every := l.state == stateUp, l.t, l.peer.Pulse, l.net.beat.now()
+	up, t, theirs, every := l.state == stateUp, l.conn, l.peer.Pulse, l.net.beat.now()
 	wait := every - now.Sub(l.lastSent)
-	if l.queue.size() > 0 { // what is queued is a sign of life
+	if l.queue.size() > 0 { // queued frames are a sign of life
 		wait = every
 	}
 	due := wait <= 0 || up && l.announced != every
@@ -184,13 +184,13 @@ func (l *Link) checkPulse(now time.Time) time.Duration {
 	suspected := l.suspect
 	l.mu.Unlock()
 	if !up {
-		return MaxPulse
+		return wire.MaxPulse
 	}
 	silent := l.silentFor(now, t)
 	suspect := silent > MissedPulses*theirs
 	if suspect && suspected {
 		l.Fail(fmt.Errorf("no sign of life for %v, %d pulses", silent.Round(time.Millisecond), MissedPulses))
-		return MaxPulse
+		return wire.MaxPulse
 	}
 	if suspect != suspected {
 		l.mu.Lock()
@@ -207,7 +207,7 @@ func (l *Link) checkPulse(now time.Time) time.Duration {
 	return min(wait, MissedPulses*theirs-silent+1)
 }
 
-// silentFor tells how long nothing has come from the peer while this process ran.
+// silentFor returns how long nothing has come from the peer while this process ran.
 func (l *Link) silentFor(now time.Time, t *transport.Conn) time.Duration {
 	heard := now.Add(-t.SilentFor(now))
 	l.mu.Lock()
@@ -218,9 +218,9 @@ func (l *Link) silentFor(now time.Time, t *transport.Conn) time.Duration {
 	return now.Sub(l.heard)
 }
 
-// HeardPulse takes the peer's word on how often it will pulse.
+// HeardPulse records the interval of pulses that the peer has announced, unless it is out of bounds.
 func (l *Link) HeardPulse(every time.Duration) {
-	if every <= 0 || every > MaxPulse {
+	if every <= 0 || every > wire.MaxPulse {
 		return
 	}
 	l.mu.Lock()

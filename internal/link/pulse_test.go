@@ -10,8 +10,8 @@ import (
 	"github.com/discoro/discoro/wire"
 )
 
-// TestSilenceIsSeenInTime cuts a silent link at any time of its pulses, also after these have changed while pulses slept: both sides end it
-// within five of the other's pulses and a second, and not after three.
+// TestSilenceIsSeenInTime cuts a silent link at any time between its pulses, also after their interval has
+// changed. Both sides end it within five of the other's pulses and a second, and not after three.
 func TestSilenceIsSeenInTime(t *testing.T) {
 	t.Parallel()
 	for _, pulse := range []time.Duration{100 * time.Millisecond, time.Second, time.Hour} {
@@ -44,7 +44,7 @@ func TestSilenceIsSeenInTime(t *testing.T) {
 func TestPulseChanges(t *testing.T) {
 	t.Parallel()
 	_, _, la, lb := twoHosts(t, Config{Pulse: 10 * time.Second})
-	for _, every := range []time.Duration{-1, 0, MaxPulse + 1} { // not believed
+	for _, every := range []time.Duration{-1, 0, wire.MaxPulse + 1} { // out of bounds
 		lb.Tell(&wire.Pulse{Every: int64(every)})
 	}
 	lb.Tell(&wire.Pulse{Every: int64(50 * time.Millisecond)})

@@ -12,25 +12,25 @@ import (
 	"github.com/discoro/discoro/wire"
 )
 
-// linkState is where a link is in its life. It goes from linkDialing to linkGreeting and back as connections are tried, then
-// to linkUp, and from wherever it is to linkDown, once.
+// state is where a link is in its life. It changes between stateDialing and stateGreeting while
+// connections are tried, then to stateUp. From every state it changes to stateDown, once.
 type state uint8
 
 const (
-	stateDialing  state = iota // no connection is as far as a proven peer
+	stateDialing  state = iota // no connection has a proven peer
 	stateGreeting              // one connection has the claim
 	stateUp
 	stateDown
 )
 
-// claim is the right of one connection to become the link's. The peer has proven itself on it; what is missing is the
-// listener's verdict.
+// claim is the right of one connection to become the link's. The peer of that connection has proven
+// itself; the listener's decision is still missing.
 type claim struct {
 	dialled bool     // immutable: by this side
-	at      Location // immutable: where it reached the peer, when it did
+	at      Location // immutable: where this side has reached the peer, if it has dialled
 }
 
-// addDial books one more dial; it reports false when the link is down.
+// addDial counts one more dial. It returns false if the link has ended.
 func (l *Link) addDial() bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -41,7 +41,8 @@ func (l *Link) addDial() bool {
 	return true
 }
 
-// endDial books the end of a dial. Nothing else may make the link come up: then it fails with err.
+// endDial counts the end of a dial. If nothing else can bring the link up any more, the link ends with
+// err.
 func (l *Link) endDial(err error) {
 	l.failWhen(err, func() bool {
 		l.dials--
@@ -49,12 +50,12 @@ func (l *Link) endDial(err error) {
 	})
 }
 
-// duplicate refuses a connection beside the one there is.
+// duplicate refuses a connection because the link has one.
 func duplicate() *wire.Refusal {
 	return &wire.Refusal{Code: wire.RefuseDuplicate, Text: "there is a link already"}
 }
 
-// claimDialled gives the link to a connection that this side has dialled.
+// claimDialled gives the claim to a connection that this side has dialled.
 func (l *Link) claimDialled(at Location) (*claim, *wire.Refusal) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -65,9 +66,10 @@ func (l *Link) claimDialled(at Location) (*claim, *wire.Refusal) {
 	return l.claim, nil
 }
 
-// claimAccepted gives the link to a connection that the peer has dialled. Two runtimes that dial each other at once, and
-// have both got as far as a claim, keep the connection that the one with the smaller identity dialled. lost reports that
-// the link is up here and has ended there.
+// claimAccepted gives the claim to a connection that the peer has dialled. If two runtimes dial each
+// other at the same time, and both connections have got as far as a claim, both sides keep the one
+// that the runtime with the smaller identity has dialled: no frame is needed to agree on that. lost
+// reports that the link is up at this side and has ended at the other.
 func (l *Link) claimAccepted(peer wire.Hello) (c *claim, refusal *wire.Refusal, lost bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -76,8 +78,8 @@ func (l *Link) claimAccepted(peer wire.Hello) (c *claim, refusal *wire.Refusal, 
 		l.state, l.claim = stateGreeting, &claim{}
 		return l.claim, nil, false
 	case l.state == stateUp && peer.Epoch > l.peer.Epoch:
-		// A peer does not dial when it has a link. One greeting may have been on its way when this link came up, its
-		// dialler having lost to it; a second one cannot.
+		// A peer does not dial while it has a link. One later greeting is no proof that it has lost the
+		// link: it may have been on its way when the link came up. A second one is.
 		if lost = l.newer != 0 && peer.Epoch > l.newer; !lost {
 			l.newer = peer.Epoch
 		}
@@ -85,7 +87,7 @@ func (l *Link) claimAccepted(peer wire.Hello) (c *claim, refusal *wire.Refusal, 
 	return nil, duplicate(), lost
 }
 
-// release gives a claim back: its connection came to nothing, because of err.
+// release gives a claim back, because its connection has failed with err.
 func (l *Link) release(c *claim, err error) {
 	l.failWhen(err, func() bool {
 		if l.claim != c {
@@ -96,22 +98,23 @@ func (l *Link) release(c *claim, err error) {
 	})
 }
 
-// up makes the link run on t, which has the claim c. When that has passed to another connection, or the link has ended, it
-// closes t and reports false.
-func (l *Link) up(c *claim, t *transport.Conn, peer wire.Hello) bool {
+// up brings the link up on conn, which has the claim c. If the claim has passed to another connection,
+// or the link has ended, up closes conn and returns false. It is the only place where a link comes up,
+// and starts the link's goroutines.
+func (l *Link) up(c *claim, conn *transport.Conn, peer wire.Hello) bool {
 	if l.prev != nil {
-		<-l.prev.told // soon: it is down
+		<-l.prev.told // soon, as prev has ended: the host is notified of one link after another
 	}
 	l.mu.Lock()
 	if l.claim != c {
 		l.mu.Unlock()
-		t.Close()
+		conn.Close()
 		return false
 	}
-	l.state, l.claim, l.t, l.peer = stateUp, nil, t, peer
+	l.state, l.claim, l.conn, l.peer = stateUp, nil, conn, peer
 	l.dialled = c.at
 	l.loc = Location{Addr: peer.Host, Port: peer.Port}
-	l.lastSent, l.announced = time.Now(), l.net.beat.usual // as hello says
+	l.lastSent, l.announced = time.Now(), l.net.beat.usual // as in hello
 	close(l.ready)
 	l.mu.Unlock()
 	l.net.cfg.Log.Debug("link up", slog.String("peer", l.Location().String()))
@@ -120,7 +123,7 @@ func (l *Link) up(c *claim, t *transport.Conn, peer wire.Hello) bool {
 	l.came = true
 	err := l.err
 	l.mu.Unlock()
-	if err != nil { // meanwhile; fail has left it to us to tell, so that the roles hear both in order
+	if err != nil { // failWhen has left it to us to notify the host, as came was not set yet
 		l.net.wentDown(l, true, err)
 		return false
 	}
@@ -131,10 +134,14 @@ func (l *Link) up(c *claim, t *transport.Conn, peer wire.Hello) bool {
 	return true
 }
 
-// Fail ends the link and everything that was on it.
+// Fail ends the link because of cause, and everything that uses it.
 func (l *Link) Fail(cause error) { l.failWhen(cause, func() bool { return true }) }
 
-// failWhen is fail if the link has not ended yet and when, which is called with the lock held, says so.
+// failWhen is Fail if the link has not ended yet and when returns true. when is called with mu held.
+//
+// What uses the link ends in this order: first the host is notified (roles, jobs, watches and channels),
+// then the connection closes, then senders and callers return, and then what the other side waits for
+// here is stopped. So whoever learns of the end from a call finds that the host knows of it, too.
 func (l *Link) failWhen(cause error, when func() bool) {
 	if l.net.isClosing() {
 		cause = fault.New(fmt.Sprintf("%v (%s)", fault.RuntimeClosed, fault.Bare(cause)), fault.Closed, cause)
@@ -144,10 +151,10 @@ func (l *Link) failWhen(cause error, when func() bool) {
 		l.mu.Unlock()
 		return
 	}
-	wasUp, tell := l.state == stateUp, l.state != stateUp || l.came
+	wasUp, notify := l.state == stateUp, l.state != stateUp || l.came
 	l.state, l.claim = stateDown, nil
 	l.err = errDown(l.loc, cause)
-	err, t := l.err, l.t
+	err, conn := l.err, l.conn
 	calls, served := l.calls, l.served
 	l.calls, l.served = nil, nil
 	l.queue, l.spare = queue{}, nil
@@ -158,25 +165,25 @@ func (l *Link) failWhen(cause error, when func() bool) {
 	}
 	l.mu.Unlock()
 
-	if tell {
+	if notify {
 		l.net.wentDown(l, wasUp, err)
 	}
-	if t != nil {
-		t.Close()
+	if conn != nil {
+		conn.Close()
 	}
-	told := call.Outcome{Err: fault.New(fault.Prefix+err.Error(), err)} // some are told of nothing else
+	out := call.Outcome{Err: fault.New(fault.Prefix+err.Error(), err)} // some callers return just that
 	for _, k := range room {
-		k.Finish(told)
+		k.Finish(out)
 	}
 	for _, k := range calls {
-		k.Finish(told)
+		k.Finish(out)
 	}
 	for _, stop := range served {
 		stop()
 	}
 }
 
-// errDown is the error of everything that was on a link.
+// errDown is the error of everything that uses a link that has ended because of cause.
 func errDown(loc Location, cause error) error {
 	is := []error{fault.Disconnected}
 	if refused := refusedAs(cause); refused != nil {
@@ -185,13 +192,13 @@ func errDown(loc Location, cause error) error {
 	if errors.Is(cause, fault.Closed) {
 		is = append(is, fault.Closed)
 	}
-	if errors.Is(cause, fault.Disconnected) { // a dial that failed says it all
+	if errors.Is(cause, fault.Disconnected) { // the error of a failed dial says everything
 		return fault.New(cause.Error(), is...)
 	}
 	return fault.New(fmt.Sprintf("the link to %v is down: %v: disconnected", loc, cause), is...)
 }
 
-// refusedAs maps what a peer refused with to the sentinel that users test for.
+// refusedAs returns the sentinel for a refusal by the peer, and nil if err has none.
 func refusedAs(err error) error {
 	var r *wire.Refusal
 	if !errors.As(err, &r) {
@@ -203,7 +210,7 @@ func refusedAs(err error) error {
 	return fault.Rejected
 }
 
-// stateNow returns where the link is in its life; it may be elsewhere by now.
+// stateNow returns the state. It may have changed when stateNow returns.
 func (l *Link) stateNow() state {
 	l.mu.Lock()
 	defer l.mu.Unlock()

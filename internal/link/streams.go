@@ -12,7 +12,7 @@ import (
 	"github.com/discoro/discoro/wire"
 )
 
-// linkStreams are the streams of a link that this side has opened.
+// ownStreams are the streams of a link that this side has opened.
 type ownStreams struct {
 	// open holds one for each open stream, transport.MaxStreams at most. Those that wait for a stream get
 	// one in the order in which they asked. Immutable.
@@ -57,7 +57,7 @@ func (l *Link) OpenStream(ctx context.Context) (*Stream, error) {
 	case <-ctx.Done():
 		return nil, context.Cause(ctx)
 	}
-	conn, err := l.t.Open()
+	conn, err := l.conn.Open()
 	if err != nil {
 		<-l.streams.open
 		l.broken(err)
@@ -145,7 +145,7 @@ func (s *Stream) Lost(ctx context.Context, err error) error {
 // acceptStreams takes the streams that the peer opens. It ends with the link.
 func (l *Link) acceptStreams() {
 	for {
-		s, err := l.t.Accept()
+		s, err := l.conn.Accept()
 		if err != nil || !l.net.host.Start(func() { l.serveStream(s) }) {
 			return // read reports why
 		}
@@ -157,7 +157,7 @@ func (l *Link) acceptStreams() {
 func (l *Link) serveStream(s transport.PeerStream) {
 	defer func() {
 		_, _ = io.Copy(io.Discard, s) // what was on its way when the answer was sent
-		l.t.Release()
+		l.conn.Release()
 		_ = s.Close() // last: the peer opens another stream when it sees this
 	}()
 	if err := l.net.host.Stream(l, s); err != nil {
