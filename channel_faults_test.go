@@ -154,7 +154,8 @@ func TestChannelHostile(t *testing.T) {
 		t.Errorf("%v came", msg)
 	}
 
-	// There are at most maxSubscribed subscriptions. Most are made without frames, which take long under -race.
+	// There are at most maxSubscribed subscriptions. Most are made without frames, which take long
+	// under -race.
 	const few = 100
 	for i := range uint64(maxSubscribed - few) {
 		if err := own.hub.subscribe(nil, l, 1<<33+i); err != nil {

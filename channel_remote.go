@@ -197,8 +197,8 @@ func (ch *Channel) enrollLocal(c *localCoro, off bool, done func(error)) {
 	}
 }
 
-// hasMember reports whether the coroutine of this runtime with that key is subscribed to a channel of
-// another runtime.
+// hasMember reports whether the coroutine of this runtime with that key is subscribed to a channel
+// of another runtime.
 func (t *channelTable) hasMember(key uint64) bool {
 	t.mu.Lock()
 	defer t.mu.Unlock()

@@ -205,8 +205,8 @@ func (l *localCoro) parkLocked(kind waitKind) uint64 {
 }
 
 // countLocked records when the coroutine began what it does now, and counts the messages that it
-// has received and sent until then. The coroutine itself calls it when it gives up the turn, so that
-// to receive or send a message takes neither a lock nor an atomic for the count.
+// has received and sent until then. The coroutine itself calls it when it gives up the turn, so
+// that to receive or send a message takes neither a lock nor an atomic for the count.
 func (l *localCoro) countLocked() {
 	l.since = l.rt.turn.Now()
 	l.box.countLocked()

@@ -16,43 +16,47 @@ import (
 	"github.com/discoro/discoro/wire"
 )
 
-// The sentinels, for errors.Is. They hold across links: an error that wraps one arrives wrapping it.
+// The sentinels, for errors.Is. They hold across links: an error that wraps one arrives wrapping
+// it.
 var (
 	// ErrTerminated is returned by every yield point of a coroutine that was terminated, or whose
 	// computation or runtime closed, and is how such a coroutine ends. errors.Is also takes it for
 	// [context.Canceled], because a Coro is a context.
 	ErrTerminated = fault.Terminated
-	// ErrTimeout is returned when one of this package's own bounds has passed: that of ReceiveTimeout,
-	// or Config.MsgTimeout. When a context ends, the error is the context's.
+	// ErrTimeout is returned when one of this package's own bounds has passed: that of
+	// ReceiveTimeout, or Config.MsgTimeout. When a context ends, the error is the context's.
 	ErrTimeout = fault.Timeout
 	// ErrClosed is returned by whatever is used after its Close.
 	ErrClosed = fault.Closed
-	// ErrNotFound is returned when no coroutine, channel, scheduler, node, server or file has that name
-	// or number, or no longer.
+	// ErrNotFound is returned when no coroutine, channel, scheduler, node, server or file has that
+	// name or number, or no longer.
 	ErrNotFound = fault.NotFound
-	// ErrNotRegistered is returned by the run of a function that the server's program has not registered.
+	// ErrNotRegistered is returned by the run of a function that the server's program has not
+	// registered.
 	ErrNotRegistered = fault.NotRegistered
-	// ErrTypeNotRegistered is returned to the sender of a value, inside an interface, whose type has no
-	// name on the wire; see [RegisterType].
+	// ErrTypeNotRegistered is returned to the sender of a value, inside an interface, whose type
+	// has no name on the wire; see [RegisterType].
 	ErrTypeNotRegistered = wire.ErrTypeUnknown
-	// ErrType is returned when a message, an argument or a result has another type than was asked for.
+	// ErrType is returned when a message, an argument or a result has another type than was asked
+	// for.
 	ErrType = fault.Type
-	// ErrNoServer is returned by a run that has waited for a server until its context ended, or that
-	// asked for a server whose node is leaving.
+	// ErrNoServer is returned by a run that has waited for a server until its context ended, or
+	// that asked for a server whose node is leaving.
 	ErrNoServer = fault.NoServer
 	// ErrDisconnected is returned when the link to the other runtime broke, or could not be made.
 	ErrDisconnected = fault.Disconnected
-	// ErrUnauthorized is returned when the other runtime does not know the secret, or has no certificate.
+	// ErrUnauthorized is returned when the other runtime does not know the secret, or has no
+	// certificate.
 	ErrUnauthorized = fault.Unauthorized
 	// ErrTooLarge is returned when a message or a file exceeds a configured size.
 	ErrTooLarge = fault.TooLarge
 	// ErrExists is returned when a name or a file is taken, and by what was done already.
 	ErrExists = fault.Exists
-	// ErrRejected is returned when a call is refused, and the error's text says why. Either the other
-	// side refuses, because of its configuration or because it is too busy: then the same call may
-	// succeed later, or elsewhere. Or this side refuses, because the call is a mistake: an argument is
-	// nil or out of bounds, a coroutine would wait for itself, or the configuration turns the function
-	// off.
+	// ErrRejected is returned when a call is refused, and the error's text says why. Either the
+	// other side refuses, because of its configuration or because it is too busy: then the same
+	// call may succeed later, or elsewhere. Or this side refuses, because the call is a mistake: an
+	// argument is nil or out of bounds, a coroutine would wait for itself, or the configuration
+	// turns the function off.
 	ErrRejected = fault.Rejected
 )
 
@@ -86,9 +90,11 @@ type PanicError struct {
 	Value any    // the argument of panic; its text when the coroutine ran in another runtime
 	Stack string // where it panicked, without the frames of Go's runtime and of this package
 
-	fn    string   // the function that was run, when that was elsewhere
-	loc   Location // where, when that was elsewhere
-	chain []error  // sentinels that the value wrapped, when that was elsewhere
+	// What follows is set when the coroutine ran in another runtime.
+
+	fn    string   // the function that was run
+	loc   Location // where it ran
+	chain []error  // the sentinels that the value wrapped
 }
 
 // Error returns the panic's value and, from another runtime, the function and the location. It does

@@ -36,8 +36,9 @@ func drawKey(from mathrand.Source, taken func(key uint64) bool) uint64 {
 	}
 }
 
-// handleTable holds the one handle of each coroutine, or channel, that somebody in this runtime holds.
-// One handle each makes == work. The table refers to the handles weakly. The owner's lock guards it.
+// handleTable holds the one handle of each coroutine, or channel, that somebody in this runtime
+// holds. One handle each makes == work. The table refers to the handles weakly. The owner's lock
+// guards it.
 type handleTable[T any] struct {
 	of map[handleKey]weak.Pointer[T]
 }
@@ -98,8 +99,8 @@ func (rt *Runtime) newHandleLocked(hv wire.HandleValue) *Coro {
 	return c
 }
 
-// exported returns the key of a coroutine of this runtime, because its handle leaves the runtime. The
-// first call draws the key, so a spawn draws nothing. From then on other runtimes can name the
+// exported returns the key of a coroutine of this runtime, because its handle leaves the runtime.
+// The first call draws the key, so a spawn draws nothing. From then on other runtimes can name the
 // coroutine, and its handle is the same when it comes back, even after the coroutine has ended.
 func (rt *Runtime) exported(l *localCoro) uint64 {
 	rt.mu.Lock()
@@ -114,8 +115,9 @@ func (rt *Runtime) exported(l *localCoro) uint64 {
 	return l.public
 }
 
-// nameOf returns what logs call the coroutine with that key in the runtime at the other end of home. A
-// key says nothing to people. Without a handle here, the coroutine's name is not known here.
+// nameOf returns what logs call the coroutine with that key in the runtime at the other end of
+// home. A key says nothing to people. Without a handle here, the coroutine's name is not known
+// here.
 func (rt *Runtime) nameOf(home *link.Link, key uint64) string {
 	rt.mu.Lock()
 	c := rt.handles.getLocked(handleKey{home.ID, key})

@@ -17,10 +17,10 @@ import (
 type Exit struct {
 	// Coro is the coroutine that has ended.
 	Coro *Coro
-	// Err is nil when the coroutine's function returned without an error, and otherwise how it ended:
-	// the function's error (a [RemoteError] from another runtime), a [PanicError], ErrTerminated, a
-	// [ServerLostError], ErrDisconnected when the link to the coroutine broke, or ErrNotFound when the
-	// coroutine had ended before and nothing more is known.
+	// Err is nil when the coroutine's function returned without an error, and otherwise how it
+	// ended: the function's error (a [RemoteError] from another runtime), a [PanicError],
+	// ErrTerminated, a [ServerLostError], ErrDisconnected when the link to the coroutine broke, or
+	// ErrNotFound when the coroutine had ended before and nothing more is known.
 	Err error
 
 	out call.Outcome // immutable
@@ -108,7 +108,8 @@ func (r *Request) Reply(v any) error {
 		out = call.Outcome{Err: err}
 	}
 	if r.remote {
-		// Encode v before r counts as answered: when v cannot travel, the caller may reply otherwise.
+		// Encode v before r counts as answered: when v cannot travel, the caller may reply
+		// otherwise.
 		o, err := encodeOutcome(r.from.rt, out)
 		if err != nil {
 			return fault.Because(err, "reply")

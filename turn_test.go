@@ -222,7 +222,8 @@ func TestBlockingLetsOthersRun(t *testing.T) {
 	}
 }
 
-// waits are the states in which a coroutine can be when it is terminated. Each reports what its wait returned.
+// waits are the states in which a coroutine can be when it is terminated. Each reports what its
+// wait returned.
 var waits = []struct {
 	name string
 	wait func(c, peer *discoro.Coro) error

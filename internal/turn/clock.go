@@ -5,9 +5,9 @@ import (
 	"time"
 )
 
-// clock tells the time to the clockTick. Reading a real clock at each wait would cost as much as the
-// wait. The clock goes only while a task has the turn: no wait begins or ends otherwise, and an idle
-// runtime is never woken.
+// clock tells the time to the clockTick. Reading a real clock at each wait would cost as much as
+// the wait. The clock goes only while a task has the turn: no wait begins or ends otherwise, and an
+// idle runtime is never woken.
 type clock struct {
 	base  time.Time    // immutable after Init
 	time  atomic.Int64 // nanoseconds since base
@@ -19,15 +19,15 @@ type clock struct {
 // clockTick is how often the clock moves on.
 const clockTick = 10 * time.Millisecond
 
-// Now returns the coarse time in nanoseconds. It is exact to about 10 ms while a task has the turn, and
-// stands still otherwise. [Turn.Time] makes a time.Time of it.
+// Now returns the coarse time in nanoseconds. It is exact to about 10 ms while a task has the turn,
+// and stands still otherwise. [Turn.Time] makes a time.Time of it.
 func (t *Turn) Now() int64 { return t.clock.time.Load() }
 
 // Time returns the time that Now gave as at.
 func (t *Turn) Time(at int64) time.Time { return t.clock.base.Add(time.Duration(at)) }
 
-// WaitsSince returns the earliest time at which a task that waits for the turn can have begun to wait.
-// A task that was woken while the clock stood still has an earlier time from Now.
+// WaitsSince returns the earliest time at which a task that waits for the turn can have begun to
+// wait. A task that was woken while the clock stood still has an earlier time from Now.
 func (t *Turn) WaitsSince() int64 {
 	t.mu.Lock()
 	defer t.mu.Unlock()

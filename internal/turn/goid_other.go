@@ -8,9 +8,9 @@ import (
 	"strconv"
 )
 
-// GoroutineID identifies the calling goroutine among those that live; see goid_asm.go. For processors
-// without assembly here, the ID is read from the head of the stack trace, which takes about a
-// microsecond.
+// GoroutineID identifies the calling goroutine among those that live; see goid_asm.go. For
+// processors without assembly here, the ID is read from the head of the stack trace, which takes
+// about a microsecond.
 func GoroutineID() uintptr {
 	var buf [64]byte
 	line := bytes.TrimPrefix(buf[:runtime.Stack(buf[:], false)], []byte("goroutine "))

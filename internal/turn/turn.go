@@ -9,8 +9,8 @@ import (
 	"time"
 )
 
-// Turn lets at most one task run between yield points. Init must be called first. The methods are safe
-// for concurrent use; those that only the task's own goroutine may call say so.
+// Turn lets at most one task run between yield points. Init must be called first. The methods are
+// safe for concurrent use; those that only the task's own goroutine may call say so.
 type Turn struct {
 	live    sync.WaitGroup       // the runners, except those that abandoned tasks keep
 	current atomic.Pointer[Task] // the task that has the turn; written under mu, read by anybody
@@ -30,8 +30,8 @@ type runner struct {
 	lost bool          // guarded by Turn.mu: its task was abandoned, and Wait does not wait for it
 }
 
-// maxSpare is how many runners stay parked. There are more only while as many tasks have released the
-// turn.
+// maxSpare is how many runners stay parked. There are more only while as many tasks have released
+// the turn.
 const maxSpare = 4
 
 // Init makes t ready for use.
@@ -46,8 +46,8 @@ func (t *Turn) Put(c *Task) {
 	t.kick(r, parked)
 }
 
-// Release takes the turn from c, which has it and goes on without it. Only c's own goroutine may call
-// it. Enter is the way back.
+// Release takes the turn from c, which has it and goes on without it. Only c's own goroutine may
+// call it. Enter is the way back.
 func (t *Turn) Release(c *Task) {
 	t.mu.Lock()
 	next, parked := t.dropLocked(c.runner)
@@ -55,8 +55,8 @@ func (t *Turn) Release(c *Task) {
 	t.kick(next, parked)
 }
 
-// Enter gives the turn back to c after Release. It blocks until c's turn comes. Only c's own goroutine
-// may call it.
+// Enter gives the turn back to c after Release. It blocks until c's turn comes. Only c's own
+// goroutine may call it.
 func (t *Turn) Enter(c *Task) {
 	t.mu.Lock()
 	r := c.runner
@@ -73,8 +73,9 @@ func (t *Turn) Enter(c *Task) {
 	<-r.wake
 }
 
-// Abandon takes the turn from c, if c has it, and no longer counts c's runner: the runner comes back
-// late or never. When c's function has just ended, Abandon does nothing, and the runner goes on.
+// Abandon takes the turn from c, if c has it, and no longer counts c's runner: the runner comes
+// back late or never. When c's function has just ended, Abandon does nothing, and the runner goes
+// on.
 func (t *Turn) Abandon(c *Task) {
 	t.mu.Lock()
 	r := c.runner
@@ -100,7 +101,8 @@ func (t *Turn) Idle() bool {
 	return t.ready.count == 0
 }
 
-// Close ends the parked runners. A runner that still has tasks to resume ends when nothing is ready.
+// Close ends the parked runners. A runner that still has tasks to resume ends when nothing is
+// ready.
 func (t *Turn) Close() {
 	t.mu.Lock()
 	t.closed = true
@@ -113,7 +115,8 @@ func (t *Turn) Close() {
 	}
 }
 
-// Wait blocks until every runner has ended, except those that abandoned tasks keep. Call Close first.
+// Wait blocks until every runner has ended, except those that abandoned tasks keep. Call Close
+// first.
 func (t *Turn) Wait() { t.live.Wait() }
 
 // promoteLocked gives a free turn to a runner when a task is ready. The caller passes the runner to
@@ -134,8 +137,8 @@ func (t *Turn) promoteLocked() (r *runner, parked bool) {
 	return r, parked
 }
 
-// dropLocked takes the turn from r, if r has it, and gives it to another runner when a task is ready.
-// The caller passes that runner to kick after unlocking.
+// dropLocked takes the turn from r, if r has it, and gives it to another runner when a task is
+// ready. The caller passes that runner to kick after unlocking.
 func (t *Turn) dropLocked(r *runner) (next *runner, parked bool) {
 	if t.active != r {
 		return nil, false
@@ -157,8 +160,8 @@ func (t *Turn) kick(r *runner, parked bool) {
 	}
 }
 
-// run is a runner's goroutine. It ends after Close, when enough others are parked, or when its task was
-// abandoned.
+// run is a runner's goroutine. It ends after Close, when enough others are parked, or when its task
+// was abandoned.
 func (t *Turn) run(r *runner) {
 	pprof.SetGoroutineLabels(context.Background()) // not those of the goroutine that started it
 	ended := false
@@ -186,8 +189,8 @@ func (t *Turn) run(r *runner) {
 	}
 }
 
-// choose waits until r has the turn and a task to resume. It returns nil when r is to look again, and
-// false when r is to end.
+// choose waits until r has the turn and a task to resume. It returns nil when r is to look again,
+// and false when r is to end.
 func (t *Turn) choose(r *runner) (*Task, bool) {
 	t.mu.Lock()
 	r.task = nil
@@ -212,8 +215,8 @@ func (t *Turn) choose(r *runner) (*Task, bool) {
 	return c, true
 }
 
-// parkUnlock wakes next, unless that is nil, and parks r until it gets the turn. It reports false when r
-// is to end.
+// parkUnlock wakes next, unless that is nil, and parks r until it gets the turn. It reports false
+// when r is to end.
 func (t *Turn) parkUnlock(r, next *runner) bool {
 	keep := !t.closed && len(t.spare) < maxSpare
 	if keep {
@@ -232,8 +235,8 @@ func (t *Turn) parkUnlock(r, next *runner) bool {
 	return t.active == r
 }
 
-// Task is a coroutine as the turn sees it. Embed it in what it is for, and set Owner before the first
-// Put.
+// Task is a coroutine as the turn sees it. Embed it in what it is for, and set Owner before the
+// first Put.
 type Task struct {
 	// Owner is what the task is for, and runs.
 	Owner Owner
@@ -245,17 +248,17 @@ type Task struct {
 
 // Owner is what a task runs.
 type Owner interface {
-	// Run is the task's function. It runs in a goroutine of its own, and begins with the turn. yield
-	// gives the turn to the runner; it returns when the task was Put and its turn came. Run must recover
-	// panics; [runtime.Goexit] may end it.
+	// Run is the task's function. It runs in a goroutine of its own, and begins with the turn.
+	// yield gives the turn to the runner; it returns when the task was Put and its turn came. Run
+	// must recover panics; [runtime.Goexit] may end it.
 	Run(yield func(struct{}) bool)
 }
 
 // resume runs c until it yields or ends. The runner with the turn calls it.
 func (c *Task) resume() {
 	if c.next == nil {
-		// Owner.Run itself, without a function around it: another frame would make the stacks of short
-		// coroutines grow at their end, which costs as much as all the rest of a spawn.
+		// Owner.Run itself, without a function around it: another frame would make the stacks of
+		// short coroutines grow at their end, which costs as much as all the rest of a spawn.
 		c.next, _ = iter.Pull(c.Owner.Run)
 	}
 	if _, more := c.next(); !more {

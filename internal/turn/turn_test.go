@@ -171,8 +171,8 @@ func TestAbandon(t *testing.T) {
 	<-outside.done
 }
 
-// TestAbandonAfterTheEnd abandons tasks whose function has just ended. Their runner goes on, and Wait
-// still waits for it.
+// TestAbandonAfterTheEnd abandons tasks whose function has just ended. Their runner goes on, and
+// Wait still waits for it.
 func TestAbandonAfterTheEnd(t *testing.T) {
 	t.Parallel()
 	u, end := newTurn()
