@@ -21,15 +21,15 @@ import (
 	"github.com/discoro/discoro/wire"
 )
 
-// Runtime is one participant: it has a location, runs coroutines, and has links to other runtimes. Its methods are safe
-// for concurrent use. In asyncoro: AsynCoro.
+// Runtime is one participant: it has a location, runs coroutines, and has links to other runtimes. Its
+// methods are safe for concurrent use. In asyncoro: AsynCoro.
 type Runtime struct {
 	cfg   settled       // immutable
 	id    wire.ID       // immutable: of this start
 	loc   Location      // immutable: announced
 	log   *slog.Logger  // immutable
 	turn  turn.Turn     // which coroutine runs
-	net   *link.Net     // immutable: links to other runtimes, and to this one itself
+	net   *link.Net     // immutable: links to other runtimes, and to itself
 	roles uint32        // immutable: what it announces itself as
 	grace time.Duration // immutable: for terminated coroutines
 	build string        // immutable
@@ -38,17 +38,17 @@ type Runtime struct {
 	ctx     context.Context         // immutable: done when Close begins to end goroutines
 	startMu sync.Mutex              // guards following; leaf
 	ended   bool                    // no goroutine is started any more
-	wg      sync.WaitGroup          // its goroutines, but for runners; Wait only when ended
+	wg      sync.WaitGroup          // its goroutines, except runners; Wait only when ended
 
 	lastSeq atomic.Uint64                   // the last coroutine's number
 	lastJob atomic.Uint64                   // the last job's number
-	stuckTo atomic.Pointer[func(fn string)] // a server's, to be called with each function that will not end
+	stuckTo atomic.Pointer[func(fn string)] // set by a server: receives each function that does not end
 
 	profiles    profiles      // labels of coroutines' goroutines
 	ends        ends          // of coroutines that others may ask for
 	warnings    ratelog.Log   // about peers and strangers: one line each and 10 s
 	strayFrames ratelog.Log   // about frames for coroutines that do not exist, by peer
-	watches     peerWatches   // who is told of other runtimes
+	watches     peerWatches   // who receives news of other runtimes
 	channels    channelTable  // of its own, and handles
 	files       *files.Folder // immutable: where received files go
 	discovery   *discovery    // immutable; nil: it is off
@@ -56,7 +56,7 @@ type Runtime struct {
 	mu      sync.Mutex            // guards following; leaf
 	closing bool                  // nothing new is started
 	coros   map[uint64]*localCoro // by their numbers
-	public  map[uint64]*localCoro // by their keys, those that others know: see exported
+	public  map[uint64]*localCoro // by their keys, those that have left the runtime: see exported
 	keys    rand.Source           // of keys
 	empty   chan struct{}         // made by Close; closed when coros is empty
 	names   map[string]*localCoro
@@ -80,8 +80,9 @@ const (
 // roleNames name them for people.
 var roleNames = map[uint32]string{roleScheduler: "scheduler", roleNode: "node", roleServer: "server"}
 
-// NewRuntime returns a running runtime, with a listener of its own. Close ends it. It does not wait for Config.Peers. An error names
-// the field of Config that is wrong, or tells why it cannot listen there.
+// NewRuntime returns a running runtime with a listener of its own. Close ends it. NewRuntime does not
+// wait for Config.Peers. An error names the field of Config that is wrong, or says why the runtime
+// cannot listen.
 func NewRuntime(cfg ...Config) (*Runtime, error) {
 	c, err := one(cfg)
 	if err != nil {
@@ -108,7 +109,7 @@ func newRuntime(c Config, roles uint32) (*Runtime, error) {
 		jobs:  map[uint64]*job{}, comps: map[wire.Token]*Computation{},
 		closed: make(chan struct{}),
 	}
-	if 0 < len(s.Secret) && len(s.Secret) < goodSecret && roles != roleServer { // a node has said so for its servers
+	if 0 < len(s.Secret) && len(s.Secret) < goodSecret && roles != roleServer { // a node warns for its servers
 		rt.log.Warn("the secret is short and can be guessed: make it longer", slog.Int("characters", len(s.Secret)), slog.Int("advised", goodSecret))
 	}
 	rt.ctx, rt.stop = context.WithCancelCause(context.Background())
@@ -168,7 +169,7 @@ func (rt *Runtime) start(f func()) bool {
 	defer rt.startMu.Unlock()
 	if !rt.ended {
 		rt.wg.Go(func() {
-			pprof.SetGoroutineLabels(context.Background()) // it may be a coroutine that starts it
+			pprof.SetGoroutineLabels(context.Background()) // a coroutine may have started it
 			f()
 		})
 	}
@@ -216,8 +217,8 @@ func (rt *Runtime) Location() Location { return rt.loc }
 // String gives the name and the location.
 func (rt *Runtime) String() string { return rt.cfg.Name + "@" + rt.loc.String() }
 
-// DestPath returns the folder below which received files and servers' folders go. A private folder is made when it is
-// first asked for, and removed at Close.
+// DestPath returns the folder that holds received files and the folders of servers. Without
+// Config.DestPath it is a private folder, which the first call makes and Close removes.
 func (rt *Runtime) DestPath() string {
 	rt.mu.Lock()
 	defer rt.mu.Unlock()
@@ -232,15 +233,16 @@ func (rt *Runtime) DestPath() string {
 		return rt.dest
 	}
 	dir, err := os.MkdirTemp("", "discoro-")
-	if err != nil { // whoever uses it sees why; never a folder that others use, as this one is removed
+	if err != nil { // its user gets the reason; never a folder of others, because Close removes this one
 		return filepath.Join(os.TempDir(), fmt.Sprintf("discoro-%x", rt.id[:]))
 	}
 	rt.dest, rt.ownDest = dir, true
 	return dir
 }
 
-// Spawn starts a coroutine that runs body, and returns at once. body gets the coroutine, which is a context too; what it
-// returns is the coroutine's result. When the runtime is closed, the coroutine has ended with ErrClosed.
+// Spawn starts a coroutine that runs body, and returns at once. body receives the coroutine, which is
+// also its context. What body returns is the coroutine's result. When the runtime is closed, the
+// returned coroutine has already ended, with ErrClosed.
 func (rt *Runtime) Spawn(name string, body func(c *Coro) (any, error)) *Coro {
 	return rt.spawn(name, body, nil)
 }
@@ -289,17 +291,19 @@ func (rt *Runtime) forget(l *localCoro, names []string) {
 	}
 }
 
-// coroutine returns a live coroutine by its key, nil when there is none that others know by that.
+// coroutine returns the live coroutine with this key, nil if there is none that has left the runtime.
 func (rt *Runtime) coroutine(key uint64) *localCoro {
 	rt.mu.Lock()
 	defer rt.mu.Unlock()
 	return rt.public[key]
 }
 
-// Close ends the runtime: its coroutines are terminated and, within the grace period, end; what is queued on links is
-// sent; then the links and the listener close. It returns when that is done and every goroutine has ended, but for
-// coroutines that ignore their termination. A second Close waits for the first. A coroutine of the runtime, for which Close
-// would wait, cannot close it: ErrRejected. It may do so in a goroutine that it does not wait for.
+// Close ends the runtime. It terminates the coroutines, which end within the grace period; it sends what
+// is queued on links, for at most 2 s; then it closes the links and the listener. Close returns when
+// that is done and every goroutine has ended, except coroutines that ignore their termination. A second
+// Close waits for the first. Close returns [ErrRejected] when a coroutine of the runtime calls it,
+// because it would wait for that coroutine. A coroutine may call it in a goroutine that it does not wait
+// for.
 func (rt *Runtime) Close() error {
 	if err := rt.mayClose("the runtime"); err != nil {
 		return err
@@ -307,7 +311,7 @@ func (rt *Runtime) Close() error {
 	return rt.close()
 }
 
-// mayClose returns an error when a coroutine of the runtime calls, for which closing it would wait.
+// mayClose returns an error when the caller is a coroutine of the runtime, because Close waits for those.
 func (rt *Runtime) mayClose(what string) error {
 	me := turn.GoroutineID()
 	for _, l := range rt.allCoros() {
@@ -384,7 +388,7 @@ func (rt *Runtime) countCoros() int {
 	return len(rt.coros)
 }
 
-// stuck tells the server's loop, if there is one, that a coroutine was abandoned.
+// stuck reports an abandoned coroutine to the server's loop, if there is one.
 func (rt *Runtime) stuck(l *localCoro) {
 	if report := rt.stuckTo.Load(); report != nil {
 		(*report)(l.name)

@@ -295,7 +295,7 @@ func (rt *Runtime) refuseRole(role uint32, l *link.Link, f wire.Frame) {
 // handed on before it returns.
 func (rt *Runtime) linkCameUp(l *link.Link) {
 	rt.notifyRoles(linkEvent{link: l})
-	rt.watches.tell(l, nil)
+	rt.watches.notify(l, nil)
 }
 
 // linkEnded notifies everything in the runtime that follows links that l has ended because of
@@ -305,7 +305,7 @@ func (rt *Runtime) linkEnded(l *link.Link, wasUp bool, cause error) {
 	rt.notifyRoles(linkEvent{link: l, down: cause})
 	rt.loseJobsAt(l.ID, cause)
 	if wasUp {
-		rt.watches.tell(l, cause)
+		rt.watches.notify(l, cause)
 	}
 	rt.channels.linkDown(l, cause)
 }

@@ -4,17 +4,22 @@ import (
 	"cmp"
 	"context"
 	"fmt"
+	"net"
 	"slices"
 	"time"
 
 	"github.com/discoro/discoro/internal/call"
+	"github.com/discoro/discoro/internal/fault"
 	"github.com/discoro/discoro/internal/link"
+	"github.com/discoro/discoro/internal/transport"
+	"github.com/discoro/discoro/wire"
 )
 
-// Connect makes a link to the runtime at addr, "host:port", and returns its announced location. It blocks until the
-// link is up, at most Config.MsgTimeout or until ctx ends. ErrDisconnected: nobody answers there; ErrUnauthorized: the
-// secrets or certificates do not fit; ErrRejected: another protocol version, this very runtime, or refused for another
-// reason.
+// Connect makes a link to the runtime at addr, "host:port", and returns the location that this runtime
+// announces. Where a link exists, Connect returns at once. Otherwise it blocks until the link is up, for
+// at most Config.MsgTimeout or until ctx ends. It returns [ErrDisconnected] when nobody answers at addr,
+// [ErrUnauthorized] when the secrets or certificates do not match, and [ErrRejected] when the other side
+// has another version of the protocol, is this runtime itself, or refuses for another reason.
 func (rt *Runtime) Connect(ctx context.Context, addr string) (Location, error) {
 	loc, err := ParseLocation(addr)
 	if err != nil {
@@ -30,8 +35,9 @@ func (rt *Runtime) Connect(ctx context.Context, addr string) (Location, error) {
 	return Location(l.Location()), nil
 }
 
-// Disconnect closes the link to the runtime at loc; what was on it ends with ErrDisconnected on both sides. Config.Peers
-// are dialled again. It blocks until what is queued has been sent, at most a second. ErrNotFound: there is no link to loc.
+// Disconnect closes the link to the runtime at loc. What was under way on it ends with ErrDisconnected
+// on both sides. A peer in Config.Peers is dialled again. Disconnect blocks until what is queued has been
+// sent, for at most 1 s. It returns [ErrNotFound] when there is no link to loc.
 func (rt *Runtime) Disconnect(loc Location) error {
 	links := slices.DeleteFunc(rt.net.All(), func(l *link.Link) bool { return Location(l.Location()) != loc })
 	if len(links) == 0 && rt.isClosing() {
@@ -48,7 +54,7 @@ func (rt *Runtime) Disconnect(loc Location) error {
 			l.Bye(ctx, rt.String()+" disconnects")
 			k.Finish(call.Outcome{})
 		}) {
-			return nil // Close does it
+			return nil // Close closes the links
 		}
 		if _, err := rt.wait(context.Background(), k); err != nil {
 			return err
@@ -57,7 +63,7 @@ func (rt *Runtime) Disconnect(loc Location) error {
 	return nil
 }
 
-// Peers returns the locations of the runtimes that there is a link to, sorted.
+// Peers returns the locations of the runtimes that have a link to this one, sorted.
 func (rt *Runtime) Peers() []Location {
 	var locs []Location
 	for _, l := range rt.net.All() {
@@ -69,14 +75,125 @@ func (rt *Runtime) Peers() []Location {
 	return locs
 }
 
-// Traffic counts what went over a runtime's links since its start.
+// Traffic counts what has gone over a runtime's links since its start.
 type Traffic struct {
 	FramesSent, FramesReceived uint64
-	BytesSent, BytesReceived   uint64 // of frames; yamux and TLS add to that
-	Writes                     uint64 // each carries all the frames that were queued then
+	BytesSent, BytesReceived   uint64 // of frames, without what yamux and TLS add
+	Writes                     uint64 // each carries all the frames that were queued at that moment
 }
 
-// Traffic returns what went over the links so far; what goes from the runtime to itself is not counted.
+// Traffic returns the counts so far. What the runtime sends to itself does not count.
 func (rt *Runtime) Traffic() Traffic {
 	return Traffic(rt.net.Traffic())
+}
+
+// linkHost is a Runtime as its links see it: what a link needs of it, and what a link reports to it.
+type linkHost Runtime
+
+func (h *linkHost) rt() *Runtime { return (*Runtime)(h) }
+
+func (h *linkHost) Start(f func()) bool { return h.rt().start(f) }
+
+func (h *linkHost) Wait(ctx context.Context, k *call.Call) (call.Outcome, error) {
+	return h.rt().wait(ctx, k)
+}
+
+func (h *linkHost) Frame(l *link.Link, f wire.Frame) error { return h.rt().dispatch(l, f) }
+
+func (h *linkHost) Up(l *link.Link) { h.rt().linkCameUp(l) }
+
+func (h *linkHost) Down(l *link.Link, wasUp bool, err error) { h.rt().linkEnded(l, wasUp, err) }
+
+func (h *linkHost) Stream(l *link.Link, s transport.PeerStream) error { return h.rt().answerFile(l, s) }
+
+func (h *linkHost) Encode(out call.Outcome) *wire.Outcome {
+	o, err := encodeOutcome(h.rt(), out)
+	if err != nil {
+		return failed(err)
+	}
+	return o
+}
+
+// linkOf returns the link to the runtime that c runs in.
+func (rt *Runtime) linkOf(c *Coro) *link.Link {
+	if rt != c.rt { // a handle of another runtime in this process
+		return rt.linkTo(c.home, c.loc)
+	}
+	if l := c.link.Load(); l != nil {
+		select {
+		case <-l.Ended():
+		default:
+			return l
+		}
+	}
+	l := rt.linkTo(c.home, c.loc)
+	c.link.Store(l)
+	return l
+}
+
+// linkConfig returns what links have to know of the runtime. They come in at ln.
+func (rt *Runtime) linkConfig(ln net.Listener) link.Config {
+	s := &rt.cfg
+	return link.Config{
+		ID: rt.id, Location: link.Location(rt.loc), Hello: rt.hello, Protect: s.protect, Listener: ln, Dial: rt.dialTCP, Lookup: s.lookup,
+		MaxMessage: s.MaxMessage, MsgTimeout: s.MsgTimeout, Pulse: s.pulse, Log: rt.log, Warnings: &rt.warnings,
+	}
+}
+
+// hello returns what the runtime says about itself in a greeting.
+func (rt *Runtime) hello() wire.Hello {
+	return wire.Hello{
+		ID: rt.id, Name: rt.cfg.Name, Host: rt.loc.Addr, Port: rt.loc.Port, Build: rt.build,
+		Registry: registry.hash(), Roles: rt.roles,
+	}
+}
+
+// dialTCP connects to a location.
+func (rt *Runtime) dialTCP(ctx context.Context, to link.Location) (net.Conn, error) {
+	if h := rt.cfg.host; h != nil {
+		return h.Dial(ctx, rt.loc.String(), to.String())
+	}
+	var d net.Dialer
+	return d.DialContext(ctx, "tcp", to.String())
+}
+
+// linkTo returns the link to another runtime, as link.Net.To does.
+func (rt *Runtime) linkTo(id wire.ID, loc Location) *link.Link {
+	return rt.net.To(id, link.Location(loc))
+}
+
+// linkAt returns the link to whatever runtime is at loc, as link.Net.At does.
+func (rt *Runtime) linkAt(ctx context.Context, loc Location) (*link.Link, error) {
+	return rt.net.At(ctx, link.Location(loc))
+}
+
+// sendAway sends msg to c, which is in another runtime or has ended. It waits for room in the link's queue.
+func (rt *Runtime) sendAway(c *Coro, msg any) error {
+	encode := func(dst []byte) ([]byte, error) { return rt.appendMessage(dst, msg) }
+	l := rt.linkOf(c)
+	var err error
+	if !l.IsSelf() {
+		err = l.Send(c.key, encode)
+	} else if _, err = encode(nil); err == nil { // an error of the encoding comes first
+		err = errEnded(c)
+	}
+	if err != nil {
+		return fault.Because(err, "not sent to %v", c)
+	}
+	return nil
+}
+
+// pause blocks for d, or until the runtime ends.
+func (rt *Runtime) pause(d time.Duration) error { return waitFor(rt.ctx, d) }
+
+// waitFor blocks for d, or until ctx ends.
+func waitFor(ctx context.Context, d time.Duration) error {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
 }

@@ -15,7 +15,7 @@ import (
 	"github.com/discoro/discoro/wire"
 )
 
-// PeerStatus is what a watcher of peers receives when the link to another runtime has come up or has ended.
+// PeerStatus is what a watcher of peers receives when the link to another runtime comes up or ends.
 type PeerStatus struct {
 	Location Location // of the peer, as it announces it
 	Name     string   // of the peer
@@ -23,7 +23,7 @@ type PeerStatus struct {
 	Err      error    // why the link ended, ErrDisconnected to errors.Is; nil while Online
 }
 
-// String gives what is set, for people.
+// String returns a line for people.
 func (s PeerStatus) String() string {
 	text := s.Name + "@" + s.Location.String()
 	switch {
@@ -35,13 +35,13 @@ func (s PeerStatus) String() string {
 	return text + " is offline: " + s.Err.Error()
 }
 
-// WatchPeers makes watcher receive a [PeerStatus] for every runtime that there is a link to now, and from then on for every
-// change: each once, in the order in which they happen. The end of a link comes before the next link to the same
-// runtime. WatchPeers never blocks.
+// WatchPeers makes watcher receive a [PeerStatus] for every runtime that has a link to this one now, and
+// then for every change: each once, in the order in which they happen. The end of a link comes before
+// the next link to the same runtime. WatchPeers never blocks.
 //
-// The watcher may be a coroutine of any runtime. The watch ends with it, with the link to its runtime, and when more than
-// 65536 changes wait to be sent there, of which the log tells. A second WatchPeers of a watcher does nothing while the
-// first holds, and neither does a nil watcher.
+// The watcher may be a coroutine of any runtime. The watch ends with the watcher, with the link to the
+// watcher's runtime, and when more than 65536 changes wait to be sent there; the last is logged.
+// WatchPeers does nothing when watcher is nil or watches already.
 func (rt *Runtime) WatchPeers(watcher *Coro) {
 	if watcher == nil || watcher.rt == nil {
 		return
@@ -67,7 +67,9 @@ func (rt *Runtime) WatchPeers(watcher *Coro) {
 // maxPeerNews is how many changes may wait to be sent to one watcher of another runtime.
 const maxPeerNews = 1 << 16
 
-// peerWatches are a runtime's watchers, and what they have been told: who is online.
+// peerWatches are a runtime's watchers, and the peers that are online. A change goes into the queue of
+// every watch under one lock. One sender for each watch empties its queue without the lock, so that a
+// slow watcher holds up nobody.
 type peerWatches struct {
 	mu     sync.Mutex // guards following, and the items of each watch; leaf
 	online map[*link.Link]PeerStatus
@@ -79,12 +81,12 @@ type peerWatch struct {
 	rt    *Runtime     // immutable
 	to    *Coro        // immutable
 	link  *link.Link   // immutable: to its runtime; nil: it runs in this process
-	items []PeerStatus // guarded by peerWatches.mu, like the rest
-	busy  bool         // somebody sends
-	full  bool         // too many wait: what is there is lost
+	items []PeerStatus // guarded by peerWatches.mu, as are the next two: changes to be sent
+	busy  bool         // a sender is at work
+	full  bool         // too many changes wait: the watch ends
 }
 
-// add starts a watch, with the peers there are to tell of. It reports false when its watcher has one already.
+// add starts a watch with the peers that are online now. It returns false when the watcher has a watch already.
 func (ws *peerWatches) add(w *peerWatch) bool {
 	ws.mu.Lock()
 	defer ws.mu.Unlock()
@@ -101,9 +103,9 @@ func (ws *peerWatches) add(w *peerWatch) bool {
 	return true
 }
 
-// tell books that a link has come up, or that one which was up has ended, and tells the watchers. Who calls it for one link
-// after another does so in order. It never blocks.
-func (ws *peerWatches) tell(l *link.Link, err error) {
+// notify sends all watchers that l has come up or, with err, that it was up and has ended. It never
+// blocks. The caller calls it in the order in which that happens.
+func (ws *peerWatches) notify(l *link.Link, err error) {
 	peer, _ := l.Peer()
 	s := PeerStatus{Location: Location(l.Location()), Name: peer.Name, Online: err == nil, Err: err}
 	ws.mu.Lock()
@@ -126,7 +128,7 @@ func (ws *peerWatches) tell(l *link.Link, err error) {
 	}
 }
 
-// take hands over what is to be told. With nothing, or when the watch is over, nobody sends any more.
+// take removes and returns the changes to be sent. When it returns none, the caller stops being the sender.
 func (ws *peerWatches) take(w *peerWatch) (items []PeerStatus, full bool) {
 	ws.mu.Lock()
 	defer ws.mu.Unlock()
@@ -138,7 +140,7 @@ func (ws *peerWatches) take(w *peerWatch) (items []PeerStatus, full bool) {
 	return items, w.full
 }
 
-// flush sends what is to be told. It never blocks: a watcher elsewhere is told in a goroutine.
+// flush sends what waits, unless a sender is at work. It never blocks: what goes to another runtime is sent by a goroutine.
 func (w *peerWatch) flush() {
 	ws := &w.rt.watches
 	ws.mu.Lock()
@@ -154,7 +156,7 @@ func (w *peerWatch) flush() {
 	}
 }
 
-// send sends what is to be told, and what comes meanwhile, in order.
+// send sends what waits, and what is added meanwhile, in order.
 func (w *peerWatch) send() {
 	out := notices{to: w.to, link: w.link}
 	for {
@@ -177,10 +179,10 @@ func (w *peerWatch) send() {
 	}
 }
 
-// awaitEnd ends the watch when a watcher elsewhere has ended, or the link to its runtime.
+// awaitEnd ends the watch when its watcher, which is in another runtime, ends, or the link there does.
 func (w *peerWatch) awaitEnd() {
 	wait := func(call uint64) wire.Frame { return &wire.Wait{Call: call, Of: w.to.key} }
-	err := w.link.WaitRoom(w.rt.ctx, wait(0)) // and that may take a while
+	err := w.link.WaitRoom(w.rt.ctx, wait(0)) // this may block for long
 	if err == nil {
 		_, err = w.link.Ask(call.Func(func(call.Outcome) { w.end() }), wait)
 	}
@@ -191,7 +193,7 @@ func (w *peerWatch) awaitEnd() {
 
 // drop ends the watch because of err.
 func (w *peerWatch) drop(err error) {
-	w.rt.log.Log(w.rt.ctx, noticeLevel(err), "a watcher of peers is told no more", slog.String("coro", w.to.String()), slog.Any("err", err))
+	w.rt.log.Log(w.rt.ctx, noticeLevel(err), "a watch of peers has ended", slog.String("coro", w.to.String()), slog.Any("err", err))
 	w.end()
 }
 

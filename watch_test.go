@@ -166,7 +166,7 @@ func TestWatchIsBounded(t *testing.T) {
 	}
 	other := a.net.To(wire.ID{}, link.Location(b.loc))
 	for range maxPeerNews {
-		a.watches.tell(other, ErrDisconnected)
+		a.watches.notify(other, ErrDisconnected)
 	}
 	if len(w.items) <= maxPeerNews || !w.full {
 		t.Errorf("%d wait, full is %v", len(w.items), w.full)
