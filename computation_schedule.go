@@ -64,18 +64,18 @@ func (rt *Runtime) lookForScheduler(ctx context.Context) error {
 	if !rt.start(func() {
 		tries := rt.group(len(rt.cfg.peers) + 1)
 		for _, peer := range rt.cfg.peers {
-			tries.start(dctx, func() {
+			tries.Start(dctx, func() {
 				_, _ = rt.net.DialAll(dctx, link.Location(peer), found)
 				found()
 			})
 		}
 		if rt.cfg.DiscoverPeers {
-			tries.start(dctx, func() {
+			tries.Start(dctx, func() {
 				_ = rt.Discover(dctx)
 				found()
 			})
 		}
-		tries.wait()
+		tries.Wait()
 		k.Finish(call.Outcome{})
 	}) {
 		return errRuntimeClosed

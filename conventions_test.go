@@ -72,7 +72,7 @@ var ownImports = map[string][]string{
 	"internal/statelock": {"internal/fault"},
 	"internal/testnet":   {"wire", "internal/fault", "internal/transport"},
 	"internal/link":      {"wire", "internal/fault", "internal/ratelog", "internal/turn", "internal/loop", "internal/call", "internal/transport"},
-	"internal/discover":  {"wire", "internal/fault", "internal/ratelog", "internal/lan", "internal/call"},
+	"internal/discover":  {"wire", "internal/fault", "internal/ratelog", "internal/loop", "internal/lan"},
 	"internal/files":     {"wire", "internal/fault"},
 	".": {
 		"wire", "internal/fault", "internal/ratelog", "internal/turn", "internal/loop", "internal/lan", "internal/hours", "internal/avail",

@@ -14,8 +14,10 @@ import (
 	"time"
 
 	"github.com/discoro/discoro/internal/call"
+	"github.com/discoro/discoro/internal/discover"
 	"github.com/discoro/discoro/internal/files"
 	"github.com/discoro/discoro/internal/link"
+	"github.com/discoro/discoro/internal/loop"
 	"github.com/discoro/discoro/internal/ratelog"
 	"github.com/discoro/discoro/internal/turn"
 	"github.com/discoro/discoro/wire"
@@ -44,14 +46,14 @@ type Runtime struct {
 	lastJob atomic.Uint64                   // the last job's number
 	stuckTo atomic.Pointer[func(fn string)] // set by a server: receives each function that does not end
 
-	profiles    profiles      // labels of coroutines' goroutines
-	ends        ends          // of coroutines that others may ask for
-	warnings    ratelog.Log   // about peers and strangers: one line each and 10 s
-	strayFrames ratelog.Log   // about frames for coroutines that do not exist, by peer
-	watches     peerWatches   // who receives news of other runtimes
-	channels    channelTable  // of its own, and handles
-	files       *files.Folder // immutable: where received files go
-	discovery   *discovery    // immutable; nil: it is off
+	profiles    profiles            // labels of coroutines' goroutines
+	ends        ends                // of coroutines that others may ask for
+	warnings    ratelog.Log         // about peers and strangers: one line each and 10 s
+	strayFrames ratelog.Log         // about frames for coroutines that do not exist, by peer
+	watches     peerWatches         // who receives news of other runtimes
+	channels    channelTable        // of its own, and handles
+	files       *files.Folder       // immutable: where received files go
+	discovery   *discover.Discovery // immutable; nil: it is off
 
 	mu      sync.Mutex            // guards following; leaf
 	closing bool                  // nothing new is started
@@ -114,7 +116,7 @@ func newRuntime(c Config, roles uint32) (*Runtime, error) {
 	}
 	rt.ctx, rt.stop = context.WithCancelCause(context.Background())
 	rt.net = link.New(rt.ctx, rt.linkConfig(ln), (*linkHost)(rt))
-	if rt.discovery, err = openDiscovery(rt); err != nil {
+	if rt.discovery, err = rt.openDiscovery(); err != nil {
 		rt.stop(err)
 		s.awaitKey()
 		return nil, errors.Join(err, rt.net.Close())
@@ -122,7 +124,7 @@ func newRuntime(c Config, roles uint32) (*Runtime, error) {
 	rt.turn.Init()
 	rt.files = rt.newFolder()
 	rt.net.Begin()
-	rt.discovery.begin()
+	rt.beginDiscovery()
 	if s.DestPath != "" && roles&roleServer == 0 { // a server's folder is new
 		rt.start(func() { files.Sweep(rt.ctx, s.DestPath, rt.log) })
 	}
@@ -133,15 +135,13 @@ func newRuntime(c Config, roles uint32) (*Runtime, error) {
 }
 
 // start starts a goroutine of the runtime, which Close waits for. Once Close waits, start does
-// nothing and returns false. These goroutines are started here, beside those of internal/link:
+// nothing and returns false. These goroutines are started here, beside those of internal/link and
+// internal/discover:
 //
 //	goroutine                                 owns                    ends when
 //	Net.Keep, per peer of the configuration   the dials to that peer  the runtime closes
 //	files.Sweep, where DestPath is set        nothing                 no incomplete file is left
-//	answerAll, per socket for questions       the socket              it is closed
-//	discovery.search                          its sockets             all that it found were tried
-//	hearAnswers, per socket of a search       reading it              the search closes it
-//	visit, per runtime that answered a search nothing                 tried; MsgTimeout + 1 s
+//	Runtime.discover                          nothing                 all that it found were tried
 //	locateAmong, per location                 nothing                 one has the name
 //	lookForScheduler, and per peer            nothing                 one is linked; all tried
 //	lookout.run, of a scheduler               when to look for nodes  the runtime closes
@@ -176,37 +176,8 @@ func (rt *Runtime) start(f func()) bool {
 	return !rt.ended
 }
 
-// group is a set of goroutines of a runtime that their starter waits for.
-type group struct {
-	rt   *Runtime       // immutable
-	room chan struct{}  // immutable: its capacity is how many of them run at a time
-	wg   sync.WaitGroup // counts them
-}
-
-// group returns a group of goroutines, of which at most limit run at a time.
-func (rt *Runtime) group(limit int) *group {
-	return &group{rt: rt, room: make(chan struct{}, limit)}
-}
-
-// start runs f in a goroutine. f does not run when ctx ends before there is room for it, nor when the
-// runtime has closed.
-func (g *group) start(ctx context.Context, f func()) {
-	g.wg.Add(1)
-	if !g.rt.start(func() {
-		defer g.wg.Done()
-		select {
-		case g.room <- struct{}{}:
-			defer func() { <-g.room }()
-			f()
-		case <-ctx.Done():
-		}
-	}) {
-		g.wg.Done()
-	}
-}
-
-// wait blocks until all goroutines of the group have ended.
-func (g *group) wait() { g.wg.Wait() }
+// group returns a group of goroutines of the runtime, of which at most limit run at a time.
+func (rt *Runtime) group(limit int) *loop.Group { return loop.NewGroup(rt.start, limit) }
 
 // Name returns the runtime's name.
 func (rt *Runtime) Name() string { return rt.cfg.Name }
@@ -350,7 +321,10 @@ func (rt *Runtime) close() error {
 	cancel()
 	rt.channels.closeAll()
 	rt.stop(fmt.Errorf("the runtime is closing: %w", ErrClosed))
-	err := errors.Join(rt.net.Close(), rt.discovery.close())
+	err := rt.net.Close()
+	if rt.discovery != nil {
+		err = errors.Join(err, rt.discovery.Close())
+	}
 	rt.turn.Close()
 	rt.startMu.Lock()
 	rt.ended = true

@@ -111,7 +111,7 @@ func locateName[T any](
 		}
 	}
 	if rt.discovery != nil && 0 < len(name) && len(name) <= maxName {
-		found, err := locateNear(ctx, rt.discovery, name, ask)
+		found, err := locateNear(ctx, rt, name, ask)
 		if err == nil {
 			return found, nil
 		}

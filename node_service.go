@@ -280,7 +280,7 @@ func (l *nodeLoop) near(from *link.Link, f *wire.Near) {
 		return
 	}
 	l.rt.start(func() {
-		err := l.rt.discovery.discover(l.rt.ctx)
+		err := l.rt.discover(l.rt.ctx)
 		l.asks.Put(func(l *nodeLoop) { l.answerNear(err) })
 	})
 }

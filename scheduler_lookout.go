@@ -71,8 +71,8 @@ func (o *lookout) run(own time.Duration) {
 
 // search asks the local network, and asks the nodes of other networks for those near them.
 func (o *lookout) search() {
-	if d := o.rt.discovery; d != nil {
-		if err := d.discover(o.rt.ctx); err != nil && o.rt.ctx.Err() == nil {
+	if o.rt.discovery != nil {
+		if err := o.rt.discover(o.rt.ctx); err != nil && o.rt.ctx.Err() == nil {
 			o.rt.log.Warn("cannot look for nodes on the local network", slog.Any("err", err))
 		}
 	}
@@ -122,11 +122,11 @@ func (o *lookout) askNear(l *link.Link) {
 		if err != nil || slices.Contains(o.rt.Peers(), loc) {
 			continue
 		}
-		dials.start(ctx, func() {
+		dials.Start(ctx, func() {
 			if _, err := o.rt.linkAt(ctx, loc); err != nil {
 				o.rt.log.Debug("cannot connect to a node that another one knows", slog.String("node", n), slog.Any("err", err))
 			}
 		})
 	}
-	dials.wait()
+	dials.Wait()
 }
