@@ -3,14 +3,10 @@ package discoro
 import (
 	"context"
 	"crypto/tls"
-	"errors"
 	"net"
 	"os"
 	"strings"
 	"testing"
-	"time"
-
-	"github.com/discoro/discoro/internal/testkit"
 )
 
 // contextDone returns a context that has ended.
@@ -124,18 +120,5 @@ func closedByDefault(t *testing.T) {
 	if ln, _, err := s.open(); err == nil {
 		ln.Close()
 		t.Error("a name that changed its mind opened the runtime")
-	}
-}
-
-func TestPauseEndsWithTheRuntime(t *testing.T) {
-	t.Parallel()
-	rt := testRuntime(t, Config{})
-	done := make(chan error, 1)
-	go func() { done <- rt.pause(time.Hour) }()
-	if err := rt.Close(); err != nil {
-		t.Fatal(err)
-	}
-	if err := testkit.Next(t, done); !errors.Is(err, context.Canceled) {
-		t.Errorf("%v, want canceled", err)
 	}
 }

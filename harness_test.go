@@ -1,6 +1,7 @@
 package discoro
 
 import (
+	"context"
 	"fmt"
 	"net"
 	"testing"
@@ -153,4 +154,14 @@ func (p *proxy) location() Location {
 		panic(err)
 	}
 	return loc
+}
+
+// waitFor blocks for d, or until ctx ends.
+func waitFor(ctx context.Context, d time.Duration) {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+	case <-ctx.Done():
+	}
 }

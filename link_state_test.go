@@ -130,7 +130,7 @@ func closeDuringGreeting(t *testing.T) {
 		if i%2 == 0 {
 			first, second = b, a
 		}
-		_ = waitFor(t.Context(), time.Duration(i)*100*time.Microsecond)
+		waitFor(t.Context(), time.Duration(i)*100*time.Microsecond)
 		watch := stopwatch.Start(t)
 		if err := first.Close(); err != nil {
 			t.Error(err)

@@ -101,6 +101,12 @@ func (o *lookout) reached(node Location, links []*link.Link) {
 	}
 }
 
+// Bounds of what a scheduler does with the nodes that another node knows.
+const (
+	maxNearNodes = 1024 // nodes that it connects to
+	maxNearDials = 16   // dials at the same time
+)
+
 // askNear asks a node for the nodes of its network, and connects to those. It ends at the latest
 // soon after twice MsgTimeout.
 func (o *lookout) askNear(l *link.Link) {
@@ -116,8 +122,8 @@ func (o *lookout) askNear(l *link.Link) {
 			slog.String("node", l.Location().String()), slog.Any("err", err))
 		return
 	}
-	dials := o.rt.group(maxFoundDial)
-	for _, n := range near[:min(len(near), maxFound)] {
+	dials := o.rt.group(maxNearDials)
+	for _, n := range near[:min(len(near), maxNearNodes)] {
 		loc, err := parseLocation(n)
 		if err != nil || slices.Contains(o.rt.Peers(), loc) {
 			continue

@@ -79,7 +79,7 @@ func everyKindFromAnybody(t *testing.T) {
 				if locs := node.Servers(); len(locs) == 1 {
 					return locs[0]
 				}
-				_ = waitFor(t.Context(), time.Millisecond)
+				waitFor(t.Context(), time.Millisecond)
 			}
 		},
 	}

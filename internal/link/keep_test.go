@@ -43,3 +43,14 @@ func TestEveryAddressOfAPeer(t *testing.T) {
 		t.Error("the end was not noticed")
 	}
 }
+
+func TestPauseEndsWithTheHost(t *testing.T) {
+	t.Parallel()
+	h := newHost(t, Config{})
+	done := make(chan error, 1)
+	go func() { done <- h.net.pause(time.Hour) }()
+	h.close(t)
+	if err := testkit.Next(t, done); !errors.Is(err, context.Canceled) {
+		t.Errorf("%v, want canceled", err)
+	}
+}
