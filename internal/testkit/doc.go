@@ -1,5 +1,7 @@
-// Package testkit has what tests of several packages share. It knows nothing of package discoro, so
-// that discoro's own tests can use it.
+// Package testkit has what tests of several packages share: waits, logs, proxies, processes. It knows
+// nothing of package discoro, so that discoro's own tests can use it. Package live, below it, has what
+// uses discoro.
 //
-// The package has no state and no lock. A goroutine that a helper starts ends before the test does.
+// Goroutines that a helper starts end with the test: those of a Proxy serve its connections, and one
+// waits for each Process. Log.mu and Proxy.mu are leaves. The package has no state of its own.
 package testkit
