@@ -7,6 +7,8 @@ import (
 	"strings"
 )
 
+//lint:file-ignore ST1012 the sentinels' public names, discoro.ErrClosed and the others, begin with Err
+
 // The sentinels. Package discoro says when each one is returned.
 var (
 	Terminated    error = terminated{}

@@ -21,7 +21,7 @@ import (
 // testHost is a runtime that has nothing except links.
 type testHost struct {
 	net *Net
-	ctx context.Context //nolint:containedctx // the goroutines' own
+	ctx context.Context // the goroutines' own
 	end context.CancelFunc
 	wg  sync.WaitGroup
 	log testkit.Log
