@@ -84,7 +84,7 @@ func (rt *Runtime) Peers() []Location {
 			locs = append(locs, Location(l.Location()))
 		}
 	}
-	slices.SortFunc(locs, func(a, b Location) int { return cmp.Or(cmp.Compare(a.Addr, b.Addr), cmp.Compare(a.Port, b.Port)) })
+	slices.SortFunc(locs, compareLocations)
 	return locs
 }
 
@@ -194,7 +194,8 @@ func (rt *Runtime) linkOf(c *Coro) *link.Link {
 func (rt *Runtime) linkConfig(ln net.Listener) link.Config {
 	s := &rt.cfg
 	return link.Config{
-		ID: rt.id, Location: link.Location(rt.loc), Hello: rt.hello, Protect: s.protect, Listener: ln, Dial: rt.dialTCP, Lookup: s.lookup,
+		ID: rt.id, Location: link.Location(rt.loc), Hello: rt.hello, Protect: s.protect,
+		Listener: ln, Dial: rt.dialTCP, Lookup: s.lookup,
 		MaxMessage: s.MaxMessage, MsgTimeout: s.MsgTimeout, Pulse: s.pulse, Log: rt.log, Warnings: &rt.warnings,
 	}
 }
@@ -266,8 +267,8 @@ func (rt *Runtime) openDiscovery() (*discover.Discovery, error) {
 	switch {
 	case err == nil:
 	case s.UDPPort != 0:
-		return nil, badField("UDPPort", "%d cannot be listened on: %w; choose another, the same everywhere, or -1 for no discovery",
-			s.UDPPort, err)
+		return nil, badField("UDPPort",
+			"%d cannot be listened on: %w; choose another, the same everywhere, or -1 for no discovery", s.UDPPort, err)
 	default:
 		rt.log.Warn("cannot be discovered on the local network: the port for that cannot be listened on",
 			slog.Int("port", cfg.UDPPort), slog.Any("err", err))

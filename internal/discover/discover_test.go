@@ -23,7 +23,8 @@ func newDiscovery(t *testing.T, cfg Config) *Discovery {
 	t.Helper()
 	ctx, stop := context.WithCancel(context.Background())
 	var wg sync.WaitGroup
-	cfg.ID, cfg.Listen, cfg.TCPPort, cfg.UDPPort = wire.NewID(), netip.MustParseAddr("127.0.0.1"), 1, cmp.Or(cfg.UDPPort, testkit.UDPPort(t))
+	cfg.ID, cfg.Listen, cfg.TCPPort = wire.NewID(), netip.MustParseAddr("127.0.0.1"), 1
+	cfg.UDPPort = cmp.Or(cfg.UDPPort, testkit.UDPPort(t))
 	cfg.Timeout, cfg.Warnings = testkit.Patience, &ratelog.Log{}
 	if cfg.Has == nil {
 		cfg.Has = func(string) bool { return false }
@@ -62,7 +63,8 @@ func TestSearch(t *testing.T) {
 		var mu sync.Mutex
 		found := map[wire.ID]bool{}
 		for range 3 { // a datagram may get lost
-			err := a.Search(testkit.Context(t), name, []time.Duration{100 * time.Millisecond, 200 * time.Millisecond}, func(_ context.Context, f Found) {
+			pauses := []time.Duration{100 * time.Millisecond, 200 * time.Millisecond}
+			err := a.Search(testkit.Context(t), name, pauses, func(_ context.Context, f Found) {
 				mu.Lock()
 				defer mu.Unlock()
 				found[f.ID] = true
@@ -82,12 +84,14 @@ func TestSearch(t *testing.T) {
 	}
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	if err := a.Search(ctx, "", []time.Duration{time.Hour}, func(context.Context, Found) {}); !errors.Is(err, context.Canceled) {
+	err := a.Search(ctx, "", []time.Duration{time.Hour}, func(context.Context, Found) {})
+	if !errors.Is(err, context.Canceled) {
 		t.Errorf("a context that has ended: %v", err)
 	}
 }
 
-// testQuestions is a socket at loopback and what sends a datagram from there to whoever listens on port.
+// testQuestions returns a socket at loopback, and a function that sends a datagram from there to all that
+// listen at port.
 func testQuestions(t *testing.T, port int) (conn *net.UDPConn, send func([]byte)) {
 	t.Helper()
 	a, err := lan.NewAsker(true, port)
@@ -102,7 +106,7 @@ func testQuestions(t *testing.T, port int) (conn *net.UDPConn, send func([]byte)
 	}
 }
 
-// answered reads answers until one to the question comes, and returns how many came before it.
+// answered reads answers until one to the question comes. It returns how many came before that.
 func answered(t *testing.T, conn *net.UDPConn, p *wire.Protection, question wire.ID) (before int) {
 	t.Helper()
 	buf := make([]byte, wire.MaxDatagram)
@@ -122,8 +126,8 @@ func answered(t *testing.T, conn *net.UDPConn, p *wire.Protection, question wire
 	}
 }
 
-// TestBadDatagramsAreIgnored sends what no runtime of ours does, and a question that is repeated; a good one is answered
-// after it all, and only that.
+// TestBadDatagramsAreIgnored sends what no runtime of ours sends, and a question twice. Only the good
+// question after them is answered.
 func TestBadDatagramsAreIgnored(t *testing.T) {
 	t.Parallel()
 	log := &testkit.Log{}
@@ -137,7 +141,9 @@ func TestBadDatagramsAreIgnored(t *testing.T) {
 	}
 	conn, send := testQuestions(t, d.cfg.UDPPort)
 	encode := func(p *wire.Protection, kind wire.DatagramKind, age time.Duration, name string) (wire.ID, []byte) {
-		g := &wire.Datagram{Kind: kind, Question: wire.NewID(), Time: time.Now().Add(-age), From: wire.NewID(), Port: 1, Name: name}
+		g := &wire.Datagram{
+			Kind: kind, Question: wire.NewID(), Time: time.Now().Add(-age), From: wire.NewID(), Port: 1, Name: name,
+		}
 		b, err := p.EncodeDatagram(g)
 		if err != nil {
 			t.Fatal(err)
@@ -157,7 +163,9 @@ func TestBadDatagramsAreIgnored(t *testing.T) {
 	_, plain := encode(nil, wire.DatagramQuestion, 0, "")
 	_, answer := encode(p, wire.DatagramAnswer, 0, "")
 	_, named := encode(p, wire.DatagramQuestion, 0, "a name that nobody has")
-	for _, b := range [][]byte{nil, {0}, plain, answer, named, good[:len(good)-1], make([]byte, 10_000), []byte(strings.Repeat("x", 60_000))} {
+	for _, b := range [][]byte{
+		nil, {0}, plain, answer, named, good[:len(good)-1], make([]byte, 10_000), []byte(strings.Repeat("x", 60_000)),
+	} {
 		send(b)
 	}
 	last, b := encode(p, wire.DatagramQuestion, 0, "")
@@ -170,7 +178,8 @@ func TestBadDatagramsAreIgnored(t *testing.T) {
 	}
 }
 
-// TestForgedAnswers answers a question from elsewhere, and for somewhere else.
+// TestForgedAnswers checks where a runtime is dialled whose answer names another address than it comes
+// from.
 func TestForgedAnswers(t *testing.T) {
 	t.Parallel()
 	at := netip.MustParseAddr
@@ -191,7 +200,7 @@ func TestForgedAnswers(t *testing.T) {
 	}
 }
 
-// TestAnswersAreLimited counts, in a time of its own.
+// TestAnswersAreLimited counts how many questions are answered.
 func TestAnswersAreLimited(t *testing.T) {
 	t.Parallel()
 	var q questions

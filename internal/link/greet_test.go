@@ -7,7 +7,7 @@ import (
 	"time"
 )
 
-// addrConn is a connection of which only the address matters.
+// addrConn is a connection that only has an address.
 type addrConn struct {
 	net.Conn
 	addr *net.TCPAddr

@@ -39,8 +39,8 @@ type hostEvent struct {
 	wasUp bool
 }
 
-// newHost returns a host with a listener of its own, which the test's end closes. Zero fields of cfg get values that suit
-// tests.
+// newHost returns a host with a listener of its own, which the test's end closes. Zero fields of cfg get
+// values that suit tests.
 func newHost(tb testing.TB, cfg Config) *testHost {
 	tb.Helper()
 	h := &testHost{}
@@ -229,8 +229,9 @@ func waitEnded(tb testing.TB, l *Link) error {
 	}
 }
 
-// checkOrder returns the first thing that a host was notified of in the wrong order: the end of each link comes after its
-// beginning and before the beginning of the next with the same runtime, and frames come between.
+// checkOrder returns the first thing of which a host was notified in the wrong order. The end of a link
+// comes after its beginning and before the beginning of the next link to the same runtime, and frames
+// come after the beginning.
 func checkOrder(events []hostEvent) error {
 	up := map[wire.ID]*Link{}
 	over := map[*Link]bool{}

@@ -11,7 +11,7 @@ import (
 	"github.com/discoro/discoro/wire"
 )
 
-// TestEveryAddressOfAPeer keeps every address of a name connected, its own left out.
+// TestEveryAddressOfAPeer keeps links to every address of a name, except to the host itself.
 func TestEveryAddressOfAPeer(t *testing.T) {
 	t.Parallel()
 	b := newHost(t, Config{})

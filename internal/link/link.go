@@ -23,15 +23,15 @@ import (
 type Link struct {
 	ID wire.ID // immutable: the other runtime
 
-	net     *Net            // immutable
-	prev    *Link           // immutable: the link to the same runtime before this one, if that has only just ended
-	more    chan struct{}   // capacity 1: there is something to write
-	ready   chan struct{}   // closed by up, or by failWhen when the link ends before that
-	ended   chan struct{}   // closed by failWhen
-	told    chan struct{}   // closed by Net.wentDown when the host has been notified of the end
-	streams ownStreams      // that this side has opened
-	conn    *transport.Conn // immutable once up
-	bodies  []Body          // owned by the reader: spare boxes for NewBody
+	net      *Net            // immutable
+	prev     *Link           // immutable: the link to the same runtime before this one, if that has only just ended
+	more     chan struct{}   // capacity 1: there is something to write
+	ready    chan struct{}   // closed by up, or by failWhen when the link ends before that
+	ended    chan struct{}   // closed by failWhen
+	notified chan struct{}   // closed by Net.wentDown when the host has been notified of the end
+	streams  ownStreams      // that this side has opened
+	conn     *transport.Conn // immutable once up
+	bodies   []Body          // owned by the reader: spare boxes for NewBody
 
 	mu        sync.Mutex // guards following; leaf
 	state     state
@@ -75,7 +75,7 @@ const (
 func (n *Net) newLink(id wire.ID, loc Location, state state) *Link {
 	return &Link{
 		net: n, ID: id, loc: loc, state: state,
-		more: make(chan struct{}, 1), ready: make(chan struct{}), ended: make(chan struct{}), told: make(chan struct{}),
+		more: make(chan struct{}, 1), ready: make(chan struct{}), ended: make(chan struct{}), notified: make(chan struct{}),
 		calls: map[uint64]call.Answerer{}, served: map[uint64]func(){}, streams: newOwnStreams(),
 	}
 }

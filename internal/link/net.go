@@ -176,7 +176,7 @@ func (n *Net) deadLink(id wire.ID, loc Location, cause error) *Link {
 	l.err = errDown(loc, cause)
 	close(l.ready)
 	close(l.ended)
-	close(l.told)
+	close(l.notified)
 	return l
 }
 
@@ -261,13 +261,13 @@ func (n *Net) linkFor(id wire.ID, loc Location) (l *Link, fresh bool) {
 }
 
 // wentDown notifies the host of the end of a link, and then removes the link from the table. The next
-// link to the same runtime waits for l.told, so the host is notified of all links in order.
+// link to the same runtime waits for l.notified, so the host is notified of all links in order.
 func (n *Net) wentDown(l *Link, wasUp bool, err error) {
 	if wasUp {
 		n.cfg.Log.Debug("link down", slog.String("peer", l.Location().String()), slog.Any("err", err))
 	}
 	n.host.Down(l, wasUp, err)
-	close(l.told)
+	close(l.notified)
 	n.mu.Lock()
 	if n.links[l.ID] == l {
 		delete(n.links, l.ID)

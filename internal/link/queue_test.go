@@ -14,8 +14,9 @@ import (
 	"github.com/discoro/discoro/wire"
 )
 
-// TestLinkQueueOrder adds frames of all sizes and takes them as the writer does. Whatever happens, each comes once and
-// whole, those with one key in order, those of a job behind those of the roles, and the last one last.
+// TestLinkQueueOrder adds frames of all sizes and takes them as the writer does. Each comes once and
+// whole. Frames with one key come in order, those of a job behind those of the roles, and the last one
+// last.
 func TestLinkQueueOrder(t *testing.T) {
 	t.Parallel()
 	rapid.Check(t, func(t *rapid.T) {
@@ -39,7 +40,10 @@ func TestLinkQueueOrder(t *testing.T) {
 				take()
 				continue
 			}
-			n := rapid.SampledFrom([]int{0, 1, 1, 1, smallChunk / 3, smallChunk, LargeFrame - 1, LargeFrame, wire.PartSize - 20, wire.PartSize, wire.PartSize + 1, 5 * wire.PartSize}).Draw(t, "size")
+			n := rapid.SampledFrom([]int{
+				0, 1, 1, 1, smallChunk / 3, smallChunk, LargeFrame - 1, LargeFrame,
+				wire.PartSize - 20, wire.PartSize, wire.PartSize + 1, 5 * wire.PartSize,
+			}).Draw(t, "size")
 			body := bytes.Repeat([]byte{byte(len(added))}, n)
 			who := rapid.Uint64Range(0, 5).Draw(t, "who")
 			switch rapid.IntRange(0, 3).Draw(t, "kind") {
@@ -68,7 +72,7 @@ func TestLinkQueueOrder(t *testing.T) {
 	})
 }
 
-// taken is what the writer writes next.
+// taken returns what the writer writes next.
 func taken(q *queue) (b []byte) {
 	small, p := q.take(nil)
 	if p.size() > 0 {
@@ -81,7 +85,8 @@ func taken(q *queue) (b []byte) {
 	return b
 }
 
-// TestSmallChunks shows what a few frames hold until they are written, and that many leave at once all the same.
+// TestSmallChunks checks how much memory a few frames hold until they are written, and that many frames
+// are written at once.
 func TestSmallChunks(t *testing.T) {
 	t.Parallel()
 	var q queue
@@ -92,13 +97,14 @@ func TestSmallChunks(t *testing.T) {
 		}
 		small, _ := q.take(nil)
 		if len(small) != 1 || cap(small[0].b) != want || !bytes.Equal(small[0].b, bytes.Repeat(frame, n)) {
-			t.Errorf("%d frames take %d chunks, the first with %d of %d bytes, want one of %d", n, len(small), len(small[0].b), cap(small[0].b), want)
+			t.Errorf("%d frames take %d chunks, the first with %d of %d bytes, want one of %d",
+				n, len(small), len(small[0].b), cap(small[0].b), want)
 		}
 		small[0].free()
 	}
 }
 
-// checkArrival reads the stream and compares what comes with what was added.
+// checkArrival reads the stream and compares the frames in it with those that were added.
 func checkArrival(t *rapid.T, added []wire.Frame, stream []byte) {
 	byKey, roles := map[laneKey][]string{}, map[string]int{}
 	for _, f := range added {
@@ -139,7 +145,7 @@ func checkArrival(t *rapid.T, added []wire.Frame, stream []byte) {
 	}
 }
 
-// textOf returns what only f is.
+// textOf returns a text that only f has.
 func textOf(t *rapid.T, f wire.Frame) string {
 	b, err := wire.AppendFrame(nil, f)
 	if err != nil {
@@ -148,7 +154,7 @@ func textOf(t *rapid.T, f wire.Frame) string {
 	return fmt.Sprintf("%x", sha256.Sum256(b))
 }
 
-// TestLinkQueueOvertakes shows what a large frame does not hold back.
+// TestLinkQueueOvertakes checks which frames a large one does not hold up.
 func TestLinkQueueOvertakes(t *testing.T) {
 	t.Parallel()
 	var q queue
@@ -176,8 +182,7 @@ func TestLinkQueueOvertakes(t *testing.T) {
 	}
 }
 
-// waiting returns how many senders wait, or have a turn that they have not used.
-// tell finishes the calls of those whose turn has come.
+// tell finishes the calls of the senders that get room.
 func (r *roomCalls) tell(q *queue) {
 	turns, _ := r.next(q)
 	for _, k := range turns {
@@ -185,8 +190,8 @@ func (r *roomCalls) tell(q *queue) {
 	}
 }
 
-// TestRoomTakesTurns shows that a sender that always has more does not keep another out, whether they leave their frames or come
-// back with them.
+// TestRoomTakesTurns checks that a sender that always has more does not keep another out, whether they
+// leave their frames or come back with them.
 func TestRoomTakesTurns(t *testing.T) {
 	t.Parallel()
 	for _, leave := range []bool{false, true} {
@@ -240,7 +245,8 @@ func TestRoomTakesTurns(t *testing.T) {
 	}
 }
 
-// TestRoomGivenUp shows that a turn that is given up is the next one's, and that newcomers do not overtake.
+// TestRoomGivenUp checks that room that is given up goes to the next sender, and that newcomers do not
+// overtake.
 func TestRoomGivenUp(t *testing.T) {
 	t.Parallel()
 	var q queue

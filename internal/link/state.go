@@ -103,7 +103,7 @@ func (l *Link) release(c *claim, err error) {
 // and starts the link's goroutines.
 func (l *Link) up(c *claim, conn *transport.Conn, peer wire.Hello) bool {
 	if l.prev != nil {
-		<-l.prev.told // soon, as prev has ended: the host is notified of one link after another
+		<-l.prev.notified // soon, as prev has ended: the host is notified of one link after another
 	}
 	l.mu.Lock()
 	if l.claim != c {

@@ -125,7 +125,8 @@ func TestClaims(t *testing.T) {
 	})
 }
 
-// TestConnectThatIsRefusedLeavesNoLink: a link that no dial is for would take messages for ever.
+// TestConnectThatIsRefusedLeavesNoLink checks that a link ends with the last dial for it. Otherwise it
+// would take messages for ever.
 func TestConnectThatIsRefusedLeavesNoLink(t *testing.T) {
 	t.Parallel()
 	a := newHost(t, Config{MsgTimeout: 200 * time.Millisecond})
@@ -157,14 +158,14 @@ func TestConnectThatIsRefusedLeavesNoLink(t *testing.T) {
 	}
 }
 
-// TestLinkGoesWhileItIsLookedFor takes a link that is down out of the table just when somebody has found it there: a new one
-// is made, and nobody is told that the runtime closes.
+// TestLinkGoesWhileItIsLookedFor removes a link that has ended from the table just when somebody has found
+// it there. A new one is made, and nobody believes that the runtime is closing.
 func TestLinkGoesWhileItIsLookedFor(t *testing.T) {
 	t.Parallel()
 	h := newHost(t, Config{})
 	id := wire.NewID()
 	old, _ := h.net.linkFor(id, Location{})
-	old.mu.Lock() // so that who looks for it waits to hear whether it is down
+	old.mu.Lock() // so that the other goroutine waits for its state
 	found := make(chan *Link, 1)
 	go func() {
 		l, _ := h.net.linkFor(id, Location{})
@@ -173,14 +174,15 @@ func TestLinkGoesWhileItIsLookedFor(t *testing.T) {
 	testkit.Eventually(t, "it is found", func() bool {
 		stacks := make([]byte, 1<<20)
 		stacks = stacks[:runtime.Stack(stacks, true)]
-		return bytes.Contains(stacks, []byte("TestLinkGoesWhileItIsLookedFor.func1")) && bytes.Contains(stacks, []byte("(*Link).Cause"))
+		return bytes.Contains(stacks, []byte("TestLinkGoesWhileItIsLookedFor.func1")) &&
+			bytes.Contains(stacks, []byte("(*Link).Cause"))
 	})
 	h.net.mu.Lock()
 	delete(h.net.links, id)
 	h.net.mu.Unlock()
 	old.state, old.err = stateDown, fault.Disconnected
 	close(old.ended)
-	close(old.told)
+	close(old.notified)
 	old.mu.Unlock()
 	l := testkit.Next(t, found)
 	if l == nil || l == old || l.prev != old {
@@ -189,8 +191,8 @@ func TestLinkGoesWhileItIsLookedFor(t *testing.T) {
 	l.endDial(fault.Closed)
 }
 
-// TestNoLinkAfterRefuse looks for links while the host begins to close: a link is there before Refuse returns, and so is
-// seen by whoever then closes all of them, or is never made.
+// TestNoLinkAfterRefuse looks for links while the host begins to close. A link is in the table before
+// Refuse returns, so that whoever closes all links sees it, or it is never made.
 func TestNoLinkAfterRefuse(t *testing.T) {
 	t.Parallel()
 	for range 50 {
@@ -221,7 +223,7 @@ func TestNoLinkAfterRefuse(t *testing.T) {
 	}
 }
 
-// TestLinkOrder ends links on both sides while they are made, again and again: each host is notified in order.
+// TestLinkOrder ends links on both sides while they are made. Each host is notified in order.
 func TestLinkOrder(t *testing.T) {
 	t.Parallel()
 	a, b := newHost(t, Config{}), newHost(t, Config{})
@@ -246,7 +248,7 @@ func TestLinkOrder(t *testing.T) {
 	}
 }
 
-// TestLinkToItself answers what a host asks itself, in the goroutine that asks.
+// TestLinkToItself has a host ask itself. The answer comes in the goroutine that asks.
 func TestLinkToItself(t *testing.T) {
 	t.Parallel()
 	h := newHost(t, Config{})
@@ -265,7 +267,7 @@ func TestLinkToItself(t *testing.T) {
 	}
 }
 
-// TestServeIsBounded has a peer ask more than may wait.
+// TestServeIsBounded has more calls of a peer wait than are allowed.
 func TestServeIsBounded(t *testing.T) {
 	t.Parallel()
 	full := newHost(t, Config{}).net.newLink(wire.NewID(), Location{}, stateUp)
@@ -286,7 +288,7 @@ func TestServeIsBounded(t *testing.T) {
 	}
 }
 
-// TestLinkRequest asks the peer, gives up asking, and asks when the link has ended.
+// TestLinkRequest asks the peer, gives up a question, and asks after the end of the link.
 func TestLinkRequest(t *testing.T) {
 	t.Parallel()
 	_, b, la, lb := twoHosts(t, Config{})
