@@ -18,7 +18,7 @@ func knows(a, b *Runtime) bool {
 	return l != nil && l.IsUp()
 }
 
-// TestDiscover finds every runtime of this machine that is protected in the same way, and nobody else.
+// TestDiscover finds every runtime of this machine that has the same protection, and no other.
 func TestDiscover(t *testing.T) {
 	t.Parallel()
 	const secret, other = "the secret of this cluster", "the secret of another one"
@@ -64,7 +64,7 @@ func TestDiscover(t *testing.T) {
 	}
 }
 
-// TestDiscoverPeers lets a node find the scheduler, from nothing but options.
+// TestDiscoverPeers has a node find the scheduler by options only.
 func TestDiscoverPeers(t *testing.T) {
 	t.Parallel()
 	port := testkit.UDPPort(t)
@@ -95,7 +95,7 @@ func TestDiscoverPeers(t *testing.T) {
 	}
 }
 
-// TestLocateOnTheNetwork finds a name at a runtime that nobody is connected to, and connects to no other.
+// TestLocateOnTheNetwork finds a name at a runtime that has no links, and connects to no other.
 func TestLocateOnTheNetwork(t *testing.T) {
 	t.Parallel()
 	cfg := Config{UDPPort: testkit.UDPPort(t), Secret: "the secret of this cluster", Addr: "127.0.0.1"}
@@ -168,7 +168,7 @@ func TestDiscoverEnds(t *testing.T) {
 	}
 }
 
-// TestUDPPortThatIsTaken fails only where the port was asked for.
+// TestUDPPortThatIsTaken checks that a port that is taken is an error only if Config names it.
 func TestUDPPortThatIsTaken(t *testing.T) {
 	t.Parallel()
 	conn, err := net.ListenUDP("udp4", &net.UDPAddr{}) // shares with nobody

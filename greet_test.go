@@ -21,7 +21,7 @@ import (
 	"github.com/discoro/discoro/internal/testkit"
 )
 
-// TestConnectErrors shows what users see of everything that can be at an address.
+// TestConnectErrors checks the error of Connect for everything that can be at an address.
 func TestConnectErrors(t *testing.T) {
 	t.Parallel()
 	const secret = "sixteen characters and more"
@@ -140,7 +140,7 @@ func testCerts(t *testing.T) *tls.Config {
 	return &tls.Config{Certificates: []tls.Certificate{{Certificate: [][]byte{der}, PrivateKey: key}}, RootCAs: pool, ClientCAs: pool}
 }
 
-// secretIsNeverTold looks for it in all that a runtime says.
+// secretIsNeverTold looks for the secret in everything that a runtime logs and returns.
 func secretIsNeverTold(t *testing.T) {
 	t.Parallel()
 	log := &testkit.Log{}
@@ -158,7 +158,7 @@ func secretIsNeverTold(t *testing.T) {
 	}
 }
 
-// TestCloseWaitsForTheKey leaves no goroutine that computes one: TestMain would find it.
+// TestCloseWaitsForTheKey checks that no goroutine is left that derives a key. TestMain would find it.
 func TestCloseWaitsForTheKey(t *testing.T) {
 	t.Parallel()
 	cfg := Config{Secret: "a secret of this test's own"}
@@ -183,7 +183,7 @@ func TestCloseWaitsForTheKey(t *testing.T) {
 	}
 }
 
-// readyNow is closed when the key is there already.
+// readyNow returns a channel that is closed if the key is derived already.
 func readyNow(rt *Runtime) <-chan struct{} {
 	done := make(chan struct{})
 	ctx, cancel := contextDone()
@@ -194,8 +194,8 @@ func readyNow(rt *Runtime) <-chan struct{} {
 	return done
 }
 
-// silentStrangers opens a thousand that never speak: they end in bounded time, hold bounded memory, fill no log, and a
-// peer gets in among them.
+// silentStrangers opens a thousand connections that stay silent. They end in bounded time, use bounded
+// memory and fill no log, and a peer gets in among them.
 func silentStrangers(t *testing.T) {
 	t.Parallel()
 	for _, secret := range []string{"", "sixteen characters and more"} {
@@ -248,8 +248,8 @@ func silentConnections(t *testing.T, secret string) {
 	testkit.Eventually(t, "they are forgotten", func() bool { return rt.net.Unproven() == 0 })
 }
 
-// TestProvenMakesNoRoom has a peer prove itself, and its link not be up yet: it is no stranger any more, whose connection might be closed to make
-// room for another.
+// TestProvenMakesNoRoom has a peer that has proven itself, and whose link is not up yet. Its connection is
+// not closed to make room for another.
 func TestProvenMakesNoRoom(t *testing.T) {
 	t.Parallel()
 	rt := testRuntime(t, Config{})
@@ -262,7 +262,7 @@ func TestProvenMakesNoRoom(t *testing.T) {
 	}
 }
 
-// TestManyHonestPeersAtOnce shows that the bounds keep nobody out who tries again.
+// TestManyHonestPeersAtOnce checks that the bounds keep out no peer that tries again.
 func TestManyHonestPeersAtOnce(t *testing.T) {
 	t.Parallel()
 	rt := testRuntime(t, Config{})

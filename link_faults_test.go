@@ -14,8 +14,8 @@ import (
 	"github.com/discoro/discoro/wire"
 )
 
-// brokenLinkEndsEverything shows that each call that was pending fails with ErrDisconnected, and that each monitor fires
-// once, however many there are and whenever they were made.
+// brokenLinkEndsEverything checks that every pending call fails with ErrDisconnected, and that every
+// monitor fires once, however many there are and whenever they were made.
 func brokenLinkEndsEverything(t *testing.T) {
 	t.Parallel()
 	b := testRuntime(t, Config{Name: "b"})
@@ -96,8 +96,8 @@ func brokenLinkEndsEverything(t *testing.T) {
 	}
 }
 
-// fullQueue shows what senders see of a peer that does not read: they wait, and are told that nothing was sent; when it
-// reads again, what was sent has arrived in order and what was not has not.
+// fullQueue checks what senders see of a peer that does not read: they wait, and then get an error.
+// When the peer reads again, everything that was sent arrives in order, and nothing else does.
 func fullQueue(t *testing.T) {
 	t.Parallel()
 	b := testRuntime(t, Config{Name: "b"})
@@ -144,7 +144,7 @@ func fullQueue(t *testing.T) {
 	}
 }
 
-// manySendersShareAQueue shows that each sender's messages stay in order when all wait for room.
+// manySendersShareAQueue checks that each sender's messages stay in order when all senders wait for room.
 func manySendersShareAQueue(t *testing.T) {
 	t.Parallel()
 	a, b := twoRuntimes(t, Config{})
@@ -176,7 +176,7 @@ func manySendersShareAQueue(t *testing.T) {
 	}
 }
 
-// madeUpHandle shows that a handle of nobody leads nowhere, and soon.
+// madeUpHandle checks that a forged handle leads nowhere, and that this is known soon.
 func madeUpHandle(t *testing.T) {
 	t.Parallel()
 	a, b := twoRuntimes(t, Config{})
@@ -197,7 +197,8 @@ func madeUpHandle(t *testing.T) {
 	}
 }
 
-// TestAskOfOneThatEnds asks coroutines that end at that very moment: each ask is answered, and nothing panics.
+// TestAskOfOneThatEnds asks coroutines that end at that moment. Every question gets an answer, and nothing
+// panics.
 func TestAskOfOneThatEnds(t *testing.T) {
 	t.Parallel()
 	a, b := twoRuntimes(t, Config{})
@@ -226,7 +227,8 @@ func TestAskOfOneThatEnds(t *testing.T) {
 	}
 }
 
-// TestAskInTheMomentOfAnEnd asks a coroutine that has ended and still is in the tables, as it is for a moment.
+// TestAskInTheMomentOfAnEnd asks a coroutine that has ended and is still in the tables, where it stays for a
+// moment.
 func TestAskInTheMomentOfAnEnd(t *testing.T) {
 	t.Parallel()
 	rt := testRuntime(t, Config{})

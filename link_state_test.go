@@ -13,8 +13,8 @@ import (
 	"github.com/discoro/discoro/internal/testkit"
 )
 
-// TestSimultaneousDials has two runtimes dial each other at the same moment, in all ways there are, again and again: there
-// is exactly one link afterwards, the same on both sides, and nothing that was sent on it is lost.
+// TestSimultaneousDials has two runtimes dial each other at the same moment, in all ways there are.
+// Afterwards there is exactly one link, the same on both sides, and nothing that was sent on it is lost.
 func TestSimultaneousDials(t *testing.T) {
 	t.Parallel()
 	a := testRuntime(t, Config{Name: "a"})
@@ -70,7 +70,8 @@ func TestSimultaneousDials(t *testing.T) {
 	}
 }
 
-// reconnectIsANewIncarnation shows it from the side that has not noticed the end of the old link.
+// reconnectIsANewIncarnation has a peer dial again before this side has noticed the end of the old link.
+// The old link ends, and the new one is another.
 func reconnectIsANewIncarnation(t *testing.T) {
 	t.Parallel()
 	b := testRuntime(t, Config{Name: "b"})
@@ -172,7 +173,7 @@ func TestUseAfterClose(t *testing.T) {
 	}
 }
 
-// closeSendsWhatIsQueued shows that Close loses nothing that was sent before.
+// closeSendsWhatIsQueued checks that Close loses nothing that was sent before.
 func closeSendsWhatIsQueued(t *testing.T) {
 	t.Parallel()
 	a, b := twoRuntimes(t, Config{})
@@ -202,8 +203,8 @@ type loopFunc func(e linkEvent)
 
 func (f loopFunc) put(e linkEvent) bool { f(e); return true }
 
-// rolesHearInOrder shows that a role hears the end of each link before the beginning of the next with the same runtime,
-// and the beginning of each before its end.
+// rolesHearInOrder checks that a role is notified of the beginning of each link before its end, and of its
+// end before the beginning of the next link to the same runtime.
 func rolesHearInOrder(t *testing.T) {
 	t.Parallel()
 	a := testRuntime(t, Config{Name: "a"})

@@ -20,7 +20,7 @@ type linkNote struct {
 	By   map[string]any
 }
 
-// linkLoop can hold itself.
+// linkLoop is a message that can contain itself.
 type linkLoop struct{ Next *linkLoop }
 
 type linkStranger struct{ N int }
@@ -312,8 +312,8 @@ func TestErrorsCrossLinks(t *testing.T) {
 	}
 }
 
-// encodingErrorsBelongToTheSender shows that what cannot travel fails where it is sent, by every verb, and that the link
-// goes on.
+// encodingErrorsBelongToTheSender checks that every verb returns an error for a value that cannot be
+// encoded, and that the link stays up.
 func encodingErrorsBelongToTheSender(t *testing.T) {
 	t.Parallel()
 	a, b := twoRuntimes(t, Config{MaxMessage: 4096})
@@ -358,7 +358,7 @@ func encodingErrorsBelongToTheSender(t *testing.T) {
 	}
 }
 
-// TestSmallMaxMessage shows that errors and names still pass where messages may be tiny.
+// TestSmallMaxMessage checks that errors and names still pass when messages must be tiny.
 func TestSmallMaxMessage(t *testing.T) {
 	t.Parallel()
 	a, b := twoRuntimes(t, Config{MaxMessage: 256})

@@ -26,8 +26,9 @@ func TestPeersAreKeptConnected(t *testing.T) {
 	}
 }
 
-// TestUnreachableErrors has each verb that dials dial where nobody is, and nowhere: the error says once whose it is. No peer
-// stands for an empty location, such as that of a Status that has no server.
+// TestUnreachableErrors has each verb that dials dial where nobody is, and an empty location. The prefix
+// of the error stands there once. An empty location, such as that of a Status without a server, leads to
+// no peer.
 func TestUnreachableErrors(t *testing.T) {
 	t.Parallel()
 	rt := testRuntime(t, Config{})
@@ -64,7 +65,7 @@ func TestUnreachableErrors(t *testing.T) {
 	}
 }
 
-// TestPeerThatComesLater is dialled until it is there; the log tells once.
+// TestPeerThatComesLater checks that a peer is dialled until it is there, and that the log has that once.
 func TestPeerThatComesLater(t *testing.T) {
 	t.Parallel()
 	ln, err := net.Listen("tcp", "127.0.0.1:0")

@@ -15,7 +15,8 @@ import (
 	"github.com/discoro/discoro/internal/testkit"
 )
 
-// frozenPeerIsNoticed shows the bounds on both sides: a silence of less than 5 pulses is none, one of more ends the link.
+// frozenPeerIsNoticed checks both bounds: a silence of less than five pulses does not end the link, and a
+// longer one does.
 func frozenPeerIsNoticed(t *testing.T) {
 	t.Parallel()
 	const pulse = 250 * time.Millisecond // five of them have to be more than a busy machine stands still
@@ -49,8 +50,9 @@ func frozenPeerIsNoticed(t *testing.T) {
 	watch.Within("noticing it", link.MissedPulses*pulse+time.Second)
 }
 
-// TestStandingStill has both ends' processes stand still for longer than five pulses, and the other one for a while more: neither takes the
-// other for dead. It is not parallel: nothing else here goes on either.
+// TestStandingStill stops the processes of both ends for longer than five pulses, and the other one a
+// little longer. Neither takes the other for dead. The test is not parallel, because it stops this whole
+// process.
 func TestStandingStill(t *testing.T) {
 	if runtime.GOOS == "windows" {
 		t.Skip("there are no such signals")

@@ -16,7 +16,7 @@ import (
 	"github.com/discoro/discoro/wire"
 )
 
-// stillServes shows that a runtime works.
+// stillServes checks that a runtime works.
 func stillServes(t *testing.T, rt *Runtime) {
 	t.Helper()
 	cfg := Config{Name: "honest", Secret: rt.cfg.Secret}
@@ -24,7 +24,7 @@ func stillServes(t *testing.T, rt *Runtime) {
 	connect(t, honest, rt.loc)
 }
 
-// garbageEndsTheLink sends what is no frame, after a good hello.
+// garbageEndsTheLink sends bytes that are no frame, after a good greeting.
 func garbageEndsTheLink(t *testing.T) {
 	t.Parallel()
 	head := func(size uint32, kind byte) []byte { return append(binary.BigEndian.AppendUint32(nil, size), kind) }
@@ -56,8 +56,8 @@ func garbageEndsTheLink(t *testing.T) {
 	stillServes(t, rt)
 }
 
-// everyKindFromAnybody sends every kind of frame, empty, zero and senseless, to a runtime that has every role or none.
-// Whatever they do to the link, nothing panics.
+// everyKindFromAnybody sends every kind of frame, empty, zero and senseless, to a runtime that has every
+// role or none. The link may end, and nothing panics.
 func everyKindFromAnybody(t *testing.T) {
 	t.Parallel()
 	log := (&testkit.Log{}).Logger()
@@ -121,7 +121,8 @@ func everyKindFromAnybody(t *testing.T) {
 	}
 }
 
-// framesAboutNothing: replies to nobody and other frames that refer to what is not there do nothing.
+// framesAboutNothing checks that frames that refer to something that does not exist do nothing, such as
+// replies to no call.
 func framesAboutNothing(t *testing.T) {
 	t.Parallel()
 	rt := testRuntime(t, Config{})
@@ -146,7 +147,8 @@ func framesAboutNothing(t *testing.T) {
 	}
 }
 
-// TestBye ends a link in the middle of other frames: what came before counts, and what comes behind does not.
+// TestBye ends a link in the middle of other frames. Frames before the Bye count, and those behind it do
+// not.
 func TestBye(t *testing.T) {
 	t.Parallel()
 	rt := testRuntime(t, Config{})
@@ -174,7 +176,8 @@ func TestBye(t *testing.T) {
 	}
 }
 
-// callsOfOnePeerAreLimited shows that calls which wait for an answer can neither be doubled nor pile up.
+// callsOfOnePeerAreLimited checks that a peer cannot use the number of a call twice, and that calls that wait
+// for an answer do not pile up.
 func callsOfOnePeerAreLimited(t *testing.T) {
 	t.Parallel()
 	rt := testRuntime(t, Config{})
@@ -196,7 +199,8 @@ func callsOfOnePeerAreLimited(t *testing.T) {
 	testkit.Eventually(t, "nobody waits any more", func() bool { return watches() == 0 })
 }
 
-// peerThatAsksAndDoesNotRead is thrown out when its answers have piled up, and what they took is given back.
+// peerThatAsksAndDoesNotRead checks that the link of such a peer ends when its answers have piled up, and
+// that their memory is given back.
 func peerThatAsksAndDoesNotRead(t *testing.T) {
 	t.Parallel()
 	rt := testRuntime(t, Config{MaxMessage: 1 << 20})
@@ -237,13 +241,13 @@ func peerThatAsksAndDoesNotRead(t *testing.T) {
 	}
 }
 
-// goldenFrame is a frame as it stands in wire's golden file.
+// goldenFrame is a frame in wire's golden file.
 type goldenFrame struct {
 	kind    wire.Kind
 	payload []byte
 }
 
-// golden returns one frame of every kind, every field set.
+// golden returns one frame of every kind with every field set.
 func golden(t *testing.T) []goldenFrame {
 	t.Helper()
 	text, err := os.ReadFile("wire/testdata/frames.txt")
@@ -264,8 +268,8 @@ func golden(t *testing.T) []goldenFrame {
 
 var forgedWait = Register("security.wait", func(c *Coro, _ None) (any, error) { return c.Receive() })
 
-// forgedEnd sends a client that a job has started elsewhere, and that it has ended, from a peer that knows the job's
-// number but not the token of its computation. Nothing comes of it.
+// forgedEnd sends a client the start and the end of a job, from a peer that knows the job's number but not
+// the token of its computation. Nothing happens.
 func forgedEnd(t *testing.T) {
 	t.Parallel()
 	ctx := testkit.Context(t)
