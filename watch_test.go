@@ -12,7 +12,7 @@ import (
 	"github.com/discoro/discoro/wire"
 )
 
-// status is the next change of a watcher that collect made.
+// status returns the next change that a watcher of collect has received.
 func status(t *testing.T, ch <-chan any) PeerStatus {
 	t.Helper()
 	s, ok := testkit.Next(t, ch).(PeerStatus)
@@ -22,21 +22,21 @@ func status(t *testing.T, ch <-chan any) PeerStatus {
 	return s
 }
 
-// watches counts the watches of a runtime.
+// watches returns how many watches a runtime has.
 func watches(rt *Runtime) int {
 	rt.watches.mu.Lock()
 	defer rt.watches.mu.Unlock()
 	return len(rt.watches.of)
 }
 
-// online counts the peers that watchers of a runtime have been told of.
+// online returns how many peers the watchers of a runtime know.
 func online(rt *Runtime) int {
 	rt.watches.mu.Lock()
 	defer rt.watches.mu.Unlock()
 	return len(rt.watches.online)
 }
 
-// TestWatchPeers tells of a peer that is there, of its end, and of its return, here and elsewhere.
+// TestWatchPeers watches a peer that is there, its end and its return, from this runtime and from another.
 func TestWatchPeers(t *testing.T) {
 	t.Parallel()
 	for _, elsewhere := range []bool{false, true} {
@@ -95,7 +95,8 @@ func TestWatchPeers(t *testing.T) {
 	}
 }
 
-// TestWatchPeersInOrder lets links come and go as fast as they can: every watcher hears of each in turn.
+// TestWatchPeersInOrder has links come and go as fast as they can. Every watcher receives all changes in
+// order.
 func TestWatchPeersInOrder(t *testing.T) {
 	t.Parallel()
 	const rounds = 20
@@ -125,7 +126,7 @@ func TestWatchPeersInOrder(t *testing.T) {
 	testkit.Eventually(t, "nobody is online", func() bool { return online(a) == 0 })
 }
 
-// TestWatchEndsWithTheLink cuts off a watcher of another runtime.
+// TestWatchEndsWithTheLink cuts the link to a watcher of another runtime.
 func TestWatchEndsWithTheLink(t *testing.T) {
 	t.Parallel()
 	a, b := twoRuntimes(t, Config{})
@@ -149,7 +150,7 @@ func TestWatchEndsWithTheLink(t *testing.T) {
 	}
 }
 
-// TestWatchIsBounded lets a watcher elsewhere not be told for too long.
+// TestWatchIsBounded has too many changes wait for a watcher in another runtime.
 func TestWatchIsBounded(t *testing.T) {
 	t.Parallel()
 	log := &testkit.Log{}
@@ -172,7 +173,7 @@ func TestWatchIsBounded(t *testing.T) {
 		t.Errorf("%d wait, full is %v", len(w.items), w.full)
 	}
 	w.send()
-	if watches(a) != 0 || !strings.Contains(log.String(), "is told no more") {
+	if watches(a) != 0 || !strings.Contains(log.String(), "a watch of peers has ended") {
 		t.Errorf("%d watches, and the log says: %s", watches(a), log)
 	}
 }
