@@ -23,7 +23,8 @@ func TestDiscover(t *testing.T) {
 	t.Parallel()
 	const secret, other = "the secret of this cluster", "the secret of another one"
 	for name, cfg := range map[string]Config{
-		"plain": {}, "secret": {Secret: secret, Addr: "127.0.0.1"}, "network": {Secret: secret}, "plain network": {Insecure: true},
+		"plain": {}, "secret": {Secret: secret, Addr: "127.0.0.1"}, "network": {Secret: secret},
+		"plain network":    {Insecure: true},
 		"another loopback": {Addr: "127.0.0.2"}, "IPv6 loopback": {Addr: "::1"},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -57,7 +58,8 @@ func TestDiscover(t *testing.T) {
 			if knows(asker, strange) || knows(asker, strange2) || knows(asker, deaf) || len(asker.Peers()) != len(others) {
 				t.Errorf("found %v", asker.Peers())
 			}
-			if err := deaf.Discover(testkit.Context(t)); !errors.Is(err, ErrRejected) || !strings.Contains(err.Error(), "UDPPort") {
+			if err := deaf.Discover(testkit.Context(t)); !errors.Is(err, ErrRejected) ||
+				!strings.Contains(err.Error(), "UDPPort") {
 				t.Errorf("Discover where it is off: %v", err)
 			}
 		})
@@ -128,7 +130,8 @@ func TestLocateOnTheNetwork(t *testing.T) {
 		ch, err := asks.LocateChannel(testkit.Context(t), "the channel")
 		return err == nil && ch == channelAt(asks, own)
 	})
-	if _, err := c.Locate(testkit.Context(t), "no such name"); !errors.Is(err, ErrNotFound) || !strings.Contains(err.Error(), "local network") {
+	if _, err := c.Locate(testkit.Context(t), "no such name"); !errors.Is(err, ErrNotFound) ||
+		!strings.Contains(err.Error(), "local network") {
 		t.Errorf("a name that nobody has: %v", err)
 	}
 	if knows(c, b) {
@@ -182,7 +185,8 @@ func TestUDPPortThatIsTaken(t *testing.T) {
 		if cfg.Secret != "" && err == nil { // IPv6 is enough
 			err = errors.Join(rt.Close(), badField("UDPPort", "choose another"))
 		}
-		if err == nil || !strings.Contains(err.Error(), "Config.UDPPort") || !strings.Contains(err.Error(), "choose another") {
+		if err == nil || !strings.Contains(err.Error(), "Config.UDPPort") ||
+			!strings.Contains(err.Error(), "choose another") {
 			t.Errorf("%v", err)
 		}
 	}

@@ -75,11 +75,15 @@ func TestConnectErrors(t *testing.T) {
 		{"not discoro", Config{}, web, ErrDisconnected, ErrUnauthorized, "not a greeting"},
 		{"not discoro, with a secret", Config{Secret: secret}, web, ErrDisconnected, nil, "TLS"},
 		{"hangs up", Config{}, shut, ErrDisconnected, ErrUnauthorized, "connection"},
-		{"wrong secret", Config{Secret: "another secret of many letters"}, local(secured), ErrUnauthorized, nil, "secrets differ"},
+		{"wrong secret", Config{Secret: "another secret of many letters"}, local(secured), ErrUnauthorized, nil,
+			"secrets differ"},
 		{"no secret", Config{}, local(secured), ErrUnauthorized, nil, "requires a secret"},
-		{"secret where there is none", Config{Secret: secret}, local(plain), ErrUnauthorized, nil, "neither secret nor certificates"},
-		{"secret where there are certificates", Config{Secret: secret}, local(certified), ErrUnauthorized, nil, "certificates"},
-		{"certificates where there are none", Config{TLS: certs}, local(plain), ErrUnauthorized, nil, "neither secret nor certificates"},
+		{"secret where there is none", Config{Secret: secret}, local(plain), ErrUnauthorized, nil,
+			"neither secret nor certificates"},
+		{"secret where there are certificates", Config{Secret: secret}, local(certified), ErrUnauthorized, nil,
+			"certificates"},
+		{"certificates where there are none", Config{TLS: certs}, local(plain), ErrUnauthorized, nil,
+			"neither secret nor certificates"},
 		{"the right secret", Config{Secret: secret}, local(secured), nil, nil, ""},
 		{"the right certificates", Config{TLS: certs}, local(certified), nil, nil, ""},
 	}
@@ -106,7 +110,8 @@ func TestConnectErrors(t *testing.T) {
 		})
 	}
 	for _, addr := range []string{plain.loc.String(), Location{"localhost", plain.loc.Port}.String()} {
-		if _, err := plain.Connect(testkit.Context(t), addr); !errors.Is(err, ErrRejected) || !strings.Contains(err.Error(), "itself") {
+		if _, err := plain.Connect(testkit.Context(t), addr); !errors.Is(err, ErrRejected) ||
+			!strings.Contains(err.Error(), "itself") {
 			t.Errorf("Connect to oneself at %s: %v, want ErrRejected", addr, err)
 		}
 	}
@@ -137,7 +142,9 @@ func testCerts(t *testing.T) *tls.Config {
 	}
 	pool := x509.NewCertPool()
 	pool.AddCert(cert)
-	return &tls.Config{Certificates: []tls.Certificate{{Certificate: [][]byte{der}, PrivateKey: key}}, RootCAs: pool, ClientCAs: pool}
+	return &tls.Config{
+		Certificates: []tls.Certificate{{Certificate: [][]byte{der}, PrivateKey: key}}, RootCAs: pool, ClientCAs: pool,
+	}
 }
 
 // secretIsNeverTold looks for the secret in everything that a runtime logs and returns.
@@ -147,7 +154,8 @@ func secretIsNeverTold(t *testing.T) {
 	const secret = "short&sweet"
 	rt := testRuntime(t, Config{Secret: secret, Logger: log.Logger()})
 	other := testRuntime(t, Config{Secret: "the other secret", Logger: log.Logger()})
-	if _, err := other.Connect(testkit.Context(t), Location{"127.0.0.1", rt.loc.Port}.String()); err == nil || strings.Contains(err.Error(), secret) {
+	if _, err := other.Connect(testkit.Context(t), Location{"127.0.0.1", rt.loc.Port}.String()); err == nil ||
+		strings.Contains(err.Error(), secret) {
 		t.Error(err)
 	}
 	if strings.Contains(log.String(), secret) {

@@ -101,7 +101,8 @@ func brokenLinkEndsEverything(t *testing.T) {
 func fullQueue(t *testing.T) {
 	t.Parallel()
 	b := testRuntime(t, Config{Name: "b"})
-	a := testRuntime(t, Config{Name: "a", MsgTimeout: 300 * time.Millisecond}) // too short to dial on a machine that is busy
+	// The timeout is too short to dial on a busy machine.
+	a := testRuntime(t, Config{Name: "a", MsgTimeout: 300 * time.Millisecond})
 	p := newProxy(t, a.Location())
 	connect(t, b, p.location())
 	got := collect(t, b, "collect")
@@ -245,7 +246,8 @@ func TestAskInTheMomentOfAnEnd(t *testing.T) {
 	r := wire.NewReader(h.frames, 1<<20)
 	for call := range uint64(3) {
 		f, _, err := r.Next()
-		if reply, ok := f.(*wire.Reply); err != nil || !ok || reply.Call != call+1 || (reply.Outcome.Err == nil) != (call == 1) {
+		if reply, ok := f.(*wire.Reply); err != nil || !ok || reply.Call != call+1 ||
+			(reply.Outcome.Err == nil) != (call == 1) {
 			t.Errorf("%+v, %v", f, err)
 		}
 	}

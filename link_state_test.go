@@ -61,7 +61,9 @@ func TestSimultaneousDials(t *testing.T) {
 			t.Fatal(err)
 		}
 		_ = waitEnded(t, lb)
-		testkit.Eventually(t, "the links are forgotten", func() bool { return len(a.net.All()) == 0 && len(b.net.All()) == 0 })
+		testkit.Eventually(t, "the links are forgotten", func() bool {
+			return len(a.net.All()) == 0 && len(b.net.All()) == 0
+		})
 	}
 	for _, rt := range []*Runtime{a, b} {
 		if n := len(got[rt]); n != 0 {
@@ -85,7 +87,10 @@ func reconnectIsANewIncarnation(t *testing.T) {
 	if err := waitEnded(t, old); !errors.Is(err, ErrDisconnected) {
 		t.Errorf("the old link ended with %v", err)
 	}
-	testkit.Eventually(t, "the new link is up", func() bool { l := b.net.If(a.id); return l != nil && l != old && l.IsUp() })
+	testkit.Eventually(t, "the new link is up", func() bool {
+		l := b.net.If(a.id)
+		return l != nil && l != old && l.IsUp()
+	})
 }
 
 // TestAbandonedConnect ends its context at every stage of a dial.

@@ -19,7 +19,8 @@ func TestPeersAreKeptConnected(t *testing.T) {
 	a := testRuntime(t, Config{Name: "a", Peers: []string{p.location().String()}})
 	var old *link.Link
 	for round := range 4 {
-		testkit.Eventually(t, fmt.Sprintf("link %d is up", round), func() bool { l := a.net.If(b.id); return l != nil && l != old && l.IsUp() })
+		testkit.Eventually(t, fmt.Sprintf("link %d is up", round),
+			func() bool { l := a.net.If(b.id); return l != nil && l != old && l.IsUp() })
 		old = upLink(t, a, b)
 		p.Cut()
 		_ = waitEnded(t, old)
@@ -51,7 +52,8 @@ func TestUnreachableErrors(t *testing.T) {
 		_, nowhere := NewServer(ServerConfig{Node: "nowhere"})
 		for verb, err := range map[string]error{
 			"Connect": connect, "Locate": locate, "LocateChannel": channel, "Schedule": comp.Schedule(ctx, at),
-			"SendFile": rt.SendFile(ctx, at, path), "DeleteFile": rt.DeleteFile(ctx, at, "file"), "NewServer": server, "NewServer at no location": nowhere,
+			"SendFile": rt.SendFile(ctx, at, path), "DeleteFile": rt.DeleteFile(ctx, at, "file"), "NewServer": server,
+			"NewServer at no location": nowhere,
 		} {
 			if err == nil || !strings.HasPrefix(err.Error(), "discoro: ") || strings.Count(err.Error(), "discoro: ") != 1 {
 				t.Errorf("%s at %v: %v", verb, at, err)

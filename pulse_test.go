@@ -66,7 +66,8 @@ func TestStandingStill(t *testing.T) {
 	}
 	l := a.net.All()[0]
 	// The shell outlives what ends the tests, as a Ctrl-C: nobody else would let the two go on.
-	stop := fmt.Sprintf("trap '' HUP INT QUIT TERM; kill -STOP %[1]d %[2]d; sleep %[3]g; kill -CONT %[2]d; sleep %[4]g; kill -CONT %[1]d",
+	stop := fmt.Sprintf("trap '' HUP INT QUIT TERM; "+
+		"kill -STOP %[1]d %[2]d; sleep %[3]g; kill -CONT %[2]d; sleep %[4]g; kill -CONT %[1]d",
 		peer.Pid(), os.Getpid(), (2 * link.MissedPulses * pulse).Seconds(), pulse.Seconds())
 	if out, err := exec.Command("sh", "-c", stop).CombinedOutput(); err != nil {
 		t.Fatalf("%v: %s", err, out)

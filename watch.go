@@ -140,7 +140,8 @@ func (ws *peerWatches) take(w *peerWatch) (items []PeerStatus, full bool) {
 	return items, w.full
 }
 
-// flush sends what waits, unless a sender is at work. It never blocks: what goes to another runtime is sent by a goroutine.
+// flush sends what waits, unless a sender is at work. It never blocks: what goes to another runtime is sent
+// by a goroutine.
 func (w *peerWatch) flush() {
 	ws := &w.rt.watches
 	ws.mu.Lock()
@@ -193,7 +194,8 @@ func (w *peerWatch) awaitEnd() {
 
 // drop ends the watch because of err.
 func (w *peerWatch) drop(err error) {
-	w.rt.log.Log(w.rt.ctx, noticeLevel(err), "a watch of peers has ended", slog.String("coro", w.to.String()), slog.Any("err", err))
+	w.rt.log.Log(w.rt.ctx, noticeLevel(err), "a watch of peers has ended",
+		slog.String("coro", w.to.String()), slog.Any("err", err))
 	w.end()
 }
 

@@ -70,7 +70,8 @@ func TestWatchPeers(t *testing.T) {
 				if err := a.Disconnect(b.Location()); err != nil {
 					t.Fatal(err)
 				}
-				if s := status(t, got); s.Online || s.Name != "b" || s.Location != b.Location() || !errors.Is(s.Err, ErrDisconnected) {
+				if s := status(t, got); s.Online || s.Name != "b" || s.Location != b.Location() || !errors.Is(s.Err,
+					ErrDisconnected) {
 					t.Errorf("after its end: %+v", s)
 				}
 				connect(t, a, b.Location())
