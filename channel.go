@@ -28,8 +28,9 @@ import (
 // A message that is sent in the owner's runtime is shared, not copied, between the subscribers
 // there, as with [Coro.Send]. For all other subscribers it is encoded once.
 //
-// A peer may have 65536 coroutines subscribed to a channel. Beyond that it gets ErrRejected, and
-// also while too much of what it sent waits for subscribers.
+// A peer may have 65536 coroutines subscribed to a channel. Further subscriptions of that peer
+// return ErrRejected. Its messages are refused with ErrRejected, too, while too many bytes of them
+// wait for subscribers.
 type Channel struct {
 	rt   *Runtime // immutable: the runtime that this handle belongs to
 	home wire.ID  // immutable: the owner
@@ -140,8 +141,8 @@ func (ch *Channel) enroll(ctx context.Context, c *Coro, verb string, off bool) e
 //     others have msg. In another runtime, msg was not sent.
 //   - ErrDisconnected: the same, because links broke while msg waited.
 //
-// In another runtime than the owner's an error may be that of an earlier message, and its text says
-// so. msg was not sent then.
+// In a runtime that does not own the channel, Send may return the error of an earlier message. The
+// error's text mentions the earlier message. msg was not sent then.
 func (ch *Channel) Send(msg any) error {
 	if ch.hub == nil {
 		return ch.sendAway(msg)
@@ -201,10 +202,10 @@ func (ch *Channel) publication(msg any, done func(int, error)) *publication {
 	return &publication{hub: ch.hub, msg: msg, done: done}
 }
 
-// Close ends the channel: it has no subscribers any more, a Deliver that waits for subscribers
-// fails with ErrClosed, and so does whatever is done with the channel afterwards. In another
-// runtime than the owner's Close blocks until the owner has closed the channel, for at most
-// Config.MsgTimeout; the error may be ErrTimeout or ErrDisconnected. A second Close does nothing.
+// Close ends the channel. All subscribers are unsubscribed. A Deliver that waits for subscribers
+// fails with ErrClosed, and so does every later call. In a runtime that does not own the channel,
+// Close blocks until the owner has closed the channel, for at most Config.MsgTimeout; the error may
+// be ErrTimeout or ErrDisconnected. A second Close does nothing.
 func (ch *Channel) Close() error {
 	if ch.hub != nil {
 		ch.rt.channels.close(ch.hub)

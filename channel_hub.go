@@ -12,7 +12,7 @@ import (
 	"github.com/discoro/discoro/wire"
 )
 
-// Bounds of what a peer can make a channel hold, besides what it publishes (see [flow]).
+// Bounds of the memory that a peer can make a channel use, besides published messages (see [flow]).
 const (
 	// maxSubscribed is how many coroutines of one peer may be subscribed to a channel, and how many
 	// coroutines of this runtime to the channels of one peer.
@@ -203,7 +203,7 @@ func (h *hub) publish(p *publication) {
 	case h.closed:
 		err = h.errClosed()
 	case !h.admitLocked(p):
-		err = fmt.Errorf("more waits from this peer than it may have waiting: %w", ErrRejected)
+		err = fmt.Errorf("too many bytes from this peer wait for subscribers already: %w", ErrRejected)
 	case p.atLeast > len(h.order):
 		waits = true
 		if encode = p.from == nil && p.body == nil && p.bodyErr == nil; !encode {
@@ -399,7 +399,7 @@ func (h *hub) logDropped(s *subscriber, err error) {
 		slog.String("peer", peer), slog.Any("err", err))
 }
 
-// noticeOf returns the frame that tells a subscriber's runtime that it is unsubscribed.
+// noticeOf returns the frame that notifies a subscriber's runtime of the end of the subscription.
 func (h *hub) noticeOf(s *subscriber, err error) wire.Frame {
 	return &wire.Dropped{Channel: h.ch.key, Coro: s.key.num, Err: encodeError(err)}
 }

@@ -36,7 +36,7 @@ func (f *flow) admit(size int) (wait *call.Call, ask int, err error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if err, f.failed = f.failed, nil; err != nil {
-		return nil, 0, fault.Because(err, "not sent, as an earlier message was not, or not to all")
+		return nil, 0, fault.Because(err, "not sent, because an earlier message was not sent, or not to all subscribers")
 	}
 	if f.asked > 0 && f.out+size > flowWindow {
 		wait = call.New(waitSend, nil)

@@ -60,7 +60,7 @@ type ComputationConfig struct {
 	tuning
 }
 
-// Computation is how a client runs functions at servers. It waits in the queue of a scheduler, has
+// A client runs functions at servers in a Computation. It waits in the queue of a scheduler, has
 // all servers to itself while it is active, and ends with Close. Its methods are safe for
 // concurrent use. In asyncoro: Computation.
 type Computation struct {
@@ -84,7 +84,7 @@ type Computation struct {
 	over    call.Future         // set when it is over
 }
 
-// Names for the ends of things, in all that follows, and in the files of jobs and of the roles:
+// Words for the end of something, here and in the files of jobs and of the roles:
 //
 //   - closing: the end has been decided; what runs is being ended, and nothing new starts
 //   - closed: the end that was decided is complete
@@ -157,7 +157,7 @@ func (cfg *ComputationConfig) checkTimes() error {
 	}
 	if p := cfg.PulseInterval; p != 0 && (p < wire.LeastPulse || p > wire.MaxPulse) {
 		const text = "discoro: ComputationConfig.PulseInterval: %v is not between %v and %v," +
-			" and nodes take %v to %v unless they were told otherwise"
+			" and nodes accept %v to %v unless their NodeConfig differs"
 		return fmt.Errorf(text, p, wire.LeastPulse, wire.MaxPulse, MinPulseInterval, MaxPulseInterval)
 	}
 	if least := cmp.Or(cfg.leastPing, MinPulseInterval); cfg.PingInterval != 0 && cfg.PingInterval < least {
@@ -328,9 +328,9 @@ func (p *Computation) isClosing() bool {
 	return p.state == compClosing
 }
 
-// computationAt returns the computation of this client that has that token and whose scheduler l
-// leads to. It returns nil when there is none: what any other peer says of a computation does not
-// count.
+// computationAt returns the computation of this client with that token. It returns nil when there
+// is none, or when l is not the link to its scheduler: frames of other peers about a computation do
+// not count.
 func (rt *Runtime) computationAt(l *link.Link, token wire.Token) *Computation {
 	rt.mu.Lock()
 	p := rt.comps[token]
@@ -386,7 +386,7 @@ func (p *Computation) applyStatus(f *wire.Status) {
 	p.wakeWaiters()
 }
 
-// wakeWaiters wakes whoever waits for the servers to change.
+// wakeWaiters wakes all callers that wait for the servers to change.
 func (p *Computation) wakeWaiters() {
 	p.mu.Lock()
 	changed := p.changed

@@ -162,7 +162,7 @@ func (p *Computation) awaitActive(ctx context.Context, l *link.Link, submitted *
 	case err == nil:
 		err = out.Err
 	case ctx.Err() != nil && l.IsUp():
-		err = fmt.Errorf("the computation's turn has not come: %s: %w", p.report(l), err)
+		err = fmt.Errorf("the computation is not active yet: %s: %w", p.report(l), err)
 	}
 	if err != nil {
 		l.Tell(&wire.CloseComputation{Token: p.token})

@@ -17,8 +17,8 @@ import (
 	"github.com/discoro/discoro/wire"
 )
 
-// Coro is a handle of a coroutine, which runs in this runtime or in another one. It is asyncoro's
-// Coro (and Task). A handle can be passed in any message, argument or result, and arrives as a live
+// Coro is a handle of a coroutine, which runs in this runtime or in another one. In asyncoro: Coro,
+// and Task. A handle can be passed in any message, argument or result, and arrives as a live
 // handle. A runtime has one handle for each coroutine, so handles can be compared and be map keys.
 //
 // A Coro is also the [context.Context] of the coroutine, which is done when the coroutine is
@@ -32,8 +32,8 @@ import (
 // never gives up the coroutine's turn.
 //
 // A function that locks its goroutine to its thread ([runtime.LockOSThread]) must unlock it before
-// it yields or returns, or lock it inside Blocking. Go ends the program when a locked coroutine is
-// to be exchanged for another one.
+// it yields or returns, or lock it inside Blocking. Otherwise Go ends the program when the turn
+// goes from that coroutine to another one.
 type Coro struct {
 	rt    *Runtime   // immutable: the runtime that this handle belongs to
 	home  wire.ID    // immutable: the runtime that the coroutine runs in
@@ -130,9 +130,9 @@ func (c *Coro) Deliver(ctx context.Context, msg any) error {
 }
 
 // Monitor makes watcher receive exactly one [Exit] when the coroutine has ended, however it ends.
-// It is asyncoro's monitor. When the coroutine has ended before, watcher receives the Exit at once;
-// its Err is ErrNotFound when nothing more is known of the end. When the link to the coroutine
-// breaks, Err is ErrDisconnected. watcher may be a coroutine of any runtime.
+// In asyncoro: monitor. When the coroutine has ended before, watcher receives the Exit at once; its
+// Err is ErrNotFound when the runtime no longer remembers how the coroutine ended. When the link to
+// the coroutine breaks, Err is ErrDisconnected. watcher may be a coroutine of any runtime.
 //
 // Monitor blocks only while there is no room in the link's queue, until ctx ends. Then watcher
 // receives nothing, and the error wraps ctx's. ErrRejected: watcher is nil.
@@ -331,9 +331,9 @@ func (c *Coro) Spawn(name string, body func(c *Coro) (any, error)) *Coro {
 	return l.rt.spawn(name, body, func(child *localCoro) { child.serves = l.serves })
 }
 
-// Dir returns the folder that the server has for the files of the coroutine's computation. Of a
-// coroutine that does not run for a computation it is the runtime's DestPath. Dir may be called
-// inside Blocking, where files are read and written.
+// Dir returns the folder that the server has for the files of the coroutine's computation. For a
+// coroutine that does not run for a computation, it returns the runtime's DestPath. Dir may be
+// called inside Blocking, where files are read and written.
 func (c *Coro) Dir() string {
 	l := c.caller("Dir")
 	if l.serves == nil {
@@ -415,7 +415,7 @@ func (c *Coro) Value(key any) any {
 
 // Var is a server's global variable: a value that the coroutines of one computation share at one
 // server. It is gone when the computation closes. Declare a Var at package level; its zero value is
-// ready for use. Coroutines need no lock for what it holds, because one of them at a time has the
+// ready for use. Coroutines need no lock for its value, because only one of them at a time has the
 // turn.
 type Var[T any] struct {
 	_ [1]byte // so that every Var has its own address

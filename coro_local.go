@@ -19,7 +19,7 @@ import (
 // localCoro is a coroutine that runs in this runtime. The handle that users see is embedded in it.
 type localCoro struct {
 	Coro           // immutable
-	task turn.Task // what the turn knows of it; runs Run
+	task turn.Task // the coroutine as the turn sees it; runs Run
 
 	fn        func(c *Coro) (any, error) // owned by the coroutine; nil once it runs
 	pc        uintptr                    // immutable: where fn's code is; 0: isJob

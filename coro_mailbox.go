@@ -298,8 +298,8 @@ func (l *localCoro) admit() {
 
 // refuse counts and logs a message of another runtime for which there is no room, and reports
 // whether it did. Nobody waits for such a message. A message that may come from a channel is never
-// refused: it cannot be told from others, so a coroutine that is subscribed to a channel of another
-// runtime takes all messages.
+// refused. Such a message looks like any other, so a coroutine that is subscribed to a channel of
+// another runtime takes all messages.
 func (l *localCoro) refuse() bool {
 	l.mu.Lock()
 	full := !l.ending && l.fullLocked()

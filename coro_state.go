@@ -21,10 +21,10 @@ type CoroState struct {
 	Coro *Coro
 	// Name is the name that the coroutine was spawned with.
 	Name string
-	// Func is the function that it runs: the registered name of a function that runs for a
-	// computation, and otherwise the name that Go has for the function that was spawned.
+	// Func is the name of the function that the coroutine runs: the registered name if it runs for
+	// a computation, and otherwise Go's name of the spawned function.
 	Func string
-	// State is what it does:
+	// State is what the coroutine does:
 	//
 	//   - "running": one coroutine at most.
 	//   - "ready": it waits for its turn.
@@ -36,21 +36,22 @@ type CoroState struct {
 	//   - "Results": it is in MapResults or AsCompleted.
 	//   - "Report": it waits for the scheduler to say why there are no servers.
 	State string
-	// On is the coroutine that it waits for, if it waits for one.
+	// On is the coroutine that this one waits for; nil if it waits for none.
 	On *Coro
-	// Since is when it began to do that, exact to about 10 ms.
+	// Since is when the coroutine entered its State, exact to about 10 ms.
 	Since time.Time
-	// Terminated reports that it was terminated, and has not ended yet.
+	// Terminated reports whether the coroutine was terminated and has not ended yet.
 	Terminated bool
-	// Mailbox is how many messages it can receive, and HighWater the largest number so far. A
-	// coroutine that runs may have received up to 128 messages since it last gave up the turn,
-	// which Mailbox still counts, unless Config.MaxMailbox is set.
+	// Mailbox is how many messages the coroutine can receive, and HighWater the largest number so
+	// far. While the coroutine runs, Mailbox may still count up to 128 messages that it has
+	// received since it last gave up the turn, unless Config.MaxMailbox is set.
 	Mailbox, HighWater int
 	// Refused is how many messages of other runtimes found no room in the mailbox; see
 	// Config.MaxMailbox.
 	Refused uint64
-	// In is how many messages were put into its mailbox. Out is how many it has sent by Send,
-	// Deliver and Ask until it last gave up the turn, without those that it sent inside Blocking.
+	// In is how many messages were put into the coroutine's mailbox. Out is how many messages the
+	// coroutine had sent by Send, Deliver and Ask when it last gave up the turn. Out does not count
+	// messages that it sent inside Blocking.
 	In, Out uint64
 }
 
@@ -95,8 +96,8 @@ func (rt *Runtime) Coros() []CoroState {
 }
 
 // Mailbox returns how many messages the coroutine can receive, and the largest number so far.
-// [CoroState] says more. Both are 0 for a coroutine of another runtime: ask there. Mailbox does not
-// block.
+// [CoroState] says more. Both are 0 for a coroutine of another runtime; only that runtime knows
+// them. Mailbox does not block.
 func (c *Coro) Mailbox() (length, highWater int) {
 	l := c.local
 	if l == nil {
@@ -239,9 +240,9 @@ func (rt *Runtime) Stack(c *Coro) (string, error) {
 // maxStacks bounds the stacks of all goroutines, in bytes.
 const maxStacks = 64 << 20
 
-// coroMark tells a coroutine's stack from others: it is the coroutine's number and a part of its
-// runtime's identity. Go passes an array of two in memory. In registers it would be overwritten,
-// and a trace would show something else.
+// coroMark distinguishes a coroutine's stack from others: it is the coroutine's number and a part
+// of its runtime's identity. Go passes an array of two in memory. In registers it would be
+// overwritten, and a trace would show something else.
 type coroMark [2]uint64
 
 func (l *localCoro) mark() coroMark { return coroMark{l.Coro.seq, binary.BigEndian.Uint64(l.home[:8])} }

@@ -151,8 +151,8 @@ func (s *stopper) stop() {
 }
 
 // putDone hands on the end of a job. A server of a private scheduler sends it once, to the runtime
-// that is both scheduler and client. The scheduler gets it first, so that the server counts as free
-// before whoever waits for the job learns of its end and runs the next one.
+// that is both scheduler and client. The scheduler gets it first. So the server counts as free
+// before the caller that waits for the job learns of its end and runs the next one.
 func (rt *Runtime) putDone(l *link.Link, f *wire.Done) {
 	if rt.roles&roleScheduler != 0 && !l.IsSelf() {
 		rt.putRole(roleScheduler, l, f)
@@ -264,7 +264,7 @@ func (rt *Runtime) putRole(role uint32, l *link.Link, f wire.Frame) {
 }
 
 // refuseRole answers a frame for a role that the runtime does not have, or no longer has, so that
-// nobody waits for ever.
+// the sender does not wait for ever.
 func (rt *Runtime) refuseRole(role uint32, l *link.Link, f wire.Frame) {
 	err := fmt.Errorf("discoro: the runtime at %v is no %s: %w", rt.loc, roleNames[role], ErrNotFound)
 	if role == roleScheduler && rt.roles&roleScheduler != 0 {
@@ -299,8 +299,8 @@ func (rt *Runtime) linkCameUp(l *link.Link) {
 }
 
 // linkEnded notifies everything in the runtime that follows links that l has ended because of
-// cause. The roles come first: whoever learns that a job is lost may run more, and the scheduler
-// must know by then. A link that was never up is new to watches.
+// cause. The roles come first: a caller that learns of a lost job may start the next run at once,
+// and the scheduler must know of the end by then. A link that was never up is new to watches.
 func (rt *Runtime) linkEnded(l *link.Link, wasUp bool, cause error) {
 	rt.notifyRoles(linkEvent{link: l, down: cause})
 	rt.loseJobsAt(l.ID, cause)

@@ -20,16 +20,16 @@ import (
 // it.
 var (
 	// ErrTerminated is returned by every yield point of a coroutine that was terminated, or whose
-	// computation or runtime closed, and is how such a coroutine ends. errors.Is also takes it for
-	// [context.Canceled], because a Coro is a context.
+	// computation or runtime closed. It is also the error that such a coroutine ends with.
+	// errors.Is also takes it for [context.Canceled], because a Coro is a context.
 	ErrTerminated = fault.Terminated
 	// ErrTimeout is returned when one of this package's own bounds has passed: that of
 	// ReceiveTimeout, or Config.MsgTimeout. When a context ends, the error is the context's.
 	ErrTimeout = fault.Timeout
-	// ErrClosed is returned by whatever is used after its Close.
+	// ErrClosed is returned when something is used after its Close.
 	ErrClosed = fault.Closed
 	// ErrNotFound is returned when no coroutine, channel, scheduler, node, server or file has that
-	// name or number, or no longer.
+	// name or number, or when the one that had it no longer exists.
 	ErrNotFound = fault.NotFound
 	// ErrNotRegistered is returned by the run of a function that the server's program has not
 	// registered.
@@ -37,11 +37,11 @@ var (
 	// ErrTypeNotRegistered is returned to the sender of a value, inside an interface, whose type
 	// has no name on the wire; see [RegisterType].
 	ErrTypeNotRegistered = wire.ErrTypeUnknown
-	// ErrType is returned when a message, an argument or a result has another type than was asked
-	// for.
+	// ErrType is returned when a message, an argument or a result does not have the type that the
+	// caller asks for.
 	ErrType = fault.Type
-	// ErrNoServer is returned by a run that has waited for a server until its context ended, or
-	// that asked for a server whose node is leaving.
+	// ErrNoServer is returned when the context of a run ended while the run waited for a server, or
+	// when the run asked for a server whose node is leaving.
 	ErrNoServer = fault.NoServer
 	// ErrDisconnected is returned when the link to the other runtime broke, or could not be made.
 	ErrDisconnected = fault.Disconnected
@@ -50,7 +50,8 @@ var (
 	ErrUnauthorized = fault.Unauthorized
 	// ErrTooLarge is returned when a message or a file exceeds a configured size.
 	ErrTooLarge = fault.TooLarge
-	// ErrExists is returned when a name or a file is taken, and by what was done already.
+	// ErrExists is returned when a name or a file is taken, or when the same was done before: the
+	// coroutine is subscribed, the computation was scheduled, the request was answered.
 	ErrExists = fault.Exists
 	// ErrRejected is returned when a call is refused, and the error's text says why. Either the
 	// other side refuses, because of its configuration or because it is too busy: then the same
@@ -85,7 +86,7 @@ func (e *RemoteError) Error() string {
 // Unwrap returns the sentinels that the original error wrapped.
 func (e *RemoteError) Unwrap() []error { return e.chain }
 
-// PanicError is how a coroutine ends that panicked.
+// PanicError is the error of a coroutine that panicked.
 type PanicError struct {
 	Value any    // the argument of panic; its text when the coroutine ran in another runtime
 	Stack string // where it panicked, without the frames of Go's runtime and of this package
@@ -115,9 +116,9 @@ func (e *PanicError) Unwrap() []error {
 	return e.chain
 }
 
-// ServerLostError is how a run ends when its server died, was cut off or was replaced, or when the
-// server closed before its client received the run's end. The function may have run, in part or to
-// its end. RCSConfig.Retries runs such tasks again; Run does not.
+// ServerLostError is the error of a run when its server died, was cut off or was replaced, or when
+// the server closed before its client received the run's end. The function may have run, in part or
+// to its end. RCSConfig.Retries runs such tasks again; Run does not.
 type ServerLostError struct {
 	Server Location // the server that was lost
 	Func   string   // the function that it was running
@@ -132,11 +133,11 @@ func (e *ServerLostError) Error() string {
 // Unwrap returns the cause.
 func (e *ServerLostError) Unwrap() error { return e.Cause }
 
-// errRuntimeClosed is the error of whatever needs an open runtime.
+// errRuntimeClosed is the error of every call that needs an open runtime.
 var errRuntimeClosed = fault.RuntimeClosed
 
-// errGoexit is how a coroutine ends whose function called runtime.Goexit, as testing.T.FailNow
-// does.
+// errGoexit is the error of a coroutine when its function has called runtime.Goexit, as
+// testing.T.FailNow does.
 var errGoexit = fault.Goexit
 
 // nameRun adds to the failure of a run which function failed and where. So a registered error by

@@ -52,7 +52,8 @@ func (t *handleTable[T]) takenLocked(key handleKey) bool {
 	return taken
 }
 
-// keepLocked makes h the handle for key as long as somebody holds h. mu is the lock that guards t.
+// keepLocked makes h the handle for key as long as the program holds h. mu is the lock that guards
+// t.
 func (t *handleTable[T]) keepLocked(mu *sync.Mutex, key handleKey, h *T) {
 	if t.of == nil {
 		t.of = map[handleKey]weak.Pointer[T]{}

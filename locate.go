@@ -73,8 +73,8 @@ func (rt *Runtime) freeNames(l *localCoro) {
 // network, unless that is turned off: it connects to runtimes there that have the name. In
 // asyncoro: Coro.locate.
 //
-// Locate blocks until one runtime has answered that it has the name, until all have answered, or
-// until ctx ends. On the local network it waits for answers for 0.4 s.
+// Locate blocks until one runtime has answered that it has the name, until all have answered that
+// they do not, or until ctx ends. On the local network it waits for answers for 0.4 s.
 //
 // ErrNotFound: none of the runtimes that were reached has the name. The errors of those that were
 // not reached, such as ErrDisconnected, are joined to it.

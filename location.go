@@ -22,11 +22,11 @@ func (l Location) String() string {
 	return net.JoinHostPort(l.Addr, strconv.Itoa(l.Port))
 }
 
-// IsZero reports whether l is no location at all.
+// IsZero reports whether l is the zero Location, which names no place.
 func (l Location) IsZero() bool { return l == Location{} }
 
-// ParseLocation reads what String returns. The port must be a number from 1 to 65535. ParseLocation
-// does not look the host up.
+// ParseLocation parses a location in the form that String returns. The port must be a number from 1
+// to 65535. ParseLocation does not look the host up.
 func ParseLocation(s string) (Location, error) {
 	l, err := parseLocation(s)
 	if err != nil {

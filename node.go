@@ -125,13 +125,14 @@ func (n *Node) CloseComputation(ctx context.Context) error {
 // until the runs here have ended, leaves the computation to other nodes, and closes the node.
 // Coroutines that runs have spawned here are terminated then. In asyncoro: discoronode's quit.
 //
-// Drain blocks until the node has closed, or ctx ends: then the node goes on draining, and
-// [Node.Wait] closes it. A coroutine of the node, or of its servers in this process, cannot call
-// it: ErrRejected.
+// Drain blocks until the node has closed, or ctx ends. When ctx ends, the node goes on draining,
+// and [Node.Wait] closes it. A coroutine of the node, or of its servers in this process, cannot
+// call it: ErrRejected.
 //
-// The client receives all results before the servers close, unless its link to a server has ended,
-// or it has not answered the server for five intervals of the computation's pulse and a minute. A
-// run whose end the client does not know by then ends there with a [ServerLostError].
+// The client receives all results before the servers close. A server gives up on that when its link
+// to the client has ended, or when the client has not answered for five intervals of the
+// computation's pulse and a minute. Then the runs whose end the client does not know end at the
+// client with a [ServerLostError].
 func (n *Node) Drain(ctx context.Context) error {
 	if err := n.mayClose(); err != nil {
 		return err

@@ -199,9 +199,9 @@ func (l *nodeLoop) away() string {
 	return ""
 }
 
-// leave makes the node drain. The schedulers receive an offer that says so, and release the node
-// when it runs no job: only they know whether one is on its way to it. left is closed when it is
-// free.
+// leave makes the node drain. The schedulers receive an offer with Leaving set, and release the
+// node when it runs no job: only they know whether a job is on its way to the node. left is closed
+// when the node is free.
 func (l *nodeLoop) leave() {
 	if l.draining {
 		return
@@ -215,12 +215,12 @@ func (l *nodeLoop) leave() {
 func (l *nodeLoop) countServed() {
 	l.served++
 	if l.cfg.Serve > 0 && l.served >= l.cfg.Serve && !l.draining {
-		l.rt.log.Info("all that was to be served is served: leaving", slog.Int("computations", l.served))
+		l.rt.log.Info("the node has served NodeConfig.Serve computations: leaving", slog.Int("computations", l.served))
 		l.leave()
 	}
 }
 
-// clockLook is how often lookAtClock runs at least, as somebody may set the clock.
+// clockLook is the longest time between two runs of lookAtClock, as the machine's clock may be set.
 const clockLook = time.Minute
 
 // lookAtClock opens or closes the node as the hours of service say, and sets the alarm for its next

@@ -222,7 +222,7 @@ func (rt *Runtime) linkTo(id wire.ID, loc Location) *link.Link {
 	return rt.net.To(id, link.Location(loc))
 }
 
-// linkAt returns the link to whatever runtime is at loc, as link.Net.At does.
+// linkAt returns the link to the runtime that listens at loc, as link.Net.At does.
 func (rt *Runtime) linkAt(ctx context.Context, loc Location) (*link.Link, error) {
 	return rt.net.At(ctx, link.Location(loc))
 }
@@ -291,8 +291,8 @@ func (rt *Runtime) beginDiscovery() {
 	}
 }
 
-// locateNear asks on the local network who has something of that name, and then asks those runtimes for
-// it.
+// locateNear asks on the local network which runtimes have something of that name, and then asks
+// those for it.
 func locateNear[T any](ctx context.Context, rt *Runtime, name string, ask locateOne[T]) (found T, err error) {
 	sctx, stop := context.WithCancel(rt.ctx)
 	defer stop()

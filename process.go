@@ -66,8 +66,8 @@ func Init() {
 		fatal(err)
 	}
 	// Ctrl-C and the end of a terminal reach all its processes, and a service manager may signal
-	// all processes of a service. Here the node decides. Whatever reads the output may have gone:
-	// SIGPIPE.
+	// all processes of a service. A server ignores them, because its node decides. SIGPIPE comes
+	// when the reader of the output has gone.
 	signal.Notify(make(chan os.Signal, 1), os.Interrupt, syscall.SIGTERM, syscall.SIGHUP, syscall.SIGPIPE)
 	if err := serveProcess(os.Stdin); err != nil {
 		fatal(err)

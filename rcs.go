@@ -27,8 +27,8 @@ type RCSConfig struct {
 	// used, and when a server has closed or is lost, with ServerClosed.
 	ProcClose func(c *Coro, kind StatusKind, server Location)
 	// Retries is how often a task is run again after its server was lost; 0: never. With Retries,
-	// MapResults and AsCompleted send short items to a server before the item there has ended,
-	// which runs several times as many a second.
+	// MapResults and AsCompleted send short items to a server before the item there has ended, so
+	// that a server runs several times as many of them per second.
 	Retries int
 }
 
@@ -52,11 +52,11 @@ type RemoteCoroScheduler struct {
 // NewRemoteCoroScheduler returns a scheduler of tasks for comp. A computation that has not been
 // scheduled is put into the queue of the scheduler that [Computation.Schedule] finds. That may
 // block for ComputationConfig.Timeout; NewRemoteCoroScheduler does not wait until comp is active.
-// The verbs do, whoever has scheduled it.
+// Execute, MapResults and the others wait until comp is active.
 //
-// Where comp has a status coroutine, that must relay each Status that it receives to StatusCoro;
-// otherwise StatusCoro becomes the status coroutine of comp. ErrClosed: comp is closing or over.
-// ErrNotFound: there is no scheduler.
+// If comp has a status coroutine, that coroutine must send each Status that it receives on to
+// StatusCoro. Otherwise StatusCoro becomes the status coroutine of comp. ErrClosed: comp is closing
+// or over. ErrNotFound: there is no scheduler.
 func NewRemoteCoroScheduler(comp *Computation, cfg ...RCSConfig) (*RemoteCoroScheduler, error) {
 	c, err := one(cfg)
 	if err != nil {
@@ -461,7 +461,7 @@ func (s *RemoteCoroScheduler) awaitIdle(ctx context.Context) error {
 	return nil
 }
 
-// endedBy waits until c has ended, with whatever outcome. The error is ctx's.
+// endedBy waits until c has ended, and ignores how. The error is ctx's.
 func (c *Coro) endedBy(ctx context.Context) error {
 	if err := c.Wait(ctx); err != nil && ctx.Err() != nil {
 		return err

@@ -12,10 +12,10 @@ import (
 // with trivial items. So where items are short, the client sends a server more of them than the one
 // that it runs. They wait there, and are taken back when the one before them turns out to be long.
 //
-// When the server is lost, nobody knows which of them had begun, because its last frames may be
-// lost, too. Therefore items are sent ahead only where RCSConfig.Retries lets them run again. The
-// oldest one then counts the attempt, and all of them run again. Nothing is ever sent behind one of
-// these: an item that ends its server a second time is alone there.
+// When the server is lost, the client cannot know which of them had begun, because the server's
+// last frames may be lost, too. Therefore items are sent ahead only where RCSConfig.Retries lets
+// them run again. The oldest one then counts the attempt, and all of them run again. Nothing is
+// ever sent behind one of these: an item that ends its server a second time is alone there.
 
 const (
 	// maxAhead is how many items may wait at a server.
@@ -82,8 +82,8 @@ func (m *mapping[A, R]) exit(it *item[R], lost bool) (begun bool) {
 	return true
 }
 
-// nextLost makes the next item the one that ran last at a lost server, since the one before it has
-// ended.
+// nextLost is called when the item that ran last at a lost server has ended after all. Then the
+// next item in the line takes its place.
 func (m *mapping[A, R]) nextLost(l *mapLine[R]) {
 	l.last = nil
 	if len(l.behind) == 0 {

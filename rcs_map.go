@@ -218,8 +218,8 @@ func (m *mapping[A, R]) next() *item[R] {
 	return m.fresh
 }
 
-// serverFor takes a server for it; ok is false where there is none yet. Without an item, but with
-// more set, it only finds out whether there is one, and leaves it to others meanwhile.
+// serverFor takes a server for the item it; ok is false if none is free yet. If it is nil and more
+// is set, serverFor only finds out whether a server is free, and does not take it.
 func (m *mapping[A, R]) serverFor(ctx context.Context, it *item[R], more bool) (sv *rcsServer, ok bool, err error) {
 	if it == nil && !more {
 		return nil, false, nil // none is needed
@@ -249,7 +249,7 @@ func (m *mapping[A, R]) serverFor(ctx context.Context, it *item[R], more bool) (
 	return sv, sv != nil, nil
 }
 
-// take waits for events. While nothing runs, the log says what it waits for.
+// take waits for events. While nothing runs, the log has a report of what the mapping waits for.
 func (m *mapping[A, R]) take(ctx context.Context) ([]mapEvent[R], error) {
 	if len(m.sent) > 0 {
 		return m.events.take(ctx, m.s.rt)

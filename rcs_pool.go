@@ -10,8 +10,8 @@ import (
 )
 
 // rcsPool holds the servers of a RemoteCoroScheduler. It gives each to one task at a time, in the
-// order in which the tasks came. While nobody else waits for a server, the owner of one may extend
-// its claim: then it sends more tasks there, which wait behind the first.
+// order in which the tasks came. While no other task waits for a server, the owner of a server may
+// extend its claim: it sends more tasks there, which wait behind the first.
 type rcsPool struct {
 	mu      sync.Mutex // guards following; leaf
 	servers map[Location]*rcsServer
@@ -136,10 +136,10 @@ func (p *rcsPool) release(sv *rcsServer) {
 	}
 }
 
-// acquire sets got to a free server: at once if there is one, or when its place in the line has
-// come. With first, that place is before all others. got is set to nil when the pool is closed.
-// cancel leaves the line; it reports false when it is too late: then got is set, or will be in a
-// moment.
+// acquire sets got to a free server: at once if there is one, and otherwise when got is the first
+// in the line. If first is set, got enters the line before all others. When the pool is closed, got
+// is set to nil. cancel leaves the line. It returns false when it is too late: then got is set, or
+// will be soon.
 func (p *rcsPool) acquire(got *call.Future, first bool) (cancel func() bool) {
 	p.mu.Lock()
 	var sv *rcsServer
@@ -199,8 +199,8 @@ func withoutFirst[T any](queue []*T) []*T {
 
 // rcsClaim is the claim of a mapping to the next free server of a pool. Between the mapping's own
 // steps user code runs: the loop's body, and the iterator that gives the arguments. That code may
-// need a server itself, so the mapping keeps none from it: a server that comes meanwhile is passed
-// on, and the mapping's next wait is then the first of the pool's line.
+// need a server itself, so the mapping holds none meanwhile: a server that becomes free is passed
+// on, and the mapping's next wait is then the first in the pool's line.
 //
 //	state       ask      a server comes   the pool closes   stepOut
 //	none        waiting                                     none

@@ -108,7 +108,7 @@ func (r *functions) names() []string {
 	return r.sorted
 }
 
-// hash tells registries apart, in messages to people.
+// hash identifies a registry in messages to people.
 func (r *functions) hash() uint64 {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -201,8 +201,8 @@ type Func[A, R any] struct{ name string }
 func (f Func[A, R]) Name() string { return f.name }
 
 // With returns a call of the function with arg, ready to be run somewhere. It encodes arg, so later
-// changes to arg have no effect. When arg cannot travel, whatever is done with the call returns the
-// error (ErrTypeNotRegistered, for example) and sends nothing. With does not block.
+// changes to arg have no effect. When arg cannot travel, every use of the call returns the error
+// (ErrTypeNotRegistered, for example) and sends nothing. With does not block.
 func (f Func[A, R]) With(arg A) Call[R] {
 	s := &callSpec{fn: f.name, arg: arg}
 	if f.name == "" {

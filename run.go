@@ -249,8 +249,8 @@ func (rt *Runtime) jobStarted(l *link.Link, f *wire.Started) {
 	}
 }
 
-// loseJob ends a job whose server is lost. Where the computation is closing, the job was terminated
-// there, or would have been.
+// loseJob ends a job whose server is lost. If the computation is closing, the job counts as
+// terminated: the server has terminated it, or would have.
 func (rt *Runtime) loseJob(j *job, cause error) {
 	rt.mu.Lock()
 	server := peerLocation(j.server)
@@ -298,7 +298,8 @@ func (rt *Runtime) jobDone(f *wire.Done) {
 }
 
 // jobUnheard ends a job that the scheduler knows to have ended at a server that is lost or closed.
-// A job whose start the client knows ends by a frame of the server, or with the link to it.
+// It leaves a job alone if the client knows that the job has started: such a job ends by a frame of
+// the server, or with the link to the server.
 func (rt *Runtime) jobUnheard(f *wire.Unheard) {
 	j := rt.jobOf(f.Job, f.Token)
 	if j == nil {

@@ -248,13 +248,13 @@ type schedDescribe struct{ text chan<- string } // has room
 
 func (e schedDescribe) handle(l *schedLoop, _ time.Time) { e.text <- l.state.Describe() }
 
-// schedLeave is the event that the scheduler shall take nothing new.
+// schedLeave is the event that the scheduler must accept no new computation.
 type schedLeave struct{}
 
 func (schedLeave) handle(l *schedLoop, _ time.Time) { l.state.Leave() }
 
-// schedClose is the event that the active computation shall be closed. closed is called when it has
-// closed, or at once when there is none; it must not block.
+// schedClose is the event that the active computation must close. closed is called when it has
+// closed, or at once when no computation is active; closed must not block.
 type schedClose struct{ closed func() }
 
 func (e schedClose) handle(l *schedLoop, now time.Time) {
@@ -285,8 +285,8 @@ func (l *schedLoop) leave() { l.box.Put(schedEvent{own: schedLeave{}}) }
 // closeActive closes the active computation; see schedClose.
 func (l *schedLoop) closeActive(closed func()) { l.box.Put(schedEvent{own: schedClose{closed}}) }
 
-// notifyOperator notifies whoever waits for the end of a computation, or for the scheduler to have
-// left.
+// notifyOperator notifies the callers that wait for the end of a computation, or for the scheduler
+// to have left.
 func (l *schedLoop) notifyOperator() {
 	l.closers = slices.DeleteFunc(l.closers, func(c schedCloser) bool {
 		ended := l.state.IsClosed(c.of)

@@ -129,7 +129,7 @@ type serverLoop struct {
 	hasLeft bool        // left is closed
 }
 
-// leave has the server closed by whoever has started it.
+// leave asks the starter of the server to close it.
 func (l *serverLoop) leave() {
 	if !l.hasLeft {
 		l.hasLeft = true
@@ -295,7 +295,7 @@ func (l *serverLoop) linkChanged(e linkEvent) {
 		return
 	}
 	// Nobody learns any more how jobs end: nothing can run here for this computation.
-	l.rt.log.Debug("the client or the scheduler is gone; what runs here is ended", slog.Any("err", e.down))
+	l.rt.log.Debug("the link to the client or the scheduler has ended: ending what runs here", slog.Any("err", e.down))
 	l.endJobs()
 	if e.link == c.client {
 		l.sendReady(fmt.Errorf("no link to the client: %w", e.down))

@@ -128,8 +128,8 @@ func (l *serverLoop) jobEnded(c *servedComp, id wire.JobID, co *localCoro) {
 	l.box.Put(serverEvent{own: jobEnded(id)})
 }
 
-// sendDone sends the client how a job has ended, and the scheduler that it has. Where both are one
-// runtime, one frame is for both.
+// sendDone sends Done with the outcome of a job to the client, and Freed to the scheduler. If both
+// are one runtime, the Done is for both.
 func (l *serverLoop) sendDone(c *servedComp, id wire.JobID, o *wire.Outcome) {
 	c.client.Tell(&wire.Done{Token: c.token, Job: id, Outcome: *o})
 	if c.client == c.scheduler {
@@ -191,15 +191,15 @@ func (l *serverLoop) endJobs() {
 	}
 }
 
-// heardAfter is how long after the end of a job the client is asked whether it knows of that, so
-// that one question is for many jobs.
+// heardAfter is the delay between the end of a job and the question whether the client knows of it.
+// So one question covers many jobs.
 const heardAfter = 100 * time.Millisecond
 
-// askHeard asks the client something, to find out whether it knows that the jobs have started that
-// have ended by now. The frames that say so could be lost with the link, and the scheduler, which
-// does not see that link, must keep the jobs until then. Any answer is enough: those frames are
-// small and went out before the question. Without an answer the link has ended, and so has the
-// computation here.
+// askHeard sends the client a question, to find out whether the client has received Started and
+// Done of all jobs that have ended by now. These frames can be lost with the link. The scheduler
+// does not see that link, so it must keep the jobs until the answer arrives. Any answer is enough:
+// those frames are small and went out before the question. Without an answer the link has ended,
+// and so has the computation here.
 func (c *servedComp) askHeard() {
 	n := c.freed.Load()
 	answer := call.Func(func(out call.Outcome) {

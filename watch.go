@@ -67,9 +67,9 @@ func (rt *Runtime) WatchPeers(watcher *Coro) {
 // maxPeerNews is how many changes may wait to be sent to one watcher of another runtime.
 const maxPeerNews = 1 << 16
 
-// peerWatches are a runtime's watchers, and the peers that are online. A change goes into the queue of
-// every watch under one lock. One sender for each watch empties its queue without the lock, so that a
-// slow watcher holds up nobody.
+// peerWatches are a runtime's watchers, and the peers that are online. A change goes into the queue
+// of every watch under one lock. One sender for each watch empties its queue without the lock, so
+// that a slow watcher does not hold up the others.
 type peerWatches struct {
 	mu     sync.Mutex // guards following, and the items of each watch; leaf
 	online map[*link.Link]PeerStatus
@@ -140,8 +140,8 @@ func (ws *peerWatches) take(w *peerWatch) (items []PeerStatus, full bool) {
 	return items, w.full
 }
 
-// flush sends what waits, unless a sender is at work. It never blocks: what goes to another runtime is sent
-// by a goroutine.
+// flush sends what waits, unless a sender is at work. It never blocks: a goroutine sends what goes to
+// another runtime.
 func (w *peerWatch) flush() {
 	ws := &w.rt.watches
 	ws.mu.Lock()
@@ -209,10 +209,11 @@ func (w *peerWatch) end() {
 	}
 }
 
-// notices sends messages to one coroutine that has not asked for each of them: statuses, and changes
-// of peers. To a coroutine of this runtime they go into its mailbox, even a full one. To one of another
-// runtime they are delivered, which waits for room in the mailbox, because nobody would learn that one
-// was refused. One goroutine at a time uses it.
+// notices sends messages to one coroutine that has not asked for each of them: statuses, and
+// changes of peers. To a coroutine of this runtime they go into its mailbox, even a full one. To a
+// coroutine of another runtime they are delivered, which waits for room in the mailbox. A plain
+// send could be refused there, and the sender would not learn of that. One goroutine at a time uses
+// it.
 type notices struct {
 	to   *Coro      // immutable
 	link *link.Link // immutable: to its runtime; nil: whichever link there is

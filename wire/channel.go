@@ -29,8 +29,8 @@ type Unsubscribe struct {
 	Coro    uint64
 }
 
-// Publish is a message for all subscribers. If Call is not 0, it is answered when neither this
-// message nor one before it waits at the owner of the channel any more.
+// Publish is a message for all subscribers. If Call is not 0, it is answered when this message and
+// all earlier ones no longer wait at the owner of the channel.
 type Publish struct {
 	_       struct{} `cbor:",toarray"`
 	Call    uint64

@@ -18,8 +18,8 @@ type ServerInfo struct {
 	PID  int
 }
 
-// Offer is what a node says about itself to each scheduler that it meets, and again when something
-// of it changes.
+// Offer describes a node. The node sends it to each scheduler that it has a link to, and again when
+// something in it changes.
 type Offer struct {
 	_         struct{} `cbor:",toarray"`
 	Node      Peer
@@ -32,10 +32,10 @@ type Offer struct {
 	Reason    string   // why it is not free, or why it is leaving
 	Functions []string // the names of its registered functions, sorted
 	Build     string
-	Leaving   bool  // it takes no new jobs, and is to be released when it runs none
+	Leaving   bool  // it takes no new jobs, and wants a Release when it runs none
 	MinPulse  int64 // the least time between signs of life that it accepts, in nanoseconds
 	MaxPulse  int64 // the most
-	Zombie    int64 // it is to be released after that long without a job, in nanoseconds; 0: never
+	Zombie    int64 // it wants a Release after that long without a job, in nanoseconds; 0: never
 }
 
 // Reserve asks a node to serve a computation. The node answers with [Servers] as they come up, or
@@ -48,8 +48,8 @@ type Reserve struct {
 	Pulse     int64
 }
 
-// Servers reports to the scheduler that servers of the node came or went, or with neither why no
-// server comes.
+// Servers reports to the scheduler that servers of the node have come up or gone. If Up and Gone
+// are empty, Reason is why no server comes up.
 type Servers struct {
 	_      struct{} `cbor:",toarray"`
 	Token  Token
@@ -94,8 +94,8 @@ type Setup struct {
 	Pulse     int64
 }
 
-// Ready reports to the scheduler that a server is set up; with Err, that it cannot be, or can no
-// longer be used.
+// Ready reports to the scheduler that a server is set up. With Err it reports that the server
+// cannot be set up, or can no longer be used.
 type Ready struct {
 	_     struct{} `cbor:",toarray"`
 	Token Token
@@ -179,15 +179,15 @@ type FuncCall struct {
 	Arg    []byte `cbor:"-"` // behind the array
 }
 
-// Unrun asks the scheduler not to start Job any more.
+// Unrun asks the scheduler not to start Job if it still waits for a server.
 type Unrun struct {
 	_     struct{} `cbor:",toarray"`
 	Token Token
 	Job   JobID
 }
 
-// Unstart asks a server not to start Job any more, which waits there in its lane. A Done follows.
-// It has no effect on a job that has started.
+// Unstart asks a server not to start Job, which waits there in its lane. A Done follows. It has no
+// effect on a job that has started.
 type Unstart struct {
 	_     struct{} `cbor:",toarray"`
 	Token Token
@@ -243,18 +243,18 @@ type Freed struct {
 	Job   JobID
 }
 
-// Heard reports to the scheduler how many more of the jobs that have ended, in the order of their
-// Freed frames, the client knows. With 0 jobs it reports that files arrive at the server: it is not
-// idle.
+// Heard reports to the scheduler that the client knows the end of the next Jobs jobs, in the order
+// of their Freed frames. With 0 jobs it reports that files arrive at the server, which is therefore
+// not idle.
 type Heard struct {
 	_     struct{} `cbor:",toarray"`
 	Token Token
 	Jobs  uint64
 }
 
-// Unheard notifies the client of a job that has ended at a server which has gone since. If the
-// client has not received the Started of the job, it will not receive its Done either, and the job
-// has failed.
+// Unheard notifies the client of a job that ended at a server before that server was lost or
+// closed. If the client has not received the Started of the job, it will not receive its Done
+// either, and the job has failed.
 type Unheard struct {
 	_     struct{} `cbor:",toarray"`
 	Token Token
@@ -283,8 +283,8 @@ type Avail struct {
 	Swap   float64 // percent free
 }
 
-// Queued notifies the client of the position of its computation in the queue. The first is number
-// 1.
+// Queued notifies the client of the position of its computation in the queue. The next one to
+// become active has position 1.
 type Queued struct {
 	_        struct{} `cbor:",toarray"`
 	Token    Token

@@ -232,7 +232,7 @@ func (r *Reader) firstPart(number uint64, size int) (partedFrame, error) {
 	return partedFrame{number: number, size: whole, buf: make([]byte, 0, min(whole, maxGuess))}, nil
 }
 
-// cutShort returns err as it is to be reported inside a frame, where an end of the stream is
+// cutShort returns the error to report for err inside a frame, where the end of the stream is
 // unexpected.
 func cutShort(err error) error {
 	if errors.Is(err, io.EOF) {

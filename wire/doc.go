@@ -22,8 +22,8 @@
 //	              ◀──  welcome
 //
 // Either side may send a refusal in place of its next message, with a code and a sentence, and ends
-// the connection. Every message starts with the same 8 bytes. These and the refusal never change, so
-// that any two versions of the protocol can tell each other why they do not fit.
+// the connection. Every message starts with the same 8 bytes. These and the refusal never change,
+// so that any two versions of the protocol can send each other the reason why they do not fit.
 //
 // # What a stranger learns
 //
@@ -40,9 +40,9 @@
 // random, and the refusal "unauthorized". With certificates, TLS itself proves both sides, before the
 // first byte of the greeting.
 //
-// One thing a MAC cannot hide: somebody who takes the listener's place receives the dialer's proof, and
-// can guess secrets offline, at 600,000 hashes a guess. A secret of 16 random characters is out of
-// reach; a word is not.
+// A MAC does not protect against guesses: an attacker in the listener's place receives the dialer's
+// proof, and can try secrets offline, at 600,000 hashes each. A secret of 16 random characters is
+// out of reach; a word is not.
 //
 // # Concurrency properties
 //

@@ -189,8 +189,9 @@ func ReadFileAnswer(r io.Reader) (*FileAnswer, error) {
 // four thousand million times; a block that arrives twice, in the wrong order or not at all never
 // does.
 //
-// The sums take as long as reading memory. They do not protect from somebody who changes the bytes
-// of an unprotected link on purpose, and could change the sums as well; with a secret, TLS does.
+// The sums take as long as reading memory. They do not protect against an attacker who changes the
+// bytes of an unprotected link, and can change the sums as well. On a link with a secret, TLS
+// protects against that.
 type FileSums struct {
 	head [16 + 8]byte // the key, and the number of the next block; the head is number 0
 }

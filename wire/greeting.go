@@ -61,9 +61,9 @@ func greetingModes() (cbor.EncMode, cbor.DecMode) {
 	return enc, dec
 }
 
-// decodeGreeting decodes a body. Each message has exactly one encoding. What cbor would accept
-// otherwise, such as null, numbers that are longer than necessary, or a text instead of bytes, is
-// not encoded again as it was.
+// decodeGreeting decodes a body. Each message has exactly one encoding. decodeGreeting encodes the
+// result again and compares. That catches other encodings that cbor accepts, such as null, numbers
+// that are longer than necessary, or a text instead of bytes.
 func decodeGreeting[T knockBody | helloBody](body []byte, into *T) error {
 	if err := greetingDec.Unmarshal(body, into); err != nil {
 		return malformedGreeting("its cbor")

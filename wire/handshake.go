@@ -61,8 +61,9 @@ type greeting struct {
 //
 // On success Dial returns raw itself for a plain link, else a [*tls.Conn], with no deadline; its
 // next byte is the first one after the greeting. On an error raw is closed. The error is a
-// [*Refusal], whoever refused; one that wraps [os.ErrDeadlineExceeded] and the error of ctx if the
-// peer was silent or slow; that of ctx if ctx was cancelled; otherwise that of raw.
+// [*Refusal] if either side refused. If the peer was silent or slow, it wraps
+// [os.ErrDeadlineExceeded] and the error of ctx. If ctx was cancelled, it is the error of ctx.
+// Otherwise it is the error of raw.
 func Dial(ctx context.Context, raw net.Conn, p *Protection, own Hello,
 	admit func(peer Hello) *Refusal,
 ) (net.Conn, Hello, error) {
@@ -93,8 +94,8 @@ func Accept(ctx context.Context, raw net.Conn, p *Protection, own func() Hello,
 	return g.end(peer, err)
 }
 
-// newGreeting starts the clock. After stop has returned, the function that runs when ctx ends runs
-// no more.
+// newGreeting starts the clock. After stop has returned, the function for the end of ctx does not
+// run.
 func newGreeting(ctx context.Context, raw net.Conn, p *Protection) (*greeting, error) {
 	if err := p.Ready(ctx); err != nil {
 		raw.Close()
@@ -271,8 +272,8 @@ func (g *greeting) proof(label string) ([]byte, error) {
 	return g.p.prove(g.tls, label)
 }
 
-// check checks the proof that the peer gave for the role of label. What it tells the peer does not
-// depend on the secret.
+// check checks the proof that the peer gave for the role of label. The refusal that the peer
+// receives does not depend on the secret.
 func (g *greeting) check(label string, got []byte) error {
 	want, err := g.proof(label)
 	switch {

@@ -52,8 +52,9 @@ func (id *ID) UnmarshalCBOR(b []byte) error {
 	return nil
 }
 
-// Hello is who a peer says that it is. The Hello that [Dial] or [Accept] returns is checked: texts
-// are valid UTF-8 of at most 256 bytes, Port and Pulse are within their bounds, and ID is not zero.
+// Hello is how a peer introduces itself. The Hello that [Dial] or [Accept] returns is checked:
+// texts are valid UTF-8 of at most 256 bytes, Port and Pulse are within their bounds, and ID is not
+// zero.
 type Hello struct {
 	_        struct{}      `cbor:",toarray"`
 	ID       ID            // of this start of the runtime

@@ -71,8 +71,8 @@ type JobID struct {
 	Seq    uint64
 }
 
-// Token names a computation. Whoever knows it can start runs, end them, and reach the files of the
-// computation.
+// Token names a computation. A runtime that knows it can start runs, end them, and reach the files
+// of the computation.
 type Token [16]byte
 
 // UnmarshalCBOR implements [cbor.Unmarshaler]. Without it a byte string of any length, or a list of
@@ -102,8 +102,8 @@ type Bye struct {
 	Reason string
 }
 
-// Message is for the mailbox of coroutine To. As in all frames, a coroutine is named by its key in
-// the runtime that it lives in.
+// Message is a message to the mailbox of coroutine To. In all frames, a coroutine is named by its
+// key in the runtime that it runs in.
 type Message struct {
 	To   uint64
 	Body []byte
@@ -117,7 +117,7 @@ type Deliver struct {
 	Body []byte `cbor:"-"` // behind the array
 }
 
-// Ask is a [Message] that arrives as a request, and is answered by the coroutine.
+// Ask is a [Message] that arrives as a request. It is answered when the coroutine replies.
 type Ask struct {
 	_    struct{} `cbor:",toarray"`
 	Call uint64
@@ -125,7 +125,7 @@ type Ask struct {
 	Body []byte `cbor:"-"` // behind the array
 }
 
-// Wait is answered with the outcome of coroutine Of when that has ended.
+// Wait asks for the outcome of coroutine Of. It is answered when the coroutine has ended.
 type Wait struct {
 	_    struct{} `cbor:",toarray"`
 	Call uint64
@@ -168,7 +168,7 @@ type Reply struct {
 	Outcome Outcome
 }
 
-// Cancel says that nobody waits for the answer to Call any longer.
+// Cancel withdraws the question Call: its sender no longer waits for the answer.
 type Cancel struct {
 	_    struct{} `cbor:",toarray"`
 	Call uint64
@@ -207,7 +207,7 @@ func (*Reply) Kind() Kind { return KindReply }
 // Kind implements [Frame].
 func (*Cancel) Kind() Kind { return KindCancel }
 
-// ErrMalformed is returned for bytes that are not a frame. The peer is not to be trusted further.
+// ErrMalformed is returned for bytes that are not a frame. The caller must end the link.
 var ErrMalformed = errors.New("malformed frame")
 
 // OversizedError is the [ErrMalformed] of a frame in parts that is larger than this side accepts.

@@ -21,7 +21,7 @@ import (
 )
 
 // The names that go into keys and proofs. The version in alpn is that of the greeting. It stays
-// when Protocol changes, so that two versions can tell each other that they differ.
+// when Protocol changes, so that two versions can still send each other refusals.
 const (
 	alpn          = "discoro/1"
 	exporterLabel = "EXPORTER-discoro/1"
@@ -33,14 +33,14 @@ const (
 // secretRounds is the number of hashes that one guess at a secret costs.
 const secretRounds = 600_000
 
-// What refusals tell people to do.
+// The advice in the texts of refusals.
 const (
 	sameSecret        = "set the same Secret on both sides"
 	textPlainListener = "the listener has neither secret nor certificates and the dialer wants them: " +
 		"set the same Secret, or CertFile, KeyFile and CAFile, on both sides"
 )
 
-// Secret is a shared secret. It is printed as [secret], by whatever prints it.
+// Secret is a shared secret. It is printed as [secret] by fmt, slog and JSON.
 type Secret string
 
 const hiddenSecret = "[secret]"

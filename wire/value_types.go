@@ -269,8 +269,8 @@ func (t *typeTable) withRegistered(entry, pointer *typeEntry) (*typeTable, error
 	return n, nil
 }
 
-// registrable returns what keeps a type from being registered under a name, whatever else is
-// registered.
+// registrable returns why a type cannot be registered under a name, apart from what is registered
+// already.
 func registrable(name string, t reflect.Type) error {
 	switch {
 	case t == nil:

@@ -31,7 +31,7 @@ type Waker interface {
 // Call is one wait for one answer. One goroutine or coroutine waits; any may finish it.
 type Call struct {
 	why string // immutable: what the waiter waits for
-	of  any    // immutable: whom it waits for; nil: nobody in particular
+	of  any    // immutable: the coroutine that the waiter waits for; nil: none
 
 	mu    sync.Mutex // guards following; leaf
 	done  bool

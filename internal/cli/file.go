@@ -126,8 +126,8 @@ func writePrivate(name string, text []byte) (err error) {
 	return os.Rename(f.Name(), name)
 }
 
-// othersMayRead reports whether other users of this machine may read a file. It returns false where
-// modes do not say so.
+// othersMayRead reports whether other users of this machine may read a file. It returns false on
+// systems without such modes.
 func othersMayRead(name string) bool {
 	info, err := os.Stat(name)
 	return err == nil && filepath.Separator == '/' && info.Mode().Perm()&0o077 != 0

@@ -26,7 +26,7 @@ type Program struct {
 	Secret *string // part of Config; --secret_file sets it
 }
 
-// Flags tells which options were given, and where.
+// Flags records which options were given, and where.
 type Flags struct {
 	fields map[string]reflect.Value // of the configuration, by option
 	given  [fromFlag + 1]map[string][]string
@@ -214,7 +214,7 @@ type recorder struct {
 // String implements flag.Value.
 func (r *recorder) String() string { return "" }
 
-// IsBoolFlag tells package flag that the option takes no argument.
+// IsBoolFlag reports whether package flag accepts the option without an argument.
 func (r *recorder) IsBoolFlag() bool { return r.isSwitch }
 
 // Set implements flag.Value.

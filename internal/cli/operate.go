@@ -171,7 +171,7 @@ func (o *operator) hush() {
 }
 
 // readLines returns the lines of in. The channel is closed when in ends, or when over is closed and
-// in has one more line. Of a line that is too long to be a command it returns the beginning.
+// in has one more line. It cuts a line that is too long to be a command.
 func readLines(in io.Reader, over <-chan struct{}) <-chan string {
 	lines := make(chan string)
 	go func() { // owns in; ends with in, or with the process

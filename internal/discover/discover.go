@@ -34,7 +34,7 @@ type Config struct {
 
 // Memory is a local network of a test.
 type Memory interface {
-	// Announce makes who, which is at that address, visible to Near.
+	// Announce makes the runtime who, which is at that address, visible to Near.
 	Announce(at string, who any)
 	// Near returns everybody who was announced and can be reached.
 	Near() []any

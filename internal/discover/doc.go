@@ -6,12 +6,12 @@
 //
 // # Promises
 //
-//   - A question comes by broadcast, multicast and both versions of IP, and somebody may repeat it. It
-//     is answered once: each has a random number.
+//   - A question comes by broadcast, multicast and both versions of IP, and an attacker may repeat
+//     it. It is answered once, because each question has a random number.
 //   - A runtime sends at most 100 answers in a second, and at most 20 of them to one address. It answers
 //     questions that are at most a minute old or too new.
-//   - A runtime is found at the address that its answer came from, whatever the answer says. Otherwise
-//     one datagram could make a whole network dial anybody.
+//   - A runtime is found at the address that its answer came from, whatever the answer says.
+//     Otherwise one datagram could make a whole network dial any address.
 //   - A runtime that listens on loopback asks this machine, and answers this machine, only.
 //
 // # Goroutines and locks

@@ -21,10 +21,10 @@ const (
 // Visit is what a search does with a runtime that it has found. It may block until ctx ends.
 type Visit func(ctx context.Context, f Found)
 
-// Search asks once for each of pauses, and waits for answers that long, as datagrams may get lost. It
-// calls visit, in a goroutine of its own, for each other runtime that answers, at most maxVisits at the
-// same time. If name is not empty, only runtimes that have it answer. Search returns when all visits
-// have returned, or soon after ctx has ended. That nobody answers is no error.
+// Search asks once for each of pauses, and waits for answers that long, as datagrams may get lost.
+// It calls visit, in a goroutine of its own, for each other runtime that answers, at most maxVisits
+// at the same time. If name is not empty, only runtimes that have it answer. Search returns when
+// all visits have returned, or soon after ctx has ended. It is no error if no runtime answers.
 func (d *Discovery) Search(ctx context.Context, name string, pauses []time.Duration, visit Visit) error {
 	if err := d.cfg.Protect.Ready(ctx); err != nil {
 		return err
@@ -111,9 +111,9 @@ func (s *search) await(ctx context.Context, d time.Duration, found func(Found)) 
 	}
 }
 
-// whereIs returns where to dial a runtime that has answered: the address that the datagram came from,
-// whatever the datagram says. Only the loopback address that it names is used, if it came from this
-// machine.
+// whereIs returns where to dial a runtime that has answered: at the address that the datagram came
+// from. The address inside the datagram counts only for a loopback address, and only if the
+// datagram came from this machine.
 func whereIs(g *wire.Datagram, from netip.Addr) Found {
 	if from.IsLoopback() && g.Addr.IsValid() {
 		from = g.Addr // DecodeDatagram has checked that it is a loopback address, too

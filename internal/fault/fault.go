@@ -46,8 +46,8 @@ const Prefix = "discoro: "
 // New returns an error with exactly this text, in which errors.Is and errors.As find of.
 func New(text string, of ...error) error { return &plain{text: text, of: of} }
 
-// IsPlain reports whether err itself, and not one that it wraps, was made by [New]: its text says
-// everything.
+// IsPlain reports whether err itself, and not one that it wraps, was made by [New]. The text of
+// such an error is complete.
 func IsPlain(err error) bool {
 	_, ok := err.(*plain) //nolint:errorlint // the error itself is asked about
 	return ok

@@ -11,7 +11,7 @@ type buffer [wire.FileBlock + wire.FileSum]byte
 
 var buffers = sync.Pool{New: func() any { return new(buffer) }}
 
-// block returns room for the next block of a file of which left bytes are left, and room for the
+// block returns room for the next block of a file with left bytes still to come, and room for that
 // block with its sum.
 func (b *buffer) block(left int64) (block, whole []byte) {
 	n := min(left, wire.FileBlock)

@@ -16,32 +16,32 @@
 // and then renamed. A transfer that fails leaves nothing. Sweep removes what a killed process has left,
 // an hour later.
 //
-// Everything that a peer asks for is done through os.Root, so nothing reaches beyond the folder, whatever
-// the names are and whatever symbolic links there are. Names are checked as well, so that a name that is
-// good on one system is good on all, and so that no peer reaches the folders that nodes make below their
-// DestPath: their names are OwnPrefix and digits.
+// Everything that a peer asks for is done through os.Root, so no name and no symbolic link reaches
+// beyond the folder. Names are checked as well, so that a name that is good on one system is good
+// on all, and so that no peer reaches the folders that nodes make below their DestPath: their names
+// are OwnPrefix and digits.
 //
-// The folder of a computation is open to those who prove that they know the computation's token. A head
-// proves that and does not contain the token (wire.Token.Prove): any peer can say that it is a server,
+// The folder of a computation is open to peers that prove that they know the computation's token. A
+// head has that proof and not the token itself (wire.Token.Prove): any peer can pose as a server,
 // and with the token it could act for the computation.
 //
 // # Blocks and sums
 //
-// Each block of 512 KiB is followed by a CRC-32C, which finds damage at once. It begins with the file's
-// own key and the number of the block, so no block can be missing, come twice or in another order. A CRC
-// is made at the speed of memory: a GMAC took a sixth of all the time that a file takes, and a SHA-256
-// takes a dozen times as long as a CRC. No sum protects against somebody who can change what a link
-// without TLS carries, because the key travels on the same link.
+// Each block of 512 KiB is followed by a CRC-32C, which finds damage at once. It begins with the
+// file's own key and the number of the block, so no block can be missing, come twice or in another
+// order. A CRC is computed at the speed of memory. A GMAC took a sixth of the whole time of a
+// transfer, and a SHA-256 takes a dozen times as long as a CRC. No sum protects against an attacker
+// who can change the bytes of a link without TLS, because the key travels on the same link.
 //
-// The end of a stream says nothing, since streams end with their connection in the same way. So every
-// operation has an answer, and an operation without one has failed.
+// The end of a stream does not mean success, since streams also end when their connection breaks.
+// So every operation has an answer, and an operation without one has failed.
 //
 // # Goroutines and locks
 //
-// One goroutine reads a file and writes it to its stream, a block at a time, while another one waits for
-// the answer. Peer.Start starts it, and At waits for its end. It does not read ahead: with more buffers
-// than fit into the processor's cache, each byte comes from memory once more, which costs more than the
-// wait for the disk.
+// One goroutine reads a file and writes it to its stream, a block at a time, while another one
+// waits for the answer. Peer.Start starts the one that reads, and At waits for its end. It does not
+// read ahead: with more buffers than fit into the processor's cache, each byte comes from memory
+// once more, which costs more than the wait for the disk.
 //
 // The receiver posts three buffers. While it writes one to the disk, the reader of the connection fills
 // the others. A buffer that was posted and is not full when the transfer ends is never used again, since

@@ -29,7 +29,7 @@ type PeerStream interface {
 	// Came waits until the memory that was posted first is full. When the stream or ctx ends before
 	// that, it returns an error and how many bytes have come.
 	Came(ctx context.Context) (int, error)
-	// Drop forgets the memory that is posted. What comes next is read.
+	// Drop forgets the memory that is posted. The bytes that follow come by Read again.
 	Drop()
 }
 

@@ -57,8 +57,9 @@ func (op *Op) Open() (err error) {
 	return err
 }
 
-// Prove says which computation the operation belongs to, to the runtime with the ID to and to no
-// other. The zero token: to none.
+// Prove gives the operation a proof that it belongs to the computation with that token. The proof
+// holds for the runtime with the ID to only. With the zero token the operation belongs to no
+// computation.
 func (op *Op) Prove(token wire.Token, to wire.ID) { op.head.Proof = token.Prove(to, op.head.Key) }
 
 // Close closes the file that is sent.
@@ -69,7 +70,7 @@ func (op *Op) Close() {
 	}
 }
 
-// ErrExited is how a Send ends whose Progress calls runtime.Goexit.
+// ErrExited is the error of a Send when its Progress calls runtime.Goexit.
 var ErrExited = fmt.Errorf("FileOptions.Progress: %w", fault.Goexit)
 
 // progress calls Progress.

@@ -85,9 +85,10 @@ func (l *Link) TakeCall(id uint64) call.Answerer {
 // call was answered.
 var ErrCallTwice = errors.New("the peer used the number of a call that is not answered yet")
 
-// Serve records that a call of the other side waits here. The link calls stop when the link ends, and
-// whoever takes a Cancel from the other side calls it. With an error, stop is never called. The error
-// is fault.Rejected when too many calls wait already, and fault.Disconnected when the link has ended.
+// Serve records that a call of the other side waits here. stop is called when the link ends, and
+// when a Cancel arrives from the other side. If Serve returns an error, stop is never called. The
+// error is fault.Rejected when too many calls wait already, and fault.Disconnected when the link
+// has ended.
 func (l *Link) Serve(id uint64, stop func()) error {
 	l.mu.Lock()
 	defer l.mu.Unlock()

@@ -5,10 +5,10 @@
 //
 // # The life of a link
 //
-// A link begins with the first frame for another runtime, or with a connection from there. It is a
-// queue before it is up: [Net.To] returns at once and dials meanwhile, so a role's loop can send to
-// whomever its decisions concern. A link ends once. A later link to the same runtime is another
-// Link.
+// A link begins with the first frame for another runtime, or with a connection from there. Before
+// it is up, it is a queue: [Net.To] returns at once and dials in the background, so a role's loop
+// can send to any runtime without waiting. A link ends once. A later link to the same runtime is
+// another Link.
 //
 //	state     meaning
 //	dialing   no connection has a proven peer
@@ -21,10 +21,11 @@
 // with the smaller ID has dialled. No frame is needed to agree on that, because both compare the
 // same IDs.
 //
-// A peer may have lost a link that this side still takes for alive, and dial anew. So each greeting
-// has an epoch, by which its sender counts its greetings. One greeting with a later epoch than the
-// link's may have been under way when the link came up. A second one, later still, cannot have
-// been: the peer has lost the link, which therefore ends here, too.
+// A peer may have lost a link that this side still considers alive, and dial again. So each
+// greeting has an epoch: the number of greetings that its sender has sent. One greeting with a
+// later epoch than the link's may have been under way when the link came up. A second one, with a
+// still later epoch, was sent after that: the peer has lost the link, which therefore ends here,
+// too.
 //
 // A link ends by an error of its connection, a breach of the protocol, silence, a Bye, or a peer
 // that does not read what it asks for. The host is notified first, then pending calls fail, and
@@ -40,10 +41,10 @@
 // A large frame opens a lane. Frames with the same key wait behind it in the lane, because they
 // must not overtake it; all others do overtake it. Lanes take turns. When its last large frame has
 // left, a lane ends, and the small frames behind that go on with the others. A large body is not
-// copied into the queue: whoever has encoded it lets go of it, or only reads it from then on.
+// copied into the queue: its encoder does not change it after that.
 //
-// What loops send never waits for room in a queue, or loops would wait for each other. A peer for
-// which too much of that piles up loses the link. Messages and questions of users do wait, in the
+// Frames of loops never wait for room in a queue, or loops would wait for each other. A peer that
+// lets too much of that pile up loses the link. Messages and questions of users do wait, in the
 // order in which they came: beyond 4 MiB of small frames, and beyond as much of large ones. The
 // writer moves a message that waits into the queue by itself, so the sending coroutine need not get
 // the turn for that.
@@ -67,10 +68,10 @@
 // is late, this process did not run, for hours on a suspended machine, and each peer gets as much
 // more time.
 //
-// How often this side gives signs of life changes with the computations that it serves. Whoever
-// changes that only changes a number. Each link remembers what it has announced to its peer, and
-// the look at all links, which sends the pulses, announces a change first. So a slower pulse is
-// never taken for silence.
+// The interval of this side's signs of life changes with the computations that it serves. A change
+// of the interval only sets a number. Each link remembers the interval that it has announced to its
+// peer. The goroutine that looks at all links and sends the pulses announces a changed interval
+// first. So a slower pulse is never taken for silence.
 //
 // # Goroutines and locks
 //
@@ -91,13 +92,12 @@
 //	at most 16 at a time                                             link ends
 //
 // The reader decodes frames and hands each to its owner through Host.Frame, which must not block.
-// It never decodes a user's value. For each frame it makes one call of an interface, and between two
-// frames it has no state: it could do other work there, such as running a coroutine that a frame has
+// It never decodes a user's value. It makes one interface call for each frame, and has no state
+// between two frames: it could do other work there, such as running a coroutine that a frame has
 // made ready. The link of a runtime to itself, Net.Self, calls Host.Frame in the goroutine that
 // posts, and Frame may post again.
 //
-// All locks are leaves: Net.mu (which links there are, and whether the runtime closes: no link is made
-// after [Net.Refuse]), Link.mu (a link's state, queue and calls),
-// greetings.mu (connections that are not links yet), and heartbeat.mu (the pulses that are asked
-// for).
+// All locks are leaves: Net.mu (the table of links, and whether the runtime closes: no link is made
+// after [Net.Refuse]), Link.mu (a link's state, queue and calls), greetings.mu (connections that
+// are not links yet), and heartbeat.mu (the intervals that are asked for).
 package link

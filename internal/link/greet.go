@@ -37,8 +37,8 @@ type greeting struct {
 	since time.Time  // immutable
 }
 
-// add takes in a connection. The caller closes evicted, if there is one, to make room for raw. If g is
-// nil there is no room, and the caller closes raw.
+// add adds a connection. If evicted is not nil, the caller closes it to make room for raw. If g is
+// nil, there is no room, and the caller closes raw.
 func (gs *greetings) add(raw net.Conn, now time.Time) (g, evicted *greeting) {
 	g = &greeting{raw: raw, from: addressOf(raw.RemoteAddr()), since: now}
 	gs.mu.Lock()
@@ -78,8 +78,8 @@ func (gs *greetings) removeLocked(g *greeting) {
 	}
 }
 
-// addressOf returns what counts as one address: an IPv4 address, or the /64 network of an IPv6 address,
-// all of which one host may have.
+// addressOf returns what counts as one address: an IPv4 address, or the /64 network of an IPv6
+// address, because one host may have all addresses of such a network.
 func addressOf(a net.Addr) netip.Addr {
 	if mem, ok := a.(interface{ IP() netip.Addr }); ok { // in memory
 		return mem.IP()
@@ -133,7 +133,7 @@ func (n *Net) greetNext(raw net.Conn) {
 	}
 }
 
-// greet finds out who has dialled, and makes the connection a link.
+// greet exchanges greetings with a peer that has dialled, and makes the connection a link.
 func (n *Net) greet(g *greeting) {
 	defer n.greetings.remove(g)
 	var l *Link

@@ -225,9 +225,9 @@ func (l *Link) read() {
 }
 
 // explainOversized sends the peer the reason why the link is about to end, if that is a message of
-// more than Config.MaxMessage bytes: the one breach of the protocol that peers of ours commit, when
-// their limit is another. Whatever the peer still sends is discarded until it has read the reason and
-// has closed the connection. Unread bytes would reset the connection, and the reason would be lost.
+// more than Config.MaxMessage bytes: the one breach of the protocol that a correct peer commits,
+// when its limit is larger. What the peer still sends is discarded until it has read the reason and
+// closed the connection. Unread bytes would reset the connection, and the reason would be lost.
 func (l *Link) explainOversized(err error) {
 	var e *wire.OversizedError
 	if !errors.As(err, &e) {

@@ -30,9 +30,9 @@ type Host interface {
 	Start(f func()) bool
 	// Wait waits until k is finished or ctx ends. A coroutine gives up the turn meanwhile.
 	Wait(ctx context.Context, k *call.Call) (call.Outcome, error)
-	// Frame takes a frame that has come over l. It runs on the link's reader, and for the link of the
-	// runtime to itself in whatever goroutine posts the frame. An error is a breach of the protocol by
-	// the peer.
+	// Frame takes a frame that has come over l. It runs on the link's reader, and for the link of
+	// the runtime to itself in the goroutine that posts the frame. An error is a breach of the
+	// protocol by the peer.
 	Frame(l *Link, f wire.Frame) error
 	// Up notifies the host that l is up. No frame of l comes before it has returned.
 	Up(l *Link)
@@ -180,7 +180,7 @@ func (n *Net) deadLink(id wire.ID, loc Location, cause error) *Link {
 	return l
 }
 
-// If returns the link to another runtime, up or not, if there is one, and nil otherwise.
+// If returns the link to another runtime if there is one, up or not, and nil otherwise.
 func (n *Net) If(id wire.ID) *Link {
 	if id == n.cfg.ID {
 		return n.Self
@@ -233,9 +233,9 @@ func (n *Net) At(ctx context.Context, loc Location) (*Link, error) {
 }
 
 // linkFor returns the link to another runtime from the table. If there is none, or if it has ended,
-// linkFor makes one with one dial under way, which the caller ends. It returns nil when there is none
-// and none may be made, because the runtime is closing. Making a link and looking at closing are one
-// step, so that whoever sets closing sees all links afterwards.
+// linkFor makes one with one dial under way, which the caller ends. It returns nil when there is
+// none and none may be made, because the runtime is closing. Making a link and looking at closing
+// are one step under mu. So a goroutine that has set closing sees all links afterwards.
 func (n *Net) linkFor(id wire.ID, loc Location) (l *Link, fresh bool) {
 	var old *Link // has ended
 	for {

@@ -170,8 +170,8 @@ func (l *Link) announcePulse() {
 	}
 }
 
-// checkPulse looks at one link, and returns after what time to look again. Only a silence that it has
-// seen at two looks ends the link: in a busy process the reader gets a chance between them.
+// checkPulse looks at one link, and returns the time until the next look. A silence ends the link
+// only if two looks have seen it: in a busy process the reader gets a chance between them.
 func (l *Link) checkPulse(now time.Time) time.Duration {
 	l.mu.Lock()
 	up, t, theirs, every := l.state == stateUp, l.conn, l.peer.Pulse, l.net.beat.now()

@@ -38,8 +38,8 @@ const (
 	LargeFrame = 8 << 10
 )
 
-// Pools of chunks. Small ones are for links over which little goes, of which a runtime may have
-// thousands.
+// Pools of chunks. Small ones are for links with little traffic. A runtime may have thousands of
+// those.
 var (
 	chunks      = sync.Pool{New: func() any { b := make([]byte, 0, chunkSize); return &b }}
 	smallChunks = sync.Pool{New: func() any { b := make([]byte, 0, smallChunk); return &b }}
@@ -102,9 +102,9 @@ type lane struct {
 // laneFrame is one large frame, or several small ones in head.
 type laneFrame struct {
 	head  []byte
-	body  []byte // shared with whoever encoded it, so nobody writes to it
+	body  []byte // shared with its encoder; never written to
 	large bool
-	own   *[]byte // the one of frameBuffers that body is in; nil: body is somebody else's
+	own   *[]byte // the buffer of frameBuffers that body is in; nil: body is not from there
 }
 
 func (f *laneFrame) size() int { return len(f.head) + len(f.body) }
@@ -164,8 +164,8 @@ func (q *queue) add(key laneKey, head, body []byte, own *[]byte) {
 	l.frames[end].head = append(append(l.frames[end].head, head...), body...)
 }
 
-// piece is what a lane sends at a time: a frame or a part of one. It is in two slices, as the head and
-// the body of a frame are.
+// piece is what a lane sends at a time: a frame or a part of one. It has two slices, because the
+// head and the body of a frame are apart.
 type piece struct {
 	number uint64 // of the frame that it is a part of; 0: it is the whole frame
 	bytes  [2][]byte

@@ -13,8 +13,9 @@ type roomCalls struct {
 	small, lanes roomLine
 }
 
-// roomLine is one line of senders. When the first one gets room, the queue takes the frame that it has
-// left. For a sender that has left none, the room is kept until the sender uses it or gives it up.
+// roomLine is one line of senders that wait for room. A sender may leave its frame here. When there
+// is room for the first sender, the queue takes that frame. If the sender has left none, the room
+// is kept until the sender uses it or gives it up.
 type roomLine struct {
 	waits   []roomWaiter
 	granted map[*call.Call]int // senders that have room and have left no frame, and how much
@@ -49,8 +50,8 @@ func (r *roomCalls) admit(q *queue, w roomWaiter, place *call.Call) (wait *call.
 	return w.k
 }
 
-// drop removes a sender from its line, or gives up the room that it has got. It returns false if there
-// is neither: then the queue has taken the frame that the sender left.
+// drop removes a sender from its line, or gives up the room that was kept for it. It returns false
+// if the sender is in no line and has no room: then the queue has taken its frame.
 func (r *roomCalls) drop(k *call.Call) bool {
 	for _, line := range []*roomLine{&r.small, &r.lanes} {
 		if line.giveUp(k) {

@@ -127,8 +127,9 @@ func (l *Link) give(key laneKey, frame []byte, own *[]byte) (wait *call.Call, er
 	return wait, err
 }
 
-// awaitGiven waits until the queue has taken what it was given, at most Config.MsgTimeout. If
-// awaitGiven returns an error, the queue has not taken it and will not.
+// awaitGiven waits until the queue has taken a frame that a sender has left, for at most
+// Config.MsgTimeout. If awaitGiven returns an error, the queue has not taken the frame and never
+// will.
 func (l *Link) awaitGiven(wait *call.Call) error {
 	ctx, cancel := context.WithTimeoutCause(context.Background(), l.net.cfg.MsgTimeout, fault.Timeout)
 	defer cancel()

@@ -78,8 +78,9 @@ func (l *Link) claimAccepted(peer wire.Hello) (c *claim, refusal *wire.Refusal, 
 		l.state, l.claim = stateGreeting, &claim{}
 		return l.claim, nil, false
 	case l.state == stateUp && peer.Epoch > l.peer.Epoch:
-		// A peer does not dial while it has a link. One later greeting is no proof that it has lost the
-		// link: it may have been on its way when the link came up. A second one is.
+		// A peer does not dial while it has a link. One later greeting does not prove that the peer
+		// has lost the link: the greeting may have been on its way when the link came up. A second
+		// one proves it.
 		if lost = l.newer != 0 && peer.Epoch > l.newer; !lost {
 			l.newer = peer.Epoch
 		}
@@ -139,9 +140,10 @@ func (l *Link) Fail(cause error) { l.failWhen(cause, func() bool { return true }
 
 // failWhen is Fail if the link has not ended yet and when returns true. when is called with mu held.
 //
-// What uses the link ends in this order: first the host is notified (roles, jobs, watches and channels),
-// then the connection closes, then senders and callers return, and then what the other side waits for
-// here is stopped. So whoever learns of the end from a call finds that the host knows of it, too.
+// The users of the link end in this order: first the host is notified (roles, jobs, watches and
+// channels), then the connection closes, then senders and callers return, and last the calls of the
+// other side are stopped. So when a call fails because of the end, the host knows of the end
+// already.
 func (l *Link) failWhen(cause error, when func() bool) {
 	if l.net.isClosing() {
 		cause = fault.New(fmt.Sprintf("%v (%s)", fault.RuntimeClosed, fault.Bare(cause)), fault.Closed, cause)

@@ -1,11 +1,11 @@
 // Package schedule makes the decisions of a scheduler: which computation is active, which nodes and
 // servers it uses, which server a run goes to, and what closes because it is idle.
 //
-// The package is pure. It has no goroutine, no lock, no clock and no connection: the time comes with
-// each event, and what is to be done comes out of [State.Take] as effects, in order. A [State] belongs
-// to the goroutine that calls it; the scheduler's loop in package discoro is the only one. The order
-// of effects is part of what discoro promises: a node is announced before its servers, a server before
-// its runs, and the close of a computation comes last.
+// The package is pure. It has no goroutine, no lock, no clock and no connection: each event brings
+// the time, and [State.Take] returns what the caller must do: effects, in order. A [State] belongs
+// to the goroutine that calls it; the scheduler's loop in package discoro is the only one. The
+// order of effects is part of what discoro promises: a node is announced before its servers, a
+// server before its runs, and the close of a computation comes last.
 //
 // The tables below list the states of everything that a State knows. A frame in the second column has
 // arrived, unless the table says that it is sent.
@@ -40,9 +40,9 @@
 //	           nothing ran there for the node's zombie period
 //
 // A node whose Offer says that it is leaving stays reserved until its jobs have ended, and takes no
-// new ones. It is the scheduler that ends its service: so no job is on its way to a node that has
-// gone, and a node that wants to leave need not wait for the end of a long computation. A node that
-// has left a computation by itself, or for idleness, is not reserved for it again.
+// new ones. The scheduler ends the node's service. So no job is on its way to a node that has gone,
+// and a node that wants to leave need not wait for the end of a long computation. A node that has
+// left a computation by itself, or for idleness, is not reserved for it again.
 //
 // # Servers
 //
@@ -75,6 +75,7 @@
 //
 // # Time
 //
-// [State.Wake] says when [State.Tick] is to be called: when something may have been idle for its whole
-// period, and when the first runs of a computation no longer wait for servers that are still starting.
+// [State.Wake] returns when the caller must call [State.Tick]: when something may have been idle
+// for its whole period, or when the first runs of a computation stop waiting for servers that are
+// still starting.
 package schedule

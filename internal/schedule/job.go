@@ -82,8 +82,8 @@ func (s *State) heard(from wire.ID, f *wire.Heard) {
 	sv.unheard = slices.Delete(sv.unheard, 0, known)
 }
 
-// endedWith returns the error of a job whose server has gone without reporting its end. A server that
-// closed has terminated the job. The kind is that of the server's last Status.
+// endedWith returns the error of a job when its server is gone and has not reported the job's end.
+// A server that closed has terminated the job. The kind is that of the server's last Status.
 func (s *State) endedWith(j *job, kind uint8, reason string) error {
 	if kind == wire.StatusServerClosed {
 		text := fmt.Sprintf("discoro: %s: terminated, as server %v closed", j.fn, locationOf(j.server.info.Peer))
@@ -95,8 +95,8 @@ func (s *State) endedWith(j *job, kind uint8, reason string) error {
 	return s.lost(j, reason)
 }
 
-// unheardWith returns the error of a job that has ended at a server that has gone since, for a client
-// that has not heard of it.
+// unheardWith returns the error of a job that ended at a server before the server was gone, for a
+// client that has not received that end.
 func (s *State) unheardWith(j *job, kind uint8, reason string) error {
 	if kind == wire.StatusServerClosed {
 		text := "it has closed, and its client has not heard of the run"

@@ -73,7 +73,7 @@ func (s *State) summary() string {
 	return strings.Join(parts, "; ")
 }
 
-// name returns whose computation c is.
+// name returns the name of the client of c.
 func (c *computation) name() string {
 	name := locationOf(c.client).String()
 	if c.submit.Name != "" {

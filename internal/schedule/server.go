@@ -141,8 +141,9 @@ func (s *State) dropServers(n *node, kind uint8, reason string) {
 	}
 }
 
-// dropServer forgets a server. The client is notified of how its jobs ended, of those that it may not
-// have heard of, and then of the server itself: by a Status of that kind, unless it was never usable.
+// dropServer forgets a server. The client receives the end of each job that ran there (Done), each
+// end that it may not have received (Unheard), and then a Status of that kind for the server
+// itself, unless the server was never usable.
 func (s *State) dropServer(sv *server, kind uint8, reason string) {
 	n, at, token := sv.node, locationOf(sv.info.Peer), s.active.submit.Token
 	s.retry = true
@@ -159,7 +160,7 @@ func (s *State) dropServer(sv *server, kind uint8, reason string) {
 	}
 	for _, j := range sv.unheard {
 		if kind == wire.StatusServerClosed && s.active.closing {
-			break // in a moment every run ends; until then the client may still hear of this one
+			break // every run ends soon; until then the server may still send the client the end of this one
 		}
 		s.notify(s.active, &wire.Unheard{Token: token, Job: j.id, Err: s.cfg.Failure(s.unheardWith(j, kind, reason))})
 	}

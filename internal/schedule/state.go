@@ -119,7 +119,8 @@ func (s *State) Down(now time.Time, id wire.ID, reason string) {
 	s.placeWaiting()
 }
 
-// Tick is the event that time has passed. It is to be called at [State.Wake].
+// Tick is the event that time has passed. The caller calls it at the time that [State.Wake]
+// returns.
 func (s *State) Tick(now time.Time) {
 	s.now, s.wake = now, time.Time{}
 	if s.active == nil || s.active.closing {
@@ -142,8 +143,8 @@ func (s *State) CloseActive(now time.Time) (number uint64) {
 	return number
 }
 
-// Leave is the event that the scheduler's operator wants it to end: from now on it accepts no new
-// computation. Those that it has go on.
+// Leave is the event that the operator wants the scheduler to end. From now on the scheduler
+// accepts no new computation; the computations that it has go on.
 func (s *State) Leave() { s.leaving = true }
 
 // Take returns the effects of the events since the last Take, in order.
@@ -153,11 +154,12 @@ func (s *State) Take() []Effect {
 	return out
 }
 
-// Wake returns when [State.Tick] is to be called next; zero: not at all.
+// Wake returns when the caller must call [State.Tick] next; zero: not at all.
 func (s *State) Wake() time.Time { return s.wake }
 
-// Intervals returns what the active computation asks for: how often everybody who takes part in it
-// gives a sign of life, and how often the scheduler looks for nodes; 0: it does not ask.
+// Intervals returns the intervals of the active computation: pulse is that of all participants'
+// signs of life, and ping that of the scheduler's search for nodes; 0: the computation does not ask
+// for one.
 func (s *State) Intervals() (pulse, ping time.Duration) {
 	if s.active == nil {
 		return 0, 0

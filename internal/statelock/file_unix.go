@@ -63,8 +63,8 @@ func withDescriptor(f *os.File, do func(fd uintptr) error) error {
 }
 
 // signalHolder calls end with the process that has locked a file. The error is errNobody when there
-// is none. The process is looked up again when there is a handle of it: so it is never another
-// process that has its number by now.
+// is none. When there is a handle of the process, its number is looked up again. So end never gets
+// another process that has got the same number since.
 func signalHolder(path string, end func(*os.Process) error) error {
 	f, err := os.Open(path)
 	if err != nil {

@@ -109,7 +109,7 @@ func (p *Proxy) Freeze() {
 	}
 }
 
-// Thaw undoes Freeze. What has waited is forwarded.
+// Thaw undoes Freeze, and forwards the bytes that have waited.
 func (p *Proxy) Thaw() {
 	p.mu.Lock()
 	defer p.mu.Unlock()

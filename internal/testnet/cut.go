@@ -82,8 +82,8 @@ func (c *cutConn) pass(limit *memLimit) error {
 	}
 }
 
-// Read implements [net.Conn]. What it has read when its deadline passes is lost: nobody uses the
-// connection after that.
+// Read implements [net.Conn]. Bytes that it has read when its deadline passes are lost, because the
+// connection is not used after that.
 func (c *cutConn) Read(b []byte) (int, error) {
 	n, err := c.Conn.Read(b)
 	if passed := c.pass(&c.readLimit); passed != nil {

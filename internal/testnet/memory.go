@@ -332,7 +332,7 @@ func (c *memConn) SetWriteDeadline(t time.Time) error { c.writeLimit.set(t); ret
 type memLimit struct {
 	mu     sync.Mutex // guards following; leaf
 	timer  *time.Timer
-	count  int           // of moves; tells the timer that still counts from earlier ones
+	count  int           // of moves; distinguishes the current timer from earlier ones
 	passed chan struct{} // closed when the deadline has passed
 }
 

@@ -126,9 +126,9 @@ func openFrames(ctx context.Context, mux *yamux.Session, dialled bool) (net.Conn
 
 // Open opens a stream to the peer. The caller keeps at most MaxStreams of them open.
 //
-// Closing the stream ends what this side sends, and no more: it can be read until the peer has
-// closed its side, too, which gives io.EOF. Then nothing is left of it. A deadline ends a Read or
-// Write that waits for the peer. A Write whose bytes are going out ends with the connection at the
+// Close ends only what this side sends. The stream can be read until the peer has closed its side,
+// too, and then gives io.EOF. After that nothing is left of it. A deadline ends a Read or Write
+// that waits for the peer. A Write whose bytes are going out ends with the connection at the
 // latest.
 func (c *Conn) Open() (net.Conn, error) {
 	s, err := c.session.Open()
@@ -144,8 +144,8 @@ func (c *Conn) Open() (net.Conn, error) {
 	return s, nil
 }
 
-// Accept waits for the next stream that the peer opens; see Open. Whoever has read its end calls
-// Release and then closes it.
+// Accept waits for the next stream that the peer opens; see Open. A caller that has read its end
+// calls Release, and then closes it.
 func (c *Conn) Accept() (PeerStream, error) {
 	s, err := c.session.Accept()
 	if err != nil {
@@ -164,7 +164,7 @@ func (c *Conn) Release() {
 	}
 }
 
-// Write writes frames. After an error nobody knows how much has arrived: the link is dead.
+// Write writes frames. After an error it is unknown how much has arrived: the link is dead.
 func (c *Conn) Write(b []byte) error {
 	for len(b) > 0 {
 		n, err := c.Frames.Write(b[:min(len(b), maxWrite)])

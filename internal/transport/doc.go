@@ -5,9 +5,9 @@
 //     streams, so the connection below it follows the headers that come in and ends the connection
 //     at the first breach.
 //   - Files bypass yamux. It would copy each piece twice and hand it to other goroutines. The bytes
-//     of files are read from the connection right into the memory that the receiver has posted, and
-//     written right by the goroutine that has read them. What goes over the connection is yamux's
-//     protocol all the same.
+//     of files are read from the connection directly into the memory that the receiver has posted,
+//     and are written by the goroutine that has read them from the file. The bytes on the
+//     connection follow yamux's protocol all the same.
 //
 // A connection in memory brings streams of its own, see [Memory]: yamux keeps timers in a pool of
 // the whole process, and a timer that was made in one bubble of testing/synctest ends the program
@@ -19,7 +19,7 @@
 // closes its side first. The other side reads up to that end, calls [Conn.Release], which makes
 // room for another stream, and only then closes its own side. The opener opens the next stream when
 // it sees that. So an honest peer never has one stream too many, and a peer that does not close its
-// streams takes room from nobody else.
+// streams only blocks itself.
 //
 // # Goroutines and locks
 //
@@ -28,10 +28,10 @@
 // are the callers': one reads Conn.Frames, one calls Conn.Write, one calls Conn.Accept, and one
 // reads or writes each stream.
 //
-// The locks are peerStreams.mu and inStream.mu (streams that the peer has opened), ownStreams.mu and
-// outStream.mu (streams of this side). All are leaves, except that an outStream.mu may be taken while
-// ownStreams.mu is held. Whoever writes to the connection holds watchedConn.lock, a channel, so that
-// writers get it in the order in which they ask.
+// The locks are peerStreams.mu and inStream.mu (streams that the peer has opened), ownStreams.mu
+// and outStream.mu (streams of this side). All are leaves, except that an outStream.mu may be taken
+// while ownStreams.mu is held. A goroutine that writes to the connection holds watchedConn.lock,
+// which is a channel, so that writers get it in the order in which they ask.
 //
 // # Promises
 //

@@ -8,9 +8,9 @@ import (
 // tcpNotSentLowat is TCP_NOTSENT_LOWAT, which package syscall does not name.
 const tcpNotSentLowat = 25
 
-// maxUnsent is how many bytes the kernel takes that it cannot send yet. What is written later, such
-// as a small message between the parts of a large one, waits behind these on a slow link: 4 s at
-// 256 kbit/s. Without the limit it would be minutes.
+// maxUnsent is how many bytes the kernel accepts before it can send them. On a slow link everything
+// that is written later, such as a small message between the parts of a large one, waits behind
+// these bytes: 4 s at 256 kbit/s. Without the limit it would be minutes.
 const maxUnsent = 128 << 10
 
 // limitUnsent bounds how many unsent bytes of a connection the kernel holds. It ignores errors: the

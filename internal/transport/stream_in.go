@@ -20,8 +20,9 @@ type PeerStream interface {
 	// use that memory until all of it has been filled. If the transfer ends earlier, nobody may
 	// ever use it again.
 	Post(b []byte)
-	// Came waits until all of what was posted first is filled; the next one is the first then. When
-	// the stream or ctx ends before that, it returns an error and how many bytes have come.
+	// Came waits until the memory that was posted first is full, and removes it from what is
+	// posted. When the stream or ctx ends before that, it returns an error and how many bytes have
+	// come.
 	Came(ctx context.Context) (int, error)
 	// Drop forgets what was posted: the next bytes to come go to Read.
 	Drop()

@@ -51,8 +51,8 @@ func newWatchedConn(conn net.Conn, streams int) *watchedConn {
 	}
 }
 
-// Close closes the connection below TLS: TLS would first send a goodbye, which takes seconds where
-// nobody reads.
+// Close closes the connection below TLS: TLS would first send a goodbye, which takes seconds if the
+// peer does not read.
 func (c *watchedConn) Close() error {
 	err := c.raw.Close()
 	c.endStreams()
@@ -74,7 +74,7 @@ func (c *watchedConn) SilentFor(now time.Time) time.Duration {
 // returns the bytes that are for yamux.
 func (c *watchedConn) Read(p []byte) (int, error) {
 	if breach := c.breach.Load(); breach != nil {
-		return 0, *breach // yamux reads on where what it drops is cut off
+		return 0, *breach // yamux ignores errors while it discards data, and reads again
 	}
 	for {
 		n, to := 0, c.scan.room()

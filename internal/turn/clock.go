@@ -5,9 +5,9 @@ import (
 	"time"
 )
 
-// clock tells the time to the clockTick. Reading a real clock at each wait would cost as much as
-// the wait. The clock goes only while a task has the turn: no wait begins or ends otherwise, and an
-// idle runtime is never woken.
+// clock gives the time, exact to the clockTick. Reading a real clock at each wait would cost as
+// much as the wait. The clock goes only while a task has the turn: no wait begins or ends
+// otherwise, and an idle runtime is never woken.
 type clock struct {
 	base  time.Time    // immutable after Init
 	time  atomic.Int64 // nanoseconds since base

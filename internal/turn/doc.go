@@ -13,8 +13,8 @@
 //   - The yield function that [Owner] gets switches back to the runner. Before it calls yield, the
 //     owner records under its own lock what the task waits for, and numbers the wait. A wake-up
 //     names the number, so one for an earlier wait does nothing. A wake-up may come between
-//     recording and switching. Then the task is in the queue already, and the runner that will
-//     resume it is the one that it is about to switch back to.
+//     recording and switching. Then the task is in the queue already, but no runner can resume it
+//     too early: the only one that could is the runner that the task is about to switch back to.
 //   - [Turn.Release] takes the turn from the runner underneath the task. That runner stays where it
 //     is, in the middle of resuming this task, and another runner goes on with the other tasks.
 //   - [Turn.Enter] puts the task into the queue, marked as detached. The runner that finds it there
@@ -28,11 +28,12 @@
 // # Which goroutine calls
 //
 // Methods that belong inside a coroutine, and every wait, must know whether the coroutine's own
-// goroutine calls. A context cannot tell: a coroutine may pass its context to a helper goroutine,
-// which then must block like any goroutine, and may itself wait with context.Background(), which
-// must give up the turn all the same. [GoroutineID] tells. It is the address of the runtime's g,
-// read by one instruction of assembly, and differs between goroutines that live at the same time.
-// An owner forgets it when its function ends, because the g may serve another goroutine then.
+// goroutine calls. A context cannot show that. A coroutine may pass its context to a helper
+// goroutine, which must block like any goroutine. And a coroutine may wait with
+// context.Background(), and must give up the turn all the same. [GoroutineID] shows it. It is the
+// address of the Go runtime's g, read by one instruction of assembly, and differs between
+// goroutines that live at the same time. An owner forgets it when its function ends, because the g
+// may serve another goroutine then.
 //
 // # The coarse clock
 //

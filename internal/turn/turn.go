@@ -10,7 +10,7 @@ import (
 )
 
 // Turn lets at most one task run between yield points. Init must be called first. The methods are
-// safe for concurrent use; those that only the task's own goroutine may call say so.
+// safe for concurrent use, except those whose comment names the task's own goroutine.
 type Turn struct {
 	live    sync.WaitGroup       // the runners, except those that abandoned tasks keep
 	current atomic.Pointer[Task] // the task that has the turn; written under mu, read by anybody
@@ -235,10 +235,10 @@ func (t *Turn) parkUnlock(r, next *runner) bool {
 	return t.active == r
 }
 
-// Task is a coroutine as the turn sees it. Embed it in what it is for, and set Owner before the
+// Task is a coroutine as the turn sees it. Embed it in the owner's type, and set Owner before the
 // first Put.
 type Task struct {
-	// Owner is what the task is for, and runs.
+	// Owner is the coroutine whose Run the task runs.
 	Owner Owner
 
 	next     func() (struct{}, bool) // owned by the runner with the turn
