@@ -43,7 +43,7 @@ type subKey struct {
 	num  uint64     // its key there; its number when it runs in this runtime
 }
 
-// hubPeer is what a channel holds for a peer.
+// hubPeer counts what a channel holds for a peer.
 type hubPeer struct {
 	subs     int // coroutines that are subscribed
 	sends    int // bytes that it has sent, and that wait
@@ -325,7 +325,7 @@ func (p *publication) encode() {
 	}
 }
 
-// result records what became of p at one subscriber. The last result ends p.
+// result records the result of p for one subscriber. The last result ends p.
 func (p *publication) result(reached bool, err error) {
 	p.mu.Lock()
 	p.left--
@@ -354,7 +354,7 @@ func (p *publication) result(reached bool, err error) {
 	}
 }
 
-// refuse ends p with err. Nobody gets it.
+// refuse ends p with err. No subscriber gets it.
 func (p *publication) refuse(err error) {
 	if p.end() {
 		p.hub.release(p)
@@ -362,8 +362,8 @@ func (p *publication) refuse(err error) {
 	}
 }
 
-// cancel ends p when nobody waits for it any longer. What is on its way arrives. cancel returns how
-// many mailboxes p is in, and what is missing.
+// cancel ends p when its sender no longer waits. Messages that are on their way still arrive.
+// cancel returns the number of mailboxes that p is in, and a text that says what is missing.
 func (p *publication) cancel() (reached int, missing string) {
 	h := p.hub
 	h.mu.Lock()

@@ -19,7 +19,7 @@ import (
 type flow struct {
 	mu     sync.Mutex   // guards following; leaf
 	out    int          // bytes under way
-	since  int          // bytes since the last message that the owner is to answer
+	since  int          // bytes since the last message that the owner must answer
 	asked  int          // answers under way
 	waits  []*call.Call // senders that wait for an answer
 	failed error        // the error of an earlier message, for the next sender
@@ -27,7 +27,7 @@ type flow struct {
 
 const (
 	flowWindow = 1 << 20   // bytes under way
-	flowStep   = 256 << 10 // bytes between two messages that the owner is to answer
+	flowStep   = 256 << 10 // bytes between two messages that the owner must answer
 )
 
 // admit counts a message. When there is no room, wait is finished when there may be. Otherwise ask
@@ -302,8 +302,8 @@ func (rt *Runtime) servePublishDeliver(l *link.Link, f *wire.PublishDeliver) err
 }
 
 // serveEnroll subscribes a coroutine of this runtime, for a peer, to a channel of any runtime. Only
-// the subscriber's own runtime subscribes at the owner, so nobody can subscribe or unsubscribe the
-// coroutines of others there, and the owner dials nobody for it.
+// the subscriber's own runtime subscribes at the owner, so no peer can subscribe or unsubscribe the
+// coroutines of another one there, and the owner need not dial.
 func (rt *Runtime) serveEnroll(l *link.Link, f *wire.Enroll) {
 	answer := func(err error) { l.Reply(f.Call, call.Outcome{Err: err}) }
 	c := rt.coroutine(f.Coro)

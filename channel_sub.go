@@ -12,8 +12,9 @@ import (
 	"github.com/discoro/discoro/wire"
 )
 
-// subscriber is one coroutine that is subscribed to a channel of this runtime. What cannot go onto
-// its link at once waits here, in order. The messages of other subscribers do not wait for it.
+// subscriber is one coroutine that is subscribed to a channel of this runtime. Messages that cannot
+// go onto its link at once wait here, in order. The messages of other subscribers do not wait for
+// it.
 type subscriber struct {
 	hub   *hub       // immutable
 	local *localCoro // immutable: nil when it runs in another runtime
@@ -22,7 +23,7 @@ type subscriber struct {
 
 	mu      sync.Mutex // guards following; leaf
 	waiting []queued   // the messages that wait
-	busy    bool       // somebody sends what waits
+	busy    bool       // a goroutine sends what waits
 	ended   bool       // the subscription has ended
 	endErr  error      // the error for the senders of what waits
 	stop    func()     // undoes watch; nil: not watched

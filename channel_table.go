@@ -14,8 +14,8 @@ import (
 	"github.com/discoro/discoro/wire"
 )
 
-// channelTable is what a runtime knows of channels: its own channels, the handles of all channels,
-// and which of its coroutines are subscribed in other runtimes.
+// channelTable holds a runtime's own channels, the handles of all channels that it knows, and its
+// coroutines that are subscribed in other runtimes.
 type channelTable struct {
 	mu       sync.Mutex // guards following; leaf
 	closed   bool
@@ -39,8 +39,8 @@ type member struct {
 	stop  func() // ends the watch of the coroutine; nil: not watched yet
 }
 
-// maxDialling is how many subscriptions peers may have waiting for links, to channels of runtimes
-// that this one has no link to. Each makes this runtime dial where the peer says.
+// maxDialling limits the subscriptions of peers that wait for a link to the channel's runtime. Each
+// makes this runtime dial an address that a peer names.
 const maxDialling = 64
 
 // add enters a new channel of this runtime. It reports false when the runtime is closed.
@@ -87,7 +87,7 @@ func (t *channelTable) known(key handleKey) *Channel {
 	return t.handles.getLocked(key)
 }
 
-// nameOf returns what logs call a channel that a frame names.
+// nameOf returns the name in logs for a channel that a frame names.
 func (t *channelTable) nameOf(key handleKey) string {
 	if ch := t.known(key); ch != nil {
 		return ch.String()
@@ -95,9 +95,9 @@ func (t *channelTable) nameOf(key handleKey) string {
 	return "unknown"
 }
 
-// find returns an open channel of this runtime. For an unknown key the error is ErrClosed and
-// ErrNotFound in one: a peer that was given a handle has that of a closed channel, and nothing is
-// kept of closed channels.
+// find returns an open channel of this runtime. For an unknown key the error wraps ErrClosed and
+// ErrNotFound. A peer with an unknown key has usually the handle of a closed channel, and the table
+// keeps nothing of closed channels.
 func (t *channelTable) find(key uint64) (*hub, error) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -206,8 +206,8 @@ func (t *channelTable) join(l *link.Link, c *localCoro, key memberKey) {
 	}
 }
 
-// leave undoes join. It reports false when that was done before. A nil m stands for whichever
-// member is there.
+// leave undoes join. It reports false when that was done before. A nil m stands for any member with
+// that key.
 func (t *channelTable) leave(l *link.Link, key memberKey, m *member) bool {
 	t.mu.Lock()
 	there := t.members[l][key]

@@ -151,10 +151,11 @@ func (p *Computation) submission(call uint64) wire.Frame {
 	}
 }
 
-// awaitActive waits until a computation that was submitted is active. With an error, it is over.
+// awaitActive waits until a computation that was submitted is active. If awaitActive returns an
+// error, the computation is over.
 func (p *Computation) awaitActive(ctx context.Context, l *link.Link, submitted *call.Call) error {
 	stop := p.logWait("the computation's turn at the scheduler", func() string { return p.report(l) })
-	forget := p.begun.OnDone(submitted.Finish) // a scheduler that closes with this runtime answers nobody
+	forget := p.begun.OnDone(submitted.Finish) // a scheduler that closes with this runtime does not answer
 	out, err := p.rt.wait(ctx, submitted)
 	forget()
 	stop()
@@ -189,8 +190,8 @@ func (p *Computation) activate() {
 }
 
 // Position returns the computation's position in the scheduler's queue: 1 is the next, 0 is the
-// active one. It does not block: the scheduler sends each change, and the log has them. ErrClosed:
-// the computation is not scheduled, or over.
+// active one. It does not block: the scheduler sends each change of the position, which is also
+// logged. ErrClosed: the computation is not scheduled, or over.
 func (p *Computation) Position(ctx context.Context) (int, error) {
 	if err := ctx.Err(); err != nil {
 		return 0, fault.Because(err, "position")

@@ -124,8 +124,8 @@ func (l *localCoro) panicked(value any) error {
 	return err
 }
 
-// finish ends the coroutine: nothing more is put into its mailbox, and everybody who waits for the
-// end is notified. Only the first call counts.
+// finish ends the coroutine: nothing more is put into its mailbox, and all that wait for its end
+// are notified. Only the first call counts.
 func (l *localCoro) finish(out call.Outcome) {
 	l.mu.Lock()
 	first := !l.ending
@@ -136,9 +136,9 @@ func (l *localCoro) finish(out call.Outcome) {
 	}
 }
 
-// end does what follows once ending is set, in the order in which others may see it: the names are
-// free before anybody is notified, and everybody is notified before Close counts the coroutine as
-// ended.
+// end carries out the end once ending is set, in an order that others rely on: the names are free
+// before any watcher is notified, and all watchers are notified before Close counts the coroutine
+// as ended.
 func (l *localCoro) end(out call.Outcome) {
 	l.rt.freeNames(l)
 	l.mu.Lock()
@@ -221,8 +221,8 @@ func (l *localCoro) readyLocked() {
 	l.since = l.rt.turn.Now()
 }
 
-// yieldTurn gives the turn to the runner. It returns when somebody has woken the coroutine and its
-// turn has come.
+// yieldTurn gives the turn to the runner. It returns when the coroutine was woken and its turn has
+// come.
 func (l *localCoro) yieldTurn() {
 	l.yield(struct{}{})
 	l.running()
@@ -455,8 +455,8 @@ func (l *localCoro) onEnd(f func()) (stop func()) {
 	return func() { l.unwatch(w) }
 }
 
-// watch has w notified when the coroutine has ended. When it has ended already, watch returns true,
-// and w is not notified.
+// watch registers w, which is notified when the coroutine has ended. If the coroutine has ended
+// already, watch returns true, and w is not notified.
 func (l *localCoro) watch(w *watch) (ended bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()

@@ -160,7 +160,7 @@ func (rt *Runtime) putWhenRoom(l *link.Link, c *localCoro, f *wire.Deliver) erro
 	return nil
 }
 
-// open turns what lay in a mailbox into the message.
+// open returns the message for an item of a mailbox, which may be encoded.
 func (rt *Runtime) open(v any) (any, error) {
 	switch v := v.(type) {
 	case *link.Body:
@@ -183,9 +183,10 @@ func (rt *Runtime) open(v any) (any, error) {
 	return v, nil
 }
 
-// mailRoom is what waits for room in a mailbox that Config.MaxMailbox bounds, and what was refused.
-// All of it is guarded by localCoro.mu. While anything waits, the mailbox is full: the coroutine
-// moves what waits into the mailbox whenever it makes room, in the order of arrival.
+// mailRoom holds the messages that wait for room in a mailbox that Config.MaxMailbox bounds, and
+// the count of refused ones. All of it is guarded by localCoro.mu. While anything waits, the
+// mailbox is full: the coroutine moves what waits into the mailbox whenever it makes room, in the
+// order of arrival.
 type mailRoom struct {
 	waits   []*roomWait
 	bytes   int    // of the waiting messages that came over a link
@@ -297,9 +298,9 @@ func (l *localCoro) admit() {
 }
 
 // refuse counts and logs a message of another runtime for which there is no room, and reports
-// whether it did. Nobody waits for such a message. A message that may come from a channel is never
-// refused. Such a message looks like any other, so a coroutine that is subscribed to a channel of
-// another runtime takes all messages.
+// whether it did. No sender waits for such a message. A message that may come from a channel is
+// never refused. Such a message looks like any other, so a coroutine that is subscribed to a
+// channel of another runtime takes all messages.
 func (l *localCoro) refuse() bool {
 	l.mu.Lock()
 	full := !l.ending && l.fullLocked()

@@ -47,7 +47,7 @@ type Runtime struct {
 	stuckTo atomic.Pointer[func(fn string)] // set by a server: receives each function that does not end
 
 	profiles    profiles            // labels of coroutines' goroutines
-	ends        ends                // of coroutines that others may ask for
+	ends        ends                // of ended coroutines, for runtimes that ask late
 	warnings    ratelog.Log         // about peers and strangers: one line each and 10 s
 	strayFrames ratelog.Log         // about frames for coroutines that do not exist, by peer
 	watches     peerWatches         // who receives news of other runtimes
@@ -160,10 +160,11 @@ func newRuntime(c Config, roles uint32) (*Runtime, error) {
 //	flushAll, per subscriber without room     sending what waits      nothing waits; MsgTimeout
 //	sendOutbox, peerWatch.send                sending what waits      nothing waits
 //
-// What waits for a peer also ends when the link to it does, and all that waits when the runtime
-// closes. Others have one short step to do, for peerWatch.awaitEnd, logWait, Disconnect and
-// NewRemoteCoroScheduler. Runners, which resume coroutines, are started by internal/turn. For other
-// starters see conventions_test.go. A function of time.AfterFunc owns nothing and never blocks.
+// A goroutine that waits for a peer also ends when the link to it ends. All that wait end when the
+// runtime closes. Further goroutines do one short step each, for peerWatch.awaitEnd, logWait,
+// Disconnect and NewRemoteCoroScheduler. Runners, which resume coroutines, are started by
+// internal/turn. For other starters see conventions_test.go. A function of time.AfterFunc owns
+// nothing and never blocks.
 func (rt *Runtime) start(f func()) bool {
 	rt.startMu.Lock()
 	defer rt.startMu.Unlock()
@@ -211,9 +212,9 @@ func (rt *Runtime) DestPath() string {
 	return dir
 }
 
-// Spawn starts a coroutine that runs body, and returns at once. body receives the coroutine, which is
-// also its context. What body returns is the coroutine's result. When the runtime is closed, the
-// returned coroutine has already ended, with ErrClosed.
+// Spawn starts a coroutine that runs body, and returns at once. body receives the coroutine, which
+// is also its context. The value that body returns is the coroutine's result. When the runtime is
+// closed, the returned coroutine has already ended, with ErrClosed.
 func (rt *Runtime) Spawn(name string, body func(c *Coro) (any, error)) *Coro {
 	return rt.spawn(name, body, nil)
 }

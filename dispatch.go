@@ -160,7 +160,7 @@ func (rt *Runtime) putDone(l *link.Link, f *wire.Done) {
 	rt.jobDone(f)
 }
 
-// putAvail hands on what a node has to spare: to the client, where l leads to the scheduler of the
+// putAvail hands on a node's Avail: to the client, where l leads to the scheduler of the
 // computation, or else to the scheduler.
 func (rt *Runtime) putAvail(l *link.Link, f *wire.Avail) {
 	if p := rt.computationAt(l, f.Token); p != nil {
@@ -170,8 +170,8 @@ func (rt *Runtime) putAvail(l *link.Link, f *wire.Avail) {
 	rt.putRole(roleScheduler, l, f)
 }
 
-// linkEvent is what happens on a link as the loops of roles receive it: a frame for the role has
-// come, or the link has come up, or it has ended.
+// linkEvent is an event of a link, for the loops of roles: a frame for the role has come, the link
+// has come up, or it has ended.
 type linkEvent struct {
 	link  *link.Link
 	frame wire.Frame // nil: the link itself has changed
@@ -219,8 +219,8 @@ func (r *roleLoops) set(role uint32, loop roleLoop) {
 	r.ready = true
 }
 
-// addRole gives the role that the runtime announces its loop, and the loop what has come until now:
-// a runtime has links before its role has a loop.
+// addRole sets the loop of the role that the runtime announces, and hands it the events that have
+// come until now: a runtime has links before its role has a loop.
 func (rt *Runtime) addRole(role uint32, loop roleLoop) {
 	for {
 		rt.mu.Lock()
@@ -239,8 +239,8 @@ func (rt *Runtime) addRole(role uint32, loop roleLoop) {
 	}
 }
 
-// roleLoops returns the loops of the roles. When the one that the runtime announces has none yet, e
-// is kept for it.
+// roleLoops returns the loops of the roles. If the role that the runtime announces has no loop yet,
+// e is kept for it.
 func (rt *Runtime) roleLoops(e linkEvent) (loops roleLoops, kept bool) {
 	rt.mu.Lock()
 	defer rt.mu.Unlock()

@@ -14,13 +14,13 @@ import (
 )
 
 // handleKey names a coroutine or a channel in frames, for ever. key is random, so a peer can reach
-// only what it was given a handle of.
+// only coroutines and channels of which it has received a handle.
 type handleKey struct {
 	home wire.ID
 	key  uint64
 }
 
-// newKeys returns a source of numbers that nobody can predict: ChaCha8, seeded by the system.
+// newKeys returns a source of numbers that cannot be predicted: ChaCha8, seeded by the system.
 func newKeys() mathrand.Source {
 	var seed [32]byte
 	_, _ = rand.Read(seed[:]) // it never fails
@@ -36,9 +36,9 @@ func drawKey(from mathrand.Source, taken func(key uint64) bool) uint64 {
 	}
 }
 
-// handleTable holds the one handle of each coroutine, or channel, that somebody in this runtime
-// holds. One handle each makes == work. The table refers to the handles weakly. The owner's lock
-// guards it.
+// handleTable holds the handles of coroutines, or of channels, that are in use in this runtime.
+// There is one handle for each, so that == works. The table refers to the handles weakly. The
+// owner's lock guards it.
 type handleTable[T any] struct {
 	of map[handleKey]weak.Pointer[T]
 }
@@ -145,7 +145,7 @@ const (
 	endOverhead = 128     // bytes that each outcome counts in addition
 )
 
-// keepEnd keeps how l has ended when a handle of it has left the runtime. The end of a job is kept
+// keepEnd keeps the outcome of l if a handle of l has left the runtime. The end of a job is kept
 // where it is encoded.
 func (rt *Runtime) keepEnd(l *localCoro, out call.Outcome) {
 	if l.isJob() {
@@ -202,8 +202,8 @@ func (e *ends) keep(key uint64, o *wire.Outcome) {
 	}
 }
 
-// endOf returns the answer to a question that came over l, for the end of a coroutine that is not
-// there.
+// endOf returns the answer to a question that came over l, about the end of a coroutine that has
+// ended or never existed.
 func (rt *Runtime) endOf(l *link.Link, key uint64) call.Outcome {
 	rt.ends.mu.Lock()
 	o := rt.ends.of[key]

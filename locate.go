@@ -91,7 +91,7 @@ func (rt *Runtime) Locate(ctx context.Context, name string, at ...Location) (*Co
 	return c, nil
 }
 
-// locateOne asks one runtime for what has a name.
+// locateOne asks one runtime for the coroutine or channel with a name.
 type locateOne[T any] func(ctx context.Context, name string, loc Location) (T, error)
 
 // locateName asks at the given locations or, without any, all the peers and then the local network.

@@ -74,7 +74,7 @@ func (s *serverSlot) stop() {
 	}
 }
 
-// kill ends such a server at once.
+// kill ends a server that the node has started at once.
 func (s *serverSlot) kill(why string) {
 	if s.host != nil {
 		s.killedFor = why
@@ -135,8 +135,8 @@ func (l *nodeLoop) run() {
 	}
 }
 
-// do runs f in the loop, and returns when f has. After the loop has ended, do runs f itself, with
-// the lock after in place of the loop: unlike other locks, it is held as long as f takes.
+// do runs f in the loop, and returns when f has returned. After the loop has ended, do runs f
+// itself and holds the lock after: unlike other locks, it is held as long as f takes.
 func (l *nodeLoop) do(f func(*nodeLoop)) {
 	done := make(chan struct{})
 	if !l.asks.Put(func(l *nodeLoop) { f(l); close(done) }) {
@@ -176,8 +176,8 @@ func (l *nodeLoop) step(e linkEvent) {
 	}
 }
 
-// ghost reports whether the link of e has ended. Its reader may lag behind the end: the loop may
-// have handled the end before this event, and would then wait for ever for another one.
+// ghost reports whether the link of e has ended. The link's reader may lag behind that end. So the
+// loop may have handled the end before this event, and no second end will come.
 func ghost(e linkEvent) bool { return e.link.Cause() != nil }
 
 // linkChanged makes an offer to a scheduler whose link has come up, and handles the end of a link.
@@ -217,7 +217,8 @@ func (l *nodeLoop) startServer(s *serverSlot) {
 	s.host = host
 }
 
-// sendTrouble sends the scheduler of the computation that is served why no server comes up.
+// sendTrouble sends the reason why no server comes up to the scheduler of the computation that is
+// served.
 func (l *nodeLoop) sendTrouble(why string) {
 	if v := l.serving; v != nil && !v.releasing {
 		v.scheduler.Tell(&wire.Servers{Token: v.reserve.Token, Reason: why})
@@ -255,7 +256,7 @@ func (l *nodeLoop) serverUp(from *link.Link, f *wire.ServerUp) {
 		i = len(l.slots)
 		l.slots = append(l.slots, &serverSlot{index: i, guest: true})
 	case f.Index < 0 || f.Index >= len(l.slots) || l.slots[f.Index].nonce != f.Nonce || l.slots[f.Index].host == nil:
-		l.rt.log.Warn("a runtime says that it is a server of this node, and is not",
+		l.rt.log.Warn("refused a runtime that poses as a server of this node",
 			slog.String("peer", from.Location().String()))
 		return
 	default:

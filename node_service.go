@@ -31,7 +31,7 @@ func (l *nodeLoop) offer() {
 	}
 }
 
-// offerTo sends a scheduler what the node is, and whether it is free.
+// offerTo sends a scheduler a description of the node, and whether the node is free.
 func (l *nodeLoop) offerTo(link *link.Link) {
 	o := &wire.Offer{
 		Node: l.rt.peer(), Name: l.rt.cfg.Name, Platform: runtime.GOOS + "/" + runtime.GOARCH, CPUs: len(l.slots),
@@ -115,8 +115,8 @@ func (l *nodeLoop) release(reason string, over bool) {
 	l.releasedIfClosed()
 }
 
-// serverDone handles that the computation has closed at a server, or that a function there does not
-// end.
+// serverDone handles a server's report that the computation has closed there, or that a function
+// there does not end.
 func (l *nodeLoop) serverDone(from *link.Link, f *wire.ServerDone) {
 	i := slices.IndexFunc(l.slots, func(s *serverSlot) bool { return s.link == from })
 	if i < 0 || l.serving == nil || f.Token != l.serving.reserve.Token {
@@ -168,7 +168,7 @@ func (l *nodeLoop) releasedIfClosed() {
 	l.callFree()
 }
 
-// callFree calls what onFree has kept.
+// callFree calls the functions that onFree has kept.
 func (l *nodeLoop) callFree() {
 	free := l.free
 	l.free = nil
@@ -177,7 +177,7 @@ func (l *nodeLoop) callFree() {
 	}
 }
 
-// onFree calls f when the node serves no computation, at once where it serves none.
+// onFree calls f when the node serves no computation: at once if it serves none now.
 func (l *nodeLoop) onFree(f func()) {
 	if l.serving == nil || l.closing {
 		f()

@@ -22,7 +22,7 @@ import (
 // Config.UDPPort names another.
 const DefaultUDPPort = 51350
 
-// When the questions of a search are sent, and how long answers are waited for after each.
+// The pauses of a search: for each of them it sends a question, and waits that long for answers.
 var (
 	discoverPauses = []time.Duration{200 * time.Millisecond, 300 * time.Millisecond, 500 * time.Millisecond}
 	locatePauses   = []time.Duration{150 * time.Millisecond, 250 * time.Millisecond}
@@ -146,7 +146,8 @@ func (rt *Runtime) Traffic() Traffic {
 	return Traffic(rt.net.Traffic())
 }
 
-// linkHost is a Runtime as its links see it: what a link needs of it, and what a link reports to it.
+// linkHost is a Runtime as the Host of its links: what a link needs from it, and what a link
+// reports to it.
 type linkHost Runtime
 
 func (h *linkHost) rt() *Runtime { return (*Runtime)(h) }
@@ -190,7 +191,7 @@ func (rt *Runtime) linkOf(c *Coro) *link.Link {
 	return l
 }
 
-// linkConfig returns what links have to know of the runtime. They come in at ln.
+// linkConfig returns the configuration of the runtime's links. Peers connect to ln.
 func (rt *Runtime) linkConfig(ln net.Listener) link.Config {
 	s := &rt.cfg
 	return link.Config{
@@ -200,7 +201,7 @@ func (rt *Runtime) linkConfig(ln net.Listener) link.Config {
 	}
 }
 
-// hello returns what the runtime says about itself in a greeting.
+// hello returns the runtime's greeting.
 func (rt *Runtime) hello() wire.Hello {
 	return wire.Hello{
 		ID: rt.id, Name: rt.cfg.Name, Host: rt.loc.Addr, Port: rt.loc.Port, Build: rt.build,

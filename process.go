@@ -33,7 +33,7 @@ import (
 // first. Without that the node was killed, and the last of its servers removes the node's folder.
 const serverEnv = "DISCORO_SERVER_PROCESS"
 
-// initCalled is set once Init has found that this process is no server.
+// initCalled is set when Init has run in a process that is no server.
 var initCalled atomic.Bool
 
 // processConfig is the configuration of a server process.
@@ -114,7 +114,7 @@ func serveProcess(stdin io.Reader) error {
 		}
 		err = s.Close()
 	}
-	if orphaned(input) { // which may be before the server was up
+	if orphaned(input) { // this may be before the server is up
 		_ = os.Remove(filepath.Dir(pc.DestPath)) // this fails until the last orphan does it
 	}
 	return err

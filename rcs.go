@@ -222,7 +222,7 @@ func (s *RemoteCoroScheduler) awaitServer(ctx context.Context, fn string) (*rcsS
 	return nil, s.errClosed(fn)
 }
 
-// report says what a task waits for, in words.
+// report returns a text that says what a task waits for.
 func (s *RemoteCoroScheduler) report() string {
 	parts := []string{s.comp.report(s.comp.scheduler())}
 	switch own := s.pool.report(); {
@@ -384,7 +384,7 @@ func Execute[R any](ctx context.Context, s *RemoteCoroScheduler, t Call[R]) (R, 
 	}
 }
 
-// attempts adds to err, the loss of a server, how often the task was run.
+// attempts returns err, the loss of a server, with the number of times that the task was run.
 func attempts(err error, n int) error {
 	if n == 1 {
 		return err

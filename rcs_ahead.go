@@ -9,8 +9,8 @@ import (
 
 // Sending ahead. A server that receives its next item only when the client knows the end of the
 // last one is idle for a round trip between the two, which is three quarters of the time of a map
-// with trivial items. So where items are short, the client sends a server more of them than the one
-// that it runs. They wait there, and are taken back when the one before them turns out to be long.
+// with trivial items. So when items are short, the client sends a server more items than the one
+// that runs. They wait there, and are taken back when the one before them turns out to be long.
 //
 // When the server is lost, the client cannot know which of them had begun, because the server's
 // last frames may be lost, too. Therefore items are sent ahead only where RCSConfig.Retries lets
@@ -26,8 +26,8 @@ const (
 	longItem = 5 * time.Millisecond
 )
 
-// mapLine is what one server has of a mapping. The first item runs, or is about to; the others wait
-// behind it.
+// mapLine holds the items of a mapping at one server. The first item runs, or is about to run; the
+// others wait behind it.
 type mapLine[R any] struct {
 	items  []*item[R]
 	ahead  int        // how many may wait

@@ -115,8 +115,8 @@ type item[R any] struct {
 	alone bool        // a server that had it was lost: nothing waits behind it
 }
 
-// mapEvent is the end of an item, or a tick. An event that is neither makes the mapping look again
-// whether there is a server.
+// mapEvent is the end of an item, or a tick. An event that is neither makes the mapping check again
+// whether a server is free.
 type mapEvent[R any] struct {
 	tick bool
 	item *item[R]
@@ -140,7 +140,7 @@ func (m *mapping[A, R]) run(ctx context.Context, args iter.Seq[A]) {
 	m.pump(ctx, false)
 }
 
-// progress is how far a step has brought a pump.
+// progress is the result of a step of a pump.
 type progress int
 
 const (
@@ -150,8 +150,8 @@ const (
 )
 
 // pump sends items to servers and handles their ends: where more is set, until there is room for
-// the next argument; otherwise until every item has ended. It returns false when nothing more is to
-// be done. When it returns, it has no server: the code that gives the next argument may need one.
+// the next argument; otherwise until every item has ended. It returns false when nothing is left to
+// do. When pump returns, it holds no server: the code that gives the next argument may need one.
 func (m *mapping[A, R]) pump(ctx context.Context, more bool) bool {
 	defer m.claim.stepOut()
 	for {
@@ -176,8 +176,8 @@ func (m *mapping[A, R]) pump(ctx context.Context, more bool) bool {
 	}
 }
 
-// step handles the events that have come. Where there are none, it sends it to a server, or finds
-// out that there is room for the next argument, or waits for an event.
+// step handles the events that have come. If there are none, it sends the item it to a server, or
+// finds out that there is room for the next argument, or waits for an event.
 func (m *mapping[A, R]) step(ctx context.Context, it *item[R], more bool) (progress, error) {
 	if events := m.events.poll(); len(events) > 0 {
 		return m.handle(events), nil
@@ -325,7 +325,8 @@ func (m *mapping[A, R]) itemEnded(it *item[R], out call.Outcome) progress {
 	return m.yieldOutcome(Outcome[R]{Index: it.index, Value: v, Err: err, Server: it.server, Attempts: it.attempts})
 }
 
-// abort yields what was under way with err, and then why the remaining arguments were not read.
+// abort yields each item that was under way with err, and then an Outcome that says why the
+// remaining arguments were not read.
 func (m *mapping[A, R]) abort(err error, unread bool) {
 	for _, it := range m.sent {
 		if m.yieldOutcome(Outcome[R]{Index: it.index, Err: err, Server: it.server, Attempts: it.attempts}) == isLeft {

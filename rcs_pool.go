@@ -44,7 +44,7 @@ func (p *rcsPool) setUp(sv *rcsServer, refused error) {
 	}
 }
 
-// report says in words why servers are not free. It returns nothing where the pool knows of no
+// report returns a text that says why servers are not free. The text is empty if the pool has no
 // server.
 func (p *rcsPool) report() string {
 	p.mu.Lock()
@@ -209,8 +209,8 @@ func withoutFirst[T any](queue []*T) []*T {
 //	held        held                                        none, passed on
 //	closed      closed                                      closed
 //
-// take makes none of held. ask, held, take, stepOut and quit belong to the mapping; the pool calls
-// given.
+// take changes held to none. ask, held, take, stepOut and quit belong to the mapping; the pool
+// calls given.
 type rcsClaim struct {
 	pool   *rcsPool    // immutable
 	notify func()      // immutable: is called when the state has become held or closed; never blocks
@@ -297,8 +297,8 @@ func (c *rcsClaim) take() {
 	c.state, c.server = claimNone, nil
 }
 
-// stepOut passes on the server that is held, and until the next ask those that come: user code is
-// about to run.
+// stepOut is called before user code runs. It passes on the server that is held and, until the next
+// ask, each server that comes.
 func (c *rcsClaim) stepOut() {
 	c.mu.Lock()
 	sv := c.server
@@ -313,7 +313,7 @@ func (c *rcsClaim) stepOut() {
 	c.pool.release(sv)
 }
 
-// quit gives up the claim. A server that comes all the same is passed on.
+// quit gives up the claim. A server that still comes is passed on.
 func (c *rcsClaim) quit() {
 	if c.cancel != nil {
 		c.cancel()

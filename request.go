@@ -20,7 +20,7 @@ type Exit struct {
 	// Err is nil when the coroutine's function returned without an error, and otherwise how it
 	// ended: the function's error (a [RemoteError] from another runtime), a [PanicError],
 	// ErrTerminated, a [ServerLostError], ErrDisconnected when the link to the coroutine broke, or
-	// ErrNotFound when the coroutine had ended before and nothing more is known.
+	// ErrNotFound when the coroutine had ended before and its runtime no longer remembers how.
 	Err error
 
 	out call.Outcome // immutable

@@ -117,12 +117,12 @@ func (p *Computation) awaitStart(ctx context.Context, j *job) (*Coro, error) {
 	return c, nil
 }
 
-// unrun gives up a job that has not started before a context ended with cause. If it starts all the
-// same, it is terminated.
+// unrun gives up a job that has not started before a context ended with cause. If the job starts
+// nevertheless, it is terminated.
 func (p *Computation) unrun(j *job, cause error) error {
 	l := p.scheduler()
 	l.Tell(&wire.Unrun{Token: p.token, Job: j.id})
-	report := p.reportOf(l, j.id) // the answer comes behind that to Unrun: a job without a server has ended by now
+	report := p.reportOf(l, j.id) // the answer comes behind the answer to Unrun: a job without a server has ended by then
 	waited := j.done.IsDone()
 	j.started.OnDone(func(out call.Outcome) {
 		if c, ok := out.Value.(*Coro); ok {
@@ -135,7 +135,7 @@ func (p *Computation) unrun(j *job, cause error) error {
 	return noServer("run "+j.fn, p.report(l), cause)
 }
 
-// what returns what a wait for the job's start waits for. It names a large argument, which may be
+// what returns the text for a wait for the job's start. It mentions a large argument, which may be
 // the reason for the wait.
 func (j *job) what() string {
 	if j.size < link.LargeFrame {
@@ -271,8 +271,8 @@ func (p *Computation) nodeOf(server Location) string {
 }
 
 // jobHandle returns the handle of a job's coroutine, which knows its job. The end of a job arrives
-// here before anybody asks for it. So Wait and Result on this handle need no frame, and they still
-// know the end when the server has forgotten it.
+// here by itself. So Wait and Result on this handle need no frame, and they know the end even when
+// the server has forgotten it.
 func (rt *Runtime) jobHandle(j *job, hv wire.HandleValue) *Coro {
 	key := handleKey{hv.ID, hv.Key}
 	rt.mu.Lock()

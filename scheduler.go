@@ -103,19 +103,19 @@ func (rt *Runtime) endComputations(l *schedLoop) {
 	rt.loseJobsAt(rt.id, fmt.Errorf("the scheduler has closed: %w", ErrClosed))
 }
 
-// schedEvent is what a scheduler's loop handles: what happens on a link or, where own is set, an
-// event of the scheduler's own.
+// schedEvent is an event of a scheduler's loop: the event of a link or, if own is set, one of the
+// scheduler itself.
 type schedEvent struct {
 	linkEvent
 	own schedOwn
 }
 
-// schedOwn is an event of a scheduler's own. handle runs in the loop.
+// schedOwn is an event of the scheduler itself. handle runs in the loop.
 type schedOwn interface {
 	handle(l *schedLoop, now time.Time)
 }
 
-// schedTick is the event that it is time to look for what is idle.
+// schedTick is the event that it is time for the state's Tick.
 type schedTick struct{}
 
 func (schedTick) handle(l *schedLoop, now time.Time) {
@@ -131,7 +131,7 @@ type schedLoop struct {
 	box   loop.Actor[schedEvent] // its handler owns what follows
 
 	state *schedule.State
-	links map[wire.ID]*link.Link // those that the state knows its peers by: effects go there, or nowhere
+	links map[wire.ID]*link.Link // the links of the state's peers: effects go only there
 	wake  time.Time              // what timer is set to
 	pulse time.Duration          // what the active computation asks for; 0: there is none
 	ping  time.Duration          // the interval of the lookout that it asks for; 0: none
@@ -163,7 +163,7 @@ func newSchedLoop(rt *Runtime, cfg *SchedulerConfig) *schedLoop {
 // handles what comes.
 func (l *schedLoop) put(e linkEvent) bool { return l.box.Put(schedEvent{linkEvent: e}) }
 
-// step hands an event to the state, and performs what that decides.
+// step hands an event to the state, and performs the state's decisions.
 func (l *schedLoop) step(e schedEvent) {
 	now := time.Now()
 	if e.own != nil {
@@ -198,7 +198,8 @@ func (l *schedLoop) keepTime() {
 	}
 }
 
-// feed hands an event of a link to the state. It reports false where the event means nothing to it.
+// feed hands an event of a link to the state. It reports false if the event has no meaning for the
+// state.
 func (l *schedLoop) feed(now time.Time, e linkEvent) bool {
 	id := e.link.ID
 	old := l.links[id]
@@ -224,7 +225,7 @@ func (l *schedLoop) feed(now time.Time, e linkEvent) bool {
 	return true
 }
 
-// perform does what the state has decided.
+// perform carries out a decision of the state.
 func (l *schedLoop) perform(e schedule.Effect) {
 	link := l.links[e.To.ID]
 	if link == nil {

@@ -101,7 +101,7 @@ func (o *lookout) reached(node Location, links []*link.Link) {
 	}
 }
 
-// Bounds of what a scheduler does with the nodes that another node knows.
+// Bounds of a scheduler's work with the nodes that another node knows.
 const (
 	maxNearNodes = 1024 // nodes that it connects to
 	maxNearDials = 16   // dials at the same time

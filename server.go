@@ -158,14 +158,14 @@ type servedComp struct {
 	heard  uint64        // those that the client knows of; owned by the one who has set asking
 }
 
-// serverEvent is what a server's loop handles: what happens on a link or, where own is set, an
-// event of the server's own.
+// serverEvent is an event of a server's loop: the event of a link or, if own is set, one of the
+// server itself.
 type serverEvent struct {
 	linkEvent
 	own serverOwn
 }
 
-// serverOwn is an event of a server's own. handle runs in the loop.
+// serverOwn is an event of the server itself. handle runs in the loop.
 type serverOwn interface{ handle(l *serverLoop) }
 
 // put implements roleLoop.
@@ -272,7 +272,7 @@ func (l *serverLoop) sendReady(err error) {
 	l.comp.scheduler.Tell(f)
 }
 
-// serverInfo returns what frames say of this server.
+// serverInfo returns the description of this server for frames.
 func (rt *Runtime) serverInfo() wire.ServerInfo {
 	return wire.ServerInfo{Peer: rt.peer(), Name: rt.cfg.Name, PID: os.Getpid()}
 }
@@ -281,7 +281,7 @@ func (rt *Runtime) serverInfo() wire.ServerInfo {
 // close the computation, before it makes room for another server.
 const strandedFor = time.Second
 
-// linkChanged handles that a link has come up or has ended.
+// linkChanged handles a link that has come up or has ended.
 func (l *serverLoop) linkChanged(e linkEvent) {
 	c := l.comp
 	if e.link == l.node && e.down != nil {
@@ -294,7 +294,8 @@ func (l *serverLoop) linkChanged(e linkEvent) {
 		l.readyIfLinked()
 		return
 	}
-	// Nobody learns any more how jobs end: nothing can run here for this computation.
+	// Without both links the ends of jobs cannot be reported: nothing can run here for this
+	// computation.
 	l.rt.log.Debug("the link to the client or the scheduler has ended: ending what runs here", slog.Any("err", e.down))
 	l.endJobs()
 	if e.link == c.client {

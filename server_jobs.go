@@ -22,7 +22,7 @@ type serverJob struct {
 	lane uint64 // immutable: no other job of this lane starts meanwhile; 0: none
 }
 
-// startJob starts a job, or puts it into its lane where another job of the lane runs.
+// startJob starts a job. If another job of its lane runs, it puts the job into the lane.
 func (l *serverLoop) startJob(f *wire.Start) {
 	c := l.comp
 	if c == nil || c.token != f.Token {
@@ -101,7 +101,7 @@ func (l *serverLoop) takeBack(f *wire.Unstart) {
 	}
 }
 
-// jobEnded sends how a job has ended. It runs in the goroutine in which the coroutine has ended.
+// jobEnded sends the outcome of a job. It runs in the goroutine in which the coroutine has ended.
 func (l *serverLoop) jobEnded(c *servedComp, id wire.JobID, co *localCoro) {
 	out := co.outcomeNow()
 	failure := out.Err != nil && !errors.Is(out.Err, ErrTerminated)

@@ -8,7 +8,7 @@ import (
 	"github.com/discoro/discoro/wire"
 )
 
-// StatusKind is what has happened, in a [Status]. The numbers are those of asyncoro.
+// StatusKind says what has happened, in a [Status]. The numbers are those of asyncoro.
 type StatusKind uint8
 
 // The kinds of a Status, in the order in which they happen.
@@ -115,7 +115,7 @@ func peerLocation(p wire.Peer) Location { return Location{Addr: p.Host, Port: p.
 // outbox holds messages for the status coroutine of a computation. It gives them the order that
 // Status promises, although their frames come over several links, which keep no order among each
 // other: the scheduler sends what happens to servers, and a server sends what happens to jobs. The
-// start of a job comes before its end by itself, since its server sends both over one link.
+// start of a job always comes before its end, since the job's server sends both over one link.
 // Computation.mu guards it.
 type outbox struct {
 	items  []any              // to be sent next
@@ -144,7 +144,7 @@ func (o *outbox) putJob(known map[Location]string, server Location, msg any) {
 	o.held[server] = append(o.held[server], msg)
 }
 
-// release adds what was held for a server, which is one of node.
+// release adds the messages that were held for a server of the node.
 func (o *outbox) release(server Location, node string) {
 	for _, msg := range o.held[server] {
 		if s, ok := msg.(Status); ok {

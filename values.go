@@ -63,7 +63,8 @@ func (rt *Runtime) decodeMessage(body []byte) (any, error) {
 	return decoded(msg, err)
 }
 
-// decodeSole is decodeMessage of bytes that nobody else refers to, so the message may do so.
+// decodeSole is decodeMessage of bytes that nothing else refers to, so the message may refer to
+// them.
 func (rt *Runtime) decodeSole(body []byte) (any, error) {
 	msg, err := values.DecodeAnyOwn(body, rt)
 	return decoded(msg, err)
@@ -125,8 +126,8 @@ func encodeOutcome(rt *Runtime, out call.Outcome) (*wire.Outcome, error) {
 // failed returns the outcome of a failure.
 func failed(err error) *wire.Outcome { return &wire.Outcome{Err: encodeError(err)} }
 
-// outcomeOf returns what an outcome from another runtime means here. c is the coroutine whose
-// outcome it is, nil when that is not known.
+// outcomeOf decodes an outcome from another runtime. c is the coroutine whose outcome it is, nil
+// when that is not known.
 func (rt *Runtime) outcomeOf(o *wire.Outcome, c *Coro) call.Outcome {
 	if o.Err != nil {
 		err := values.Error(o.Err)
@@ -168,7 +169,7 @@ func resultAs[R any](rt *Runtime, out call.Outcome, name string) (R, error) {
 	return decodeResult[R](rt, out.Remote, name, wrong)
 }
 
-// nilResult returns no value at all as an R.
+// nilResult returns an R for a result that has no value.
 func nilResult[R any](name string) (R, error) { //nolint:unparam // a nil R is what it returns
 	var r R
 	switch t := reflect.TypeFor[R](); t.Kind() { //nolint:exhaustive // the others cannot be nil

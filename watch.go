@@ -39,9 +39,9 @@ func (s PeerStatus) String() string {
 // then for every change: each once, in the order in which they happen. The end of a link comes before
 // the next link to the same runtime. WatchPeers never blocks.
 //
-// The watcher may be a coroutine of any runtime. The watch ends with the watcher, with the link to the
-// watcher's runtime, and when more than 65536 changes wait to be sent there; the last is logged.
-// WatchPeers does nothing when watcher is nil or watches already.
+// The watcher may be a coroutine of any runtime. The watch ends with the watcher, with the link to
+// the watcher's runtime, and when more than 65536 changes wait to be sent there. In the last case
+// the log has a line. WatchPeers does nothing when watcher is nil or watches already.
 func (rt *Runtime) WatchPeers(watcher *Coro) {
 	if watcher == nil || watcher.rt == nil {
 		return
@@ -104,7 +104,7 @@ func (ws *peerWatches) add(w *peerWatch) bool {
 }
 
 // notify sends all watchers that l has come up or, with err, that it was up and has ended. It never
-// blocks. The caller calls it in the order in which that happens.
+// blocks. The caller calls it in the order of the changes.
 func (ws *peerWatches) notify(l *link.Link, err error) {
 	peer, _ := l.Peer()
 	s := PeerStatus{Location: Location(l.Location()), Name: peer.Name, Online: err == nil, Err: err}
@@ -250,7 +250,7 @@ func (n *notices) send(ctx context.Context, msg any) error {
 	return n.deliver(ctx, body, size)
 }
 
-// deliver queues an encoded notice, which counts size, behind those under way.
+// deliver queues an encoded notice behind those under way. size is what the notice counts.
 func (n *notices) deliver(ctx context.Context, body []byte, size int) error {
 	l := n.link
 	if l == nil {
@@ -269,7 +269,7 @@ func (n *notices) deliver(ctx context.Context, body []byte, size int) error {
 	return err
 }
 
-// finishBehind finishes k with err or, when that is nil, with the error of the notice before it: that one
+// finishBehind finishes k with err. If err is nil, it uses the error of the notice before, which
 // has its answer by now, or never gets one.
 func finishBehind(before, k *call.Call, err error) {
 	if before != nil && err == nil {
@@ -292,8 +292,8 @@ func (n *notices) await(ctx context.Context) error {
 	return err
 }
 
-// noticeLevel returns how much it matters that a coroutine does not receive a notice, because of err.
-// When the coroutine or its runtime has ended it does not.
+// noticeLevel returns the level at which to log that a coroutine does not receive a notice, because
+// of err. The level is low when the coroutine or its runtime has ended.
 func noticeLevel(err error) slog.Level {
 	if errors.Is(err, ErrNotFound) || errors.Is(err, ErrDisconnected) || errors.Is(err, context.Canceled) {
 		return slog.LevelDebug

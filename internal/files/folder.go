@@ -20,18 +20,18 @@ type Config struct {
 	// Path returns the runtime's folder. It is nil at a server, which only has the folder that it
 	// serves.
 	Path func() string
-	// Make has Path's folder made where it is missing.
+	// Make makes Path's folder if it is missing.
 	Make bool
 	// MaxSize is the largest file in bytes; 0: there is no limit.
 	MaxSize int64
 	// Encode encodes an error for the peer.
 	Encode func(error) *wire.Failure
-	// Log gets what goes wrong.
+	// Log receives errors that no caller gets.
 	Log *slog.Logger
 }
 
-// Folder is where the files go that a runtime receives: at a server the folder of the computation
-// that it serves, elsewhere the runtime's own. Its methods are safe for concurrent use.
+// Folder is the folder for the files that a runtime receives: at a server that of the computation
+// it serves, elsewhere the runtime's own. Its methods are safe for concurrent use.
 type Folder struct {
 	cfg  Config          // immutable
 	life context.Context //nolint:containedctx // immutable: the runtime's; its cause is why the runtime closes
@@ -45,13 +45,13 @@ type Folder struct {
 	idle    chan struct{} // made by AwaitIdle; closed when uses is empty
 }
 
-// New returns the folder of the runtime that lives as long as life.
+// New returns the folder of a runtime. The runtime lives until life is done.
 func New(life context.Context, cfg Config) *Folder {
 	return &Folder{cfg: cfg, life: life, uses: map[*use]struct{}{}}
 }
 
-// Serve opens a computation's folder to those who know its token. Folder calls stir, which must not
-// block, while files come, at most once a second.
+// Serve opens a computation's folder to peers that know its token. While files come, Folder calls
+// stir, at most once a second. stir must not block.
 func (f *Folder) Serve(token wire.Token, folder string, stir func()) {
 	f.mu.Lock()
 	defer f.mu.Unlock()

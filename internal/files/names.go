@@ -23,8 +23,8 @@ const OwnPrefix = "discoro-"
 // slash-separated names below the folder, and name is one name. Every error is [fault.Rejected].
 //
 // Both sides check: the sender so that its user gets the error at once, the receiver because it
-// trusts nobody. The rules are the same on every system, so a name that one machine takes is good on
-// all others.
+// trusts no sender. The rules are the same on every system, so a name that one machine takes is
+// good on all others.
 func CheckNames(dir, name string) error {
 	if err := checkName(name); err != nil {
 		return fmt.Errorf("the file's name %w: %w", err, fault.Rejected)
@@ -48,8 +48,8 @@ func CheckNames(dir, name string) error {
 	return nil
 }
 
-// checkName returns what is wrong with one name of a path. A name that passes means nothing but
-// itself on any system.
+// checkName returns what is wrong with one name of a path. A name that passes has no special
+// meaning on any system.
 func checkName(name string) error {
 	wrong := ""
 	switch {

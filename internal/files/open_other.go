@@ -2,5 +2,5 @@
 
 package files
 
-// openNonblock is for pipes that have names as files have, which this system lacks.
+// openNonblock is 0: this system has no named pipes.
 const openNonblock = 0

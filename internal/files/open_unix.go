@@ -4,5 +4,5 @@ package files
 
 import "syscall"
 
-// openNonblock has the opening of a pipe without a writer return at once.
+// openNonblock makes the open of a pipe without a writer return at once.
 const openNonblock = syscall.O_NONBLOCK

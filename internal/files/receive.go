@@ -59,7 +59,7 @@ func (f *Folder) Answer(s PeerStream, fetch func(*wire.FileHead) error) error {
 	return nil
 }
 
-// answer writes an answer. Where that fails the link has ended, or is about to end.
+// answer writes an answer. If that fails, the link has ended, or is about to end.
 func (f *Folder) answer(s io.Writer, a *wire.FileAnswer) {
 	b, err := wire.AppendFileAnswer(nil, a)
 	if err == nil {
@@ -269,8 +269,8 @@ func (l *landing) commit() error {
 	return nil
 }
 
-// rename gives the file its name. Where nothing may be overwritten it makes a link, which fails, in
-// one step, where the name is taken.
+// rename gives the file its name. If nothing may be overwritten, it makes a link: that fails if the
+// name is taken, and is one step.
 func (l *landing) rename() error {
 	root := l.u.root
 	if !l.overwrite {
@@ -294,7 +294,7 @@ func (l *landing) rename() error {
 	return err
 }
 
-// abandon removes everything but a complete file under its name.
+// abandon removes everything except a complete file under its name.
 func (l *landing) abandon() {
 	if l.f != nil {
 		_ = l.f.Close() // it is removed
@@ -311,8 +311,8 @@ func (l *landing) abandon() {
 	l.made = nil
 }
 
-// describe makes an error of the operating system one for the other side: it leaves out paths of this
-// machine, and adds discoro's own sentinel where there is one.
+// describe turns an error of the operating system into one for the other side: it leaves out paths
+// of this machine, and adds discoro's own sentinel if one fits.
 func describe(what string, err error) error {
 	var pathErr *fs.PathError
 	var linkErr *os.LinkError

@@ -41,7 +41,7 @@ func Delete(name string) (*Op, error) {
 	return op, CheckNames(op.head.Dir, op.head.Name)
 }
 
-// Fetch returns the operation that has the client of a computation send its files.
+// Fetch returns the operation that asks the client of a computation to send its files.
 func Fetch() *Op { return &Op{head: wire.FileHead{Op: wire.FileFetch}} }
 
 // Open opens the file that is sent, and checks that it can be sent. It may block where the file
@@ -178,7 +178,7 @@ func (x *exchange) run(ctx context.Context) error {
 func (x *exchange) send(ctx context.Context) {
 	defer close(x.sent)
 	defer x.s.Share()()
-	err := ErrExited // where sendBlocks does not return
+	err := ErrExited // if sendBlocks does not return
 	defer func() {
 		if err != nil {
 			x.failed <- err

@@ -69,7 +69,8 @@ func (op *Op) read(block []byte, at int64) error {
 	return nil
 }
 
-// readError returns err, or that the file has become shorter where that is why it cannot be read.
+// readError returns err, or an error that says that the file has become shorter, if that is the
+// reason for err.
 func (op *Op) readError(err error, at int64) error {
 	if info, e := op.file.Stat(); e == nil && info.Size() <= at {
 		return fmt.Errorf("the file has changed while it was sent: it had %d bytes, and has %d", op.head.Size, info.Size())

@@ -64,8 +64,8 @@ type dialAttempt struct {
 	added bool     // link counts this dial
 }
 
-// run tries connections until the link is up, by whichever connection, or another try would be of no
-// use.
+// run tries connections until the link is up, over this dial's connection or another one, or until
+// another try would be useless.
 func (a *dialAttempt) run(ctx context.Context) error {
 	pause, hungUp := firstPause, 0
 	for {
@@ -87,7 +87,7 @@ func (a *dialAttempt) run(ctx context.Context) error {
 		}
 		wait := pause
 		if hungUp > 0 {
-			wait = pause/2 + rand.N(pause) // so that many that dial at once do not come again at once
+			wait = pause/2 + rand.N(pause) // so that peers that dial at the same time do not all come back at the same time
 		}
 		if !waitFor(ctx, wait, ready) {
 			return err

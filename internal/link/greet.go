@@ -13,14 +13,14 @@ import (
 	"github.com/discoro/discoro/wire"
 )
 
-// Bounds of connections that are not links yet. If there are too many, a new one takes the place of the
-// oldest, provided that one has had enough time to prove itself. Otherwise the new one is closed, and
-// peers of ours try again. So a thousand silent connections hold 128 sockets for a few seconds, and a
-// peer gets in among them.
+// Bounds of connections that are not links yet. If there are too many, a new one takes the place of
+// the oldest, provided that one has had enough time to prove itself. Otherwise the new one is
+// closed, and a correct peer tries again. So a thousand silent connections hold 128 sockets for a
+// few seconds, and a peer gets in among them.
 const (
 	MaxGreetings   = 128                    // in all
 	MaxGreetingsAt = 16                     // from one address, loopback included
-	greetingTime   = 250 * time.Millisecond // is enough to prove oneself when others wait
+	greetingTime   = 250 * time.Millisecond // is enough for a proof when others wait
 )
 
 // greetings are the connections that are not links yet.
@@ -177,7 +177,7 @@ func (n *Net) admit(peer wire.Hello) (*Link, *claim, *wire.Refusal) {
 	}
 }
 
-// logRefused logs that a connection has not become a link, unless nobody has made a mistake.
+// logRefused logs why a connection has not become a link, unless that happens in normal operation.
 func (n *Net) logRefused(raw net.Conn, err error) {
 	var refusal *wire.Refusal
 	usual := errors.As(err, &refusal) && (refusal.Code == wire.RefuseDuplicate || refusal.Code == wire.RefuseClosed)

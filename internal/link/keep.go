@@ -40,7 +40,7 @@ func (n *Net) Keep(peer Location, came func([]*Link)) {
 		if came != nil {
 			came(links)
 		}
-		wait := pause/2 + rand.N(pause) // so that not all peers of a runtime come at once when it is back
+		wait := pause/2 + rand.N(pause) // so that the peers of a runtime do not all dial at the same time when it is back
 		start := time.Now()
 		if n.untilOneEnds(links, wait, err != nil) && time.Since(start) > wait { // the links have held
 			pause = peerPause

@@ -2,8 +2,8 @@ package link
 
 import "github.com/discoro/discoro/wire"
 
-// laneKey names what a frame stays in order with: all frames with the same key. Frames of jobs stay
-// behind those with laneRoles, too.
+// laneKey groups the frames that stay in order: all frames with the same key. Frames of jobs also
+// stay behind those with laneRoles.
 type laneKey struct {
 	kind laneKind
 	num  uint64

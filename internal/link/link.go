@@ -60,8 +60,9 @@ const (
 	// MaxQueue is how many bytes of small frames may wait for the writer before senders wait, and how many
 	// bytes of large frames together with the frames behind them.
 	MaxQueue = 4 << 20
-	// MaxAnswers is how many of the largest messages may wait beyond MaxQueue as answers and other frames
-	// that never wait for room. A peer for which more waits asks and does not read: its link ends.
+	// MaxAnswers is how many of the largest messages may wait beyond MaxQueue as answers and other
+	// frames that never wait for room. If more waits, the peer sends questions and does not read
+	// the answers: its link ends.
 	MaxAnswers = 4
 	// MaxServed is how many calls of the other side may wait for their answers. More are refused.
 	MaxServed = 1 << 17
@@ -124,7 +125,7 @@ func (l *Link) leadsTo(loc Location) bool {
 // Conn returns the connection. The link must be up, or have been.
 func (l *Link) Conn() *transport.Conn { return l.conn }
 
-// Load is what a link holds.
+// Load counts what a link holds.
 type Load struct {
 	Queued  int // bytes of frames that wait to be written
 	Chunks  int // buffers for them, in use or kept
@@ -254,7 +255,7 @@ func (l *Link) broken(err error) {
 	l.Fail(err)
 }
 
-// isBreach reports whether err is something that no peer of ours does.
+// isBreach reports whether err is something that a correct peer never causes.
 func isBreach(err error) bool {
 	return errors.Is(err, wire.ErrMalformed) || errors.Is(err, ErrCallTwice) || transport.IsBreach(err)
 }

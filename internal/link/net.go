@@ -97,8 +97,8 @@ func (n *Net) Begin() {
 	n.host.Start(n.pulses)
 }
 
-// Refuse is the first step of closing: no link is made any more. A link that ends from now on says
-// that the runtime is closed.
+// Refuse is the first step of closing: no link is made any more. The error of a link that ends from
+// now on wraps fault.Closed.
 func (n *Net) Refuse() {
 	n.mu.Lock()
 	defer n.mu.Unlock()
@@ -201,8 +201,8 @@ func (n *Net) All() []*Link {
 	return links
 }
 
-// At returns the link to whatever runtime is at loc, once it is up. It dials if no link leads there,
-// and blocks until the dial has ended, or until ctx ends.
+// At returns the link to the runtime that listens at loc, once it is up. It dials if no link leads
+// there, and blocks until the dial has ended, or until ctx ends.
 func (n *Net) At(ctx context.Context, loc Location) (*Link, error) {
 	if loc == n.cfg.Location {
 		return n.Self, nil

@@ -40,7 +40,8 @@ func (h *heartbeat) now() time.Duration { return time.Duration(h.every.Load()) }
 func (n *Net) Pulse() time.Duration { return n.beat.now() }
 
 // SetPulse replaces the interval that a computation has asked for; 0 asks for none. The peers are
-// notified at once: until they know a shorter interval they would miss this side late.
+// notified at once: until they know a shorter interval they would notice the loss of this side
+// late.
 func (n *Net) SetPulse(was, is time.Duration) { n.beat.change(was, is) }
 
 func (h *heartbeat) change(was, is time.Duration) {
@@ -96,8 +97,8 @@ func SanePulse(ns int64) time.Duration {
 }
 
 // pulses sends signs of life on links over which nothing else goes, and ends links whose other side
-// gives none. It ends with the runtime. It sleeps until the next link is due, and then looks at all of
-// them; links that change meanwhile it looks at one by one, as there may be thousands.
+// gives none. It ends with the runtime. It sleeps until the next link is due, and then looks at all
+// of them. A link that changes meanwhile is looked at alone, as there may be thousands.
 func (n *Net) pulses() {
 	timer := time.NewTimer(wire.MaxPulse)
 	defer timer.Stop()
@@ -132,8 +133,8 @@ func (n *Net) pulses() {
 	}
 }
 
-// stoodStill gives all peers d longer to be heard. This process has stood still for that long, so it may
-// not have read what they have sent.
+// stoodStill gives all peers d more time, because this process has stood still for that long and
+// may not have read what they sent.
 func (n *Net) stoodStill(d time.Duration) {
 	for _, l := range n.All() {
 		l.mu.Lock()
@@ -142,7 +143,7 @@ func (n *Net) stoodStill(d time.Duration) {
 	}
 }
 
-// checkPulses looks at links, and returns after what time to look again.
+// checkPulses looks at links, and returns the time until the next look.
 func (n *Net) checkPulses(links []*Link, now time.Time) time.Duration {
 	next := wire.MaxPulse
 	for _, l := range links {
@@ -207,7 +208,8 @@ func (l *Link) checkPulse(now time.Time) time.Duration {
 	return min(wait, MissedPulses*theirs-silent+1)
 }
 
-// silentFor returns how long nothing has come from the peer while this process ran.
+// silentFor returns how long nothing has come from the peer, without the time in which this process
+// stood still.
 func (l *Link) silentFor(now time.Time, t *transport.Conn) time.Duration {
 	heard := now.Add(-t.SilentFor(now))
 	l.mu.Lock()

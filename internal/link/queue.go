@@ -134,8 +134,9 @@ func (q *queue) goesInLane(key laneKey, size int) bool {
 	return size >= LargeFrame || len(q.lanes) > 0 && q.lane(key) != nil
 }
 
-// add takes in an encoded frame, which consists of head and body. It keeps the body of a large frame,
-// and own, if body is in that buffer, until the frame has left. Everything else it copies.
+// add adds an encoded frame, which consists of head and body. It copies a small frame and every
+// head. It keeps the body of a large frame until the frame has left, and own as well, if body is in
+// that buffer.
 func (q *queue) add(key laneKey, head, body []byte, own *[]byte) {
 	size := len(head) + len(body)
 	switch {
@@ -190,8 +191,8 @@ func (p *piece) chunk() chunk {
 	return c
 }
 
-// take removes what is to be written next: all small frames, and behind them a piece, which is empty if
-// there is none. The queue goes on in spare.
+// take removes the frames to write next: all small ones, and behind them a piece, which is empty if
+// no lane has one. The queue goes on in spare.
 func (q *queue) take(spare []chunk) (small []chunk, p piece) {
 	small, q.small, q.bytes = q.small, spare, 0
 	if len(q.lanes) == 0 {

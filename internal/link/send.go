@@ -15,11 +15,11 @@ import (
 // frameBuffers hold frames between encoding and queueing.
 var frameBuffers = sync.Pool{New: func() any { return new([]byte) }}
 
-// GetBuffer returns a buffer to encode into, which goes back with PutBuffer. Its bytes are of no
+// GetBuffer returns a buffer to encode into, which goes back with PutBuffer. Its bytes have no
 // meaning.
 func GetBuffer() *[]byte { return frameBuffers.Get().(*[]byte) }
 
-// PutBuffer takes back a buffer that nobody uses any more.
+// PutBuffer takes back a buffer that is no longer in use.
 func PutBuffer(b *[]byte) {
 	if cap(*b) <= 1<<20 {
 		frameBuffers.Put(b)
@@ -110,8 +110,8 @@ func (l *Link) Send(to uint64, encode func(dst []byte) ([]byte, error)) error {
 	return err
 }
 
-// give queues a frame, in one piece, now or when there is room: then it returns a call that is
-// finished when the queue has taken the frame. own is as in queue.add.
+// give queues a frame, in one piece, if there is room. Otherwise it leaves the frame in the line,
+// and returns a call that is finished when the queue has taken the frame. own is as in queue.add.
 func (l *Link) give(key laneKey, frame []byte, own *[]byte) (wait *call.Call, err error) {
 	w := roomWaiter{key: key, size: len(frame), frame: frame, own: own}
 	l.mu.Lock()
@@ -203,9 +203,9 @@ func (l *Link) WaitRoom(ctx context.Context, f wire.Frame) error {
 	}
 }
 
-// DropRoom gives up a place in the line for room, or the room itself if the place has come to it. It
-// returns false when k has neither: then the queue has taken what k waited with, or the link has
-// ended. Those behind may go on.
+// DropRoom gives up k's place in the line for room, or the room that was kept for it, and lets the
+// senders behind it go on. It returns false when k has neither: then the queue has taken k's frame,
+// or the link has ended.
 func (l *Link) DropRoom(k *call.Call) bool {
 	l.mu.Lock()
 	dropped := l.room.drop(k)
@@ -214,7 +214,7 @@ func (l *Link) DropRoom(k *call.Call) bool {
 	return dropped
 }
 
-// admitNext lets the senders go on for which there is room.
+// admitNext lets the next senders go on, as far as there is room.
 func (l *Link) admitNext() {
 	l.mu.Lock()
 	next, sent := l.room.next(&l.queue)

@@ -66,8 +66,8 @@ func (l *Link) claimDialled(at Location) (*claim, *wire.Refusal) {
 	return l.claim, nil
 }
 
-// claimAccepted gives the claim to a connection that the peer has dialled. If two runtimes dial each
-// other at the same time, and both connections have got as far as a claim, both sides keep the one
+// claimAccepted gives the claim to a connection that the peer has dialled. If two runtimes dial
+// each other at the same time, and both connections have a proven peer, both sides keep the one
 // that the runtime with the smaller identity has dialled: no frame is needed to agree on that. lost
 // reports that the link is up at this side and has ended at the other.
 func (l *Link) claimAccepted(peer wire.Hello) (c *claim, refusal *wire.Refusal, lost bool) {
@@ -124,7 +124,7 @@ func (l *Link) up(c *claim, conn *transport.Conn, peer wire.Hello) bool {
 	l.came = true
 	err := l.err
 	l.mu.Unlock()
-	if err != nil { // failWhen has left it to us to notify the host, as came was not set yet
+	if err != nil { // failWhen has not notified the host, as came was not set yet: up does it
 		l.net.wentDown(l, true, err)
 		return false
 	}
@@ -185,7 +185,7 @@ func (l *Link) failWhen(cause error, when func() bool) {
 	}
 }
 
-// errDown is the error of everything that uses a link that has ended because of cause.
+// errDown is the error of every use of a link that has ended because of cause.
 func errDown(loc Location, cause error) error {
 	is := []error{fault.Disconnected}
 	if refused := refusedAs(cause); refused != nil {

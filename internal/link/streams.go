@@ -14,8 +14,8 @@ import (
 
 // ownStreams are the streams of a link that this side has opened.
 type ownStreams struct {
-	// open holds one for each open stream, transport.MaxStreams at most. Those that wait for a stream get
-	// one in the order in which they asked. Immutable.
+	// Immutable. open holds a token for each open stream, transport.MaxStreams at most. Callers
+	// that wait for a stream get one in the order in which they asked.
 	open    chan struct{}
 	sending atomic.Int32 // how many streams send a file at the moment
 }
@@ -31,7 +31,7 @@ const (
 	minStreamPiece = 4 << 10
 	// frameShare is how many streams the frames that wait count for.
 	frameShare = 3
-	// maxStreamPiece is what a stream that has the link to itself writes at once at most.
+	// maxStreamPiece is the most that a stream writes at once when it has the link to itself.
 	maxStreamPiece = wire.FileBlock + wire.FileSum
 	// pieceTime bounds how large the pieces of such a stream get: they grow while one takes less.
 	pieceTime = 4 * time.Millisecond
@@ -129,8 +129,9 @@ func (s *Stream) End() {
 	<-s.l.streams.open
 }
 
-// Lost returns why the stream has ended, given the error of a Read or a Write. A peer whose link and
-// whose ctx have not ended has broken the protocol, since peers answer everything: the link ends.
+// Lost returns why the stream has ended, given the error of a Read or a Write. If neither the link
+// nor ctx has ended, the peer has broken the protocol, since peers answer everything: then Lost
+// ends the link.
 func (s *Stream) Lost(ctx context.Context, err error) error {
 	if cause := s.l.Cause(); cause != nil {
 		return cause

@@ -19,7 +19,7 @@ type computation struct {
 	position   int  // in the queue, as the client was last notified; the first is 1
 
 	// While it is active:
-	zombie   time.Duration // it closes when it was idle for that long; 0: never
+	zombie   time.Duration // it closes after being idle for that long; 0: never
 	lastWork time.Time     // when a run last started, ended or was submitted, or a server changed
 	nodes    nodeHeap      // its nodes with at least one usable server, the least loaded first
 	waiting  runQueue      // its runs that wait for a server
@@ -28,7 +28,7 @@ type computation struct {
 	// While it is closing:
 	closing bool
 	reason  string   // why; empty when the client asked for it
-	closers []closer // who asked for it, and waits for the end
+	closers []closer // the peers that asked for it, and wait for the end
 }
 
 // closer is a peer that has asked for the end of a computation, and the call to answer then.

@@ -58,5 +58,5 @@ func (s *State) Counts() Counts {
 	return c
 }
 
-// label returns which computation c is.
+// label returns a text that identifies c.
 func (c *computation) label() string { return fmt.Sprintf("%x of %s", c.submit.Token[:4], c.name()) }

@@ -28,8 +28,8 @@ func PeriodsOf(configured, usual time.Duration) Periods {
 	return Periods{Own: max(configured, 0), Others: max(others, 0)}
 }
 
-// zombiePeriod returns the period of a client's computation: the less of what the scheduler gives and
-// what the client asks for.
+// zombiePeriod returns the period of a client's computation: the shorter one of the scheduler's and
+// the client's.
 func (s *State) zombiePeriod(client wire.ID, asked time.Duration) time.Duration {
 	period := s.cfg.Zombies.Others
 	if client == s.cfg.Self {
@@ -49,15 +49,15 @@ func (s *State) noteWork(n *node) {
 	}
 }
 
-// wakeIn has Tick called after a zombie period.
+// wakeIn makes Wake ask for a Tick after a zombie period.
 func (s *State) wakeIn(period time.Duration) {
 	if period > 0 {
 		s.wakeAt(s.now.Add(period))
 	}
 }
 
-// checkIdle closes the active computation if it has been idle for too long, or else releases the
-// nodes that have been.
+// checkIdle closes the active computation if that has been idle for too long. Otherwise it releases
+// the nodes that have been idle for too long.
 func (s *State) checkIdle() {
 	c := s.active
 	jobs := len(s.jobs)
@@ -77,9 +77,10 @@ func (s *State) checkIdle() {
 	}
 }
 
-// wasIdle reports whether nothing has happened since lastWork, for a whole period. With jobs that run
-// now it is not idle. A server that is being set up counts as a job: the files that it receives may
-// take longer than any period. If it was not idle, wasIdle has Tick called when it could be.
+// wasIdle reports whether nothing has happened since lastWork, for a whole period. While jobs run,
+// nothing is idle. A server that is being set up counts as a job: the files that it receives may
+// take longer than any period. If wasIdle returns false, it makes Wake ask for a Tick at the
+// earliest time when it could return true.
 func (s *State) wasIdle(jobs int, lastWork time.Time, period time.Duration) bool {
 	if period <= 0 {
 		return false

@@ -13,7 +13,7 @@ import (
 type node struct {
 	addr  string     // its location, as statuses name it
 	host  string     // the host of addr
-	offer wire.Offer // what it said last about itself
+	offer wire.Offer // its latest Offer
 	state nodeState
 
 	// Until the node serves again:
@@ -61,7 +61,7 @@ func (n *node) settingUp() int {
 	return count
 }
 
-// offered records what a node says about itself. The node's identity is that of its link.
+// offered records a node's Offer. The node's identity is that of its link.
 func (s *State) offered(from wire.Peer, f *wire.Offer) {
 	n := s.nodes[from.ID]
 	if n == nil {
@@ -78,7 +78,7 @@ func (s *State) offered(from wire.Peer, f *wire.Offer) {
 	}
 }
 
-// reserve has n serve the active computation, if it can.
+// reserve asks n to serve the active computation, if n can.
 func (s *State) reserve(n *node) {
 	c := s.active
 	if c == nil || c.closing || n.state != nodeUnused || n.left == c {

@@ -3,13 +3,13 @@ package schedule
 import "time"
 
 // Runs that wait for the first server would all go to it, although other servers are ready a moment
-// later. So for a while after the first server each server gets at most its share, as if all that are
-// expected were ready, and the other runs wait for those.
+// later. So for some time after the first server, each server gets at most its share, computed as
+// if all expected servers were ready. The other runs wait for the servers that are still expected.
 
 const (
-	// spreadFor is how long after the first server the others are waited for.
+	// spreadFor is how long runs wait for the other servers after the first one is ready.
 	spreadFor = 500 * time.Millisecond
-	// countEvery is how long the numbers of servers are good for while no server comes or goes. With
+	// countEvery is how long the numbers of servers are valid while no server comes or goes. With
 	// many nodes, counting them costs more than placing a run.
 	countEvery = 10 * time.Millisecond
 )
@@ -25,7 +25,7 @@ type spread struct {
 	expected    int       // those, and the ones that will be ready soon
 }
 
-// startSpread starts the while, if the first server of the active computation is ready now.
+// startSpread starts the spreading, if the first server of the active computation is ready now.
 func (s *State) startSpread() {
 	if c := s.active; len(c.nodes) == 0 {
 		c.spread.until = s.now.Add(spreadFor)
@@ -69,7 +69,8 @@ func (s *State) atShare(sv *server) bool {
 	return share > 0 && sv.load >= share
 }
 
-// checkSpread ends the while when its time is over, and has the runs placed that still wait.
+// checkSpread ends the spreading when its time is over, and makes the runs that still wait be
+// placed.
 func (s *State) checkSpread() {
 	sp := &s.active.spread
 	switch {

@@ -21,15 +21,15 @@ type Config struct {
 	Lost func(server wire.Peer, fn string, cause error) error
 }
 
-// State is what a scheduler knows. Its methods are the events that happen to the scheduler: each
-// changes the State and appends effects, which [State.Take] returns. A State is not safe for
-// concurrent use.
+// State holds everything that a scheduler knows. Its methods are the events that happen to the
+// scheduler: each changes the State and appends effects, which [State.Take] returns. A State is not
+// safe for concurrent use.
 type State struct {
 	cfg     Config // immutable
 	leaving bool   // no new computation is accepted
 
 	now  time.Time // the time of the current event
-	wake time.Time // when Tick is to be called; zero: not at all
+	wake time.Time // when the caller must call Tick; zero: not at all
 
 	nodes      map[wire.ID]*node
 	known      []*node // the nodes, in the order in which they were met
@@ -54,7 +54,7 @@ type Effect struct {
 	Answer Answer
 }
 
-// Answer is what a call is answered with: a value, or an error.
+// Answer is the answer to a call: a value, or an error.
 type Answer struct {
 	Value any
 	Err   error
@@ -72,7 +72,7 @@ func New(cfg Config) *State {
 }
 
 // Frame is the event that a frame has arrived from a peer. It ignores frames that are not for a
-// scheduler. The sender is from, whatever the frame says.
+// scheduler. from is the sender; a sender named inside the frame does not count.
 func (s *State) Frame(now time.Time, from wire.Peer, f wire.Frame) {
 	s.now = now
 	switch f := f.(type) {
@@ -208,7 +208,7 @@ func (s *State) status(kind uint8, n *node, sv *server, reason string) {
 // failed returns the outcome of a run that ended with err.
 func (s *State) failed(err error) *wire.Outcome { return &wire.Outcome{Err: s.cfg.Failure(err)} }
 
-// wakeAt has Tick called at a time, or earlier.
+// wakeAt makes Wake ask for a Tick at that time, or earlier.
 func (s *State) wakeAt(at time.Time) {
 	if s.wake.IsZero() || at.Before(s.wake) {
 		s.wake = at

@@ -11,9 +11,9 @@ import (
 
 // runQueue holds the runs that wait for a server, in the order in which they came.
 //
-// Runs that may go anywhere have a list of their own: when the first of them has to wait, the others
-// need no look. A hundred thousand runs may wait before thousands of servers are ready, and each
-// server is an event.
+// Runs that may go anywhere have a list of their own: when the first of them has to wait, so do the
+// others. A hundred thousand runs may wait before thousands of servers are ready, and each server
+// is an event.
 type runQueue struct {
 	anywhere list.List                    // of *wire.Run
 	bound    list.List                    // of *wire.Run: those for one server or node
@@ -21,14 +21,14 @@ type runQueue struct {
 	bytes    int                          // the sum of runBytes
 }
 
-// Bounds of what waits for a server when its client is elsewhere. A run costs its client nothing
-// while it waits here.
+// Bounds of the waiting runs of clients in other runtimes. A run costs such a client nothing while
+// it waits here.
 const (
 	maxWaiting      = 1 << 20 // runs
 	maxWaitingBytes = 1 << 30 // of their arguments and names
 )
 
-// runBytes returns how many bytes of a run its client chooses.
+// runBytes returns the size of the parts of a run that its client chooses, in bytes.
 func runBytes(f *wire.Run) int {
 	return len(f.Call.Arg) + len(f.Call.Func) + len(f.Call.Type) + len(f.Where.Node) + len(f.Where.Host)
 }

@@ -25,7 +25,7 @@ type Conn struct {
 	watched *watchedConn // immutable; nil in memory
 }
 
-// Session is what streams run over: yamux, or a connection in memory, which has streams of its own.
+// Session carries streams: yamux, or a connection in memory, which has streams of its own.
 type Session interface {
 	Open() (net.Conn, error)
 	Accept() (net.Conn, error)
@@ -101,7 +101,8 @@ func New(ctx context.Context, conn net.Conn, dialled bool) (*Conn, error) {
 	return c, nil
 }
 
-// memoryBelow returns the connection in memory that conn, or the one below TLS, is; else nil.
+// memoryBelow returns conn, or the connection below its TLS, if that is in memory, and otherwise
+// nil.
 func memoryBelow(conn net.Conn) Memory {
 	for {
 		if c, ok := conn.(interface{ Memory() Memory }); ok {
@@ -176,8 +177,8 @@ func (c *Conn) Write(b []byte) error {
 	return nil
 }
 
-// Explain returns why the connection ended, where that is known, and otherwise err, an error of one
-// of its streams: yamux returns io.EOF whatever happened.
+// Explain returns why the connection ended, if that is known, and otherwise err, an error of one of
+// its streams. yamux itself returns io.EOF for every reason.
 func (c *Conn) Explain(err error) error {
 	if c.watched != nil {
 		if breach := c.watched.breach.Load(); breach != nil {

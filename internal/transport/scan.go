@@ -27,14 +27,14 @@ func isDataHeader(p []byte) bool {
 }
 
 // The breaches that would cost memory without limit: yamux answers each ping in a goroutine of its
-// own, and each open stream may hold a window of unread bytes. Our own peers do neither.
+// own, and each open stream may hold a window of unread bytes. A correct peer does neither.
 var (
 	errPinged = errors.New("the peer sent a ping of yamux, which is no part of the protocol")
 	errOpened = fmt.Errorf("the peer has more than %d files on their way at once", MaxStreams)
 )
 
 // IsBreach reports whether err says that the peer has tried to make this side hold memory without
-// limit. No peer of ours does that.
+// limit. A correct peer never does that.
 func IsBreach(err error) bool { return errors.Is(err, errPinged) || errors.Is(err, errOpened) }
 
 // The breaches after which a frame's stream is ambiguous: yamux would put one stream in the place

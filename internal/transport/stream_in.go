@@ -16,9 +16,9 @@ import (
 // PeerStream is a stream that the peer has opened. One goroutine reads it.
 type PeerStream interface {
 	io.ReadWriteCloser
-	// Post gives memory for the next bytes to come, behind what was posted before. Nobody else may
-	// use that memory until all of it has been filled. If the transfer ends earlier, nobody may
-	// ever use it again.
+	// Post gives memory for the next bytes to come, behind what was posted before. The caller must
+	// not use that memory until all of it has been filled. If the transfer ends earlier, the memory
+	// must never be used again.
 	Post(b []byte)
 	// Came waits until the memory that was posted first is full, and removes it from what is
 	// posted. When the stream or ctx ends before that, it returns an error and how many bytes have
@@ -31,9 +31,9 @@ type PeerStream interface {
 // inStream is the receiving half of a stream that the peer has opened. It bypasses yamux, which
 // would read the bytes into a buffer of its own, keep that locked while it waits for the rest of a
 // frame, and copy them twice; that took more time than all the rest of a transfer. Here the bodies
-// of frames are read from the connection right into the memory that is for them. Everything else
-// stays with yamux, and what goes over the connection is its protocol. As yamux sees frames without
-// bodies, it is inStream that grants the peer its window: as much as was posted.
+// of frames are read from the connection directly into the posted memory. Everything else stays
+// with yamux, and the bytes on the connection follow its protocol. As yamux sees frames without
+// bodies, inStream grants the peer its window: as much as was posted.
 type inStream struct {
 	conn    *watchedConn  // immutable: window updates go there
 	id      uint32        // immutable
@@ -318,7 +318,7 @@ func (p *peerStreams) find(id uint32) *inStream {
 	return p.open[id]
 }
 
-// ended records that everything has come that the peer sends on a stream.
+// ended records that the peer has sent everything on a stream.
 func (p *peerStreams) ended(in *inStream) {
 	p.mu.Lock()
 	delete(p.open, in.id)

@@ -14,8 +14,8 @@ import (
 // outStream is a stream for files that this side has opened. What it sends bypasses yamux, which
 // would copy it and hand it to another goroutine: here the goroutine that sends a file writes it to
 // the connection, while the processor still has it in its cache. Everything else stays with yamux,
-// and what goes over the connection is its protocol. As yamux believes that nothing was sent on the
-// stream, it is outStream that keeps the peer's window. One goroutine writes.
+// and the bytes on the connection follow its protocol. As yamux believes that nothing was sent on
+// the stream, outStream keeps the peer's window. One goroutine writes.
 type outStream struct {
 	net.Conn // yamux's stream, for what comes back and for the end; set by the goroutine that opened it
 
@@ -32,7 +32,7 @@ type outStream struct {
 const (
 	// firstWindow is how much yamux lets each side send on a stream at first.
 	firstWindow = 256 << 10
-	// maxWindow is more than anybody needs: a peer that grants more gains nothing.
+	// maxWindow is more than any transfer needs: a peer that grants more gains nothing.
 	maxWindow = 1 << 40
 )
 
@@ -170,7 +170,8 @@ func (o *ownStreams) mayMore(id, n uint32) {
 	}
 }
 
-// errReset: no peer of ours resets streams, as the answer to an operation says how it went.
+// errReset is a breach: a correct peer never resets a stream, because it reports the result of an
+// operation by an answer.
 var errReset = errors.New("the peer has reset a stream of yamux")
 
 // reset records that the peer has reset a stream, if that is one of these.

@@ -11,7 +11,7 @@ import (
 )
 
 // watchedConn is the connection below yamux. It has four duties: it notes when bytes come; it ends
-// the connection when the peer makes yamux do what yamux has no limits for; it lets the bytes of
+// the connection when the peer abuses requests that yamux does not limit; it lets the bytes of
 // files bypass yamux; and it joins each header with its body, which makes one packet and one system
 // call of two.
 type watchedConn struct {
