@@ -60,7 +60,7 @@ type ComputationConfig struct {
 	tuning
 }
 
-// A client runs functions at servers in a Computation. It waits in the queue of a scheduler, has
+// Computation runs the functions of a client at servers. It waits in the queue of a scheduler, has
 // all servers to itself while it is active, and ends with Close. Its methods are safe for
 // concurrent use. In asyncoro: Computation.
 type Computation struct {

@@ -51,7 +51,7 @@ var (
 	// ErrTooLarge is returned when a message or a file exceeds a configured size.
 	ErrTooLarge = fault.TooLarge
 	// ErrExists is returned when a name or a file is taken, or when the same was done before: the
-	// coroutine is subscribed, the computation was scheduled, the request was answered.
+	// coroutine is subscribed already, the computation was scheduled, the request was answered.
 	ErrExists = fault.Exists
 	// ErrRejected is returned when a call is refused, and the error's text says why. Either the
 	// other side refuses, because of its configuration or because it is too busy: then the same
