@@ -244,19 +244,34 @@ func TestErrorsCrossLinks(t *testing.T) {
 		text string
 	}{
 		{"a sentinel", func() error { return errLinkBase }, []error{errLinkBase}, []error{ErrClosed}, "linktest: base"},
-		{"a chain", func() error { return fmt.Errorf("outer: %w", fmt.Errorf("inner: %w", errLinkBase)) },
-			[]error{errLinkBase}, nil, "outer: inner: linktest: base"},
-		{"two at once", func() error { return errors.Join(errLinkBase, io.ErrUnexpectedEOF) },
-			[]error{errLinkBase, io.ErrUnexpectedEOF}, nil, ""},
-		{"not registered", func() error { return errLinkOwn }, nil, []error{errLinkOwn, errLinkBase},
-			"linktest: not registered"},
+		{
+			"a chain", func() error { return fmt.Errorf("outer: %w", fmt.Errorf("inner: %w", errLinkBase)) },
+			[]error{errLinkBase},
+			nil, "outer: inner: linktest: base",
+		},
+		{
+			"two at once", func() error { return errors.Join(errLinkBase, io.ErrUnexpectedEOF) },
+			[]error{errLinkBase, io.ErrUnexpectedEOF},
+			nil, "",
+		},
+		{
+			"not registered", func() error { return errLinkOwn }, nil,
+			[]error{errLinkOwn, errLinkBase},
+			"linktest: not registered",
+		},
 		{"canceled", func() error { return context.Canceled }, []error{context.Canceled}, nil, ""},
-		{"deadline", func() error { return fmt.Errorf("late: %w", context.DeadlineExceeded) },
-			[]error{context.DeadlineExceeded}, nil, "late: "},
+		{
+			"deadline", func() error { return fmt.Errorf("late: %w", context.DeadlineExceeded) },
+			[]error{context.DeadlineExceeded},
+			nil, "late: ",
+		},
 		{"our own", func() error { return fmt.Errorf("x: %w", ErrTooLarge) }, []error{ErrTooLarge}, nil, "x: too large"},
 		{"a panic", func() error { panic("ouch") }, nil, nil, "ouch"},
-		{"a panic with an error", func() error { panic(fmt.Errorf("p: %w", errLinkBase)) }, []error{errLinkBase},
-			nil, "p: linktest"},
+		{
+			"a panic with an error", func() error { panic(fmt.Errorf("p: %w", errLinkBase)) },
+			[]error{errLinkBase},
+			nil, "p: linktest",
+		},
 		{"not UTF-8", func() error { return errors.New("bad \xff text") }, nil, nil, "bad "},
 		{"long", func() error { return errors.New(strings.Repeat("long ", 100_000)) }, nil, nil, "long "},
 	}

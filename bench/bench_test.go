@@ -150,8 +150,12 @@ func BenchmarkLocal(b *testing.B) {
 func BenchmarkRemote(b *testing.B) {
 	s := startSide(b)
 	trips := []contender{
-		{colYamux, s.yamux.pingPong}, {colDiscoro, s.plain.pingPong}, {colProto, s.proto.pingPong}, {colRPC, s.rpc.pingPong},
-		{colGRPCStream, s.grpc.streamPingPong}, {colGRPCUnary, s.grpc.pingPong},
+		{colYamux, s.yamux.pingPong},
+		{colDiscoro, s.plain.pingPong},
+		{colProto, s.proto.pingPong},
+		{colRPC, s.rpc.pingPong},
+		{colGRPCStream, s.grpc.streamPingPong},
+		{colGRPCUnary, s.grpc.pingPong},
 	}
 	b.Run("PingPongOnCores", func(b *testing.B) {
 		row{name: "remote ping-pong (yardstick TCP between two cores)", slice: 300, reach: "at most 1.2"}.measure(b,
